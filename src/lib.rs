@@ -1,0 +1,3 @@
+//! Syncline: a bidirectional multi-master sync broker.
+
+pub mod domain;
