@@ -1,0 +1,111 @@
+//! The one merged record.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::{Claim, KeyRule, claims_of};
+use super::ids::{CanonicalId, EntityType, NativeId, SystemName};
+use super::link::{Link, LinkState};
+use super::provenance::Provenance;
+use super::time::Timestamp;
+use super::value::{FieldPath, Leaves};
+
+/// The one merged record with everything the decision about an update needs: its links, what each system holds, and
+/// who gave each field its value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CanonicalRecord {
+    /// Its id.
+    pub id: CanonicalId,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub entity_type: EntityType,
+    /// Grows by one whenever `data` changes.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When `data` last changed.
+    pub updated_at: Timestamp,
+    /// Its fields; references are canonical ids.
+    pub data: Leaves,
+    /// Who gave each field its value.
+    pub provenance: Provenance,
+    /// The systems that have it, or are about to.
+    pub links: Vec<Link>,
+    /// The key values it owns.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub claims: BTreeSet<Claim>,
+}
+
+impl CanonicalRecord {
+    /// A record nobody has said anything about yet.
+    #[must_use]
+    pub fn new(id: CanonicalId, entity_type: EntityType, now: Timestamp) -> Self {
+        Self {
+            id,
+            entity_type,
+            version: 0,
+            created_at: now,
+            updated_at: now,
+            data: Leaves::new(),
+            provenance: Provenance::default(),
+            links: Vec::new(),
+            claims: BTreeSet::new(),
+        }
+    }
+
+    /// Where the link with this native id is.
+    #[must_use]
+    pub fn link_of(&self, system: &SystemName, native_id: &NativeId) -> Option<usize> {
+        self.links.iter().position(|link| link.system == *system && link.native_id.as_ref() == Some(native_id))
+    }
+
+    /// Where this system's live or reserved link is.
+    #[must_use]
+    pub fn link_with(&self, system: &SystemName) -> Option<usize> {
+        self.links.iter().position(|link| link.system == *system && link.state != LinkState::Detached)
+    }
+
+    /// The id under which a system has this record.
+    #[must_use]
+    pub fn native_id(&self, system: &SystemName) -> Option<&NativeId> {
+        self.links.iter().find(|link| link.system == *system && link.state == LinkState::Linked)?.native_id.as_ref()
+    }
+
+    /// Moves to new data: every state stored as divergence is said against it.
+    pub fn replace_data(&mut self, data: Leaves, changed: &[FieldPath]) {
+        let old = std::mem::replace(&mut self.data, data);
+        for link in &mut self.links {
+            let shadow = &mut link.shadow;
+            let states = [&mut shadow.held, &mut shadow.disputed];
+            let sends = shadow.sends.iter_mut().map(|sent| &mut sent.values);
+            let last = shadow.last.iter_mut().map(|sent| &mut sent.values);
+            for state in states.into_iter().chain(sends).chain(last) {
+                state.rebase(&old, &self.data, changed);
+            }
+            // A stored form only counts for the very value it was the answer to.
+            shadow.stored.retain(|path, _| !changed.contains(path));
+        }
+    }
+
+    /// The claims that follow from the canonical data and from what each link holds.
+    #[must_use]
+    pub fn claims_due(&self, keys: &[KeyRule]) -> BTreeSet<Claim> {
+        if keys.is_empty() {
+            return BTreeSet::new();
+        }
+        let mut claims = claims_of(keys, |path| self.data.get(path));
+        for link in &self.links {
+            claims.extend(claims_of(keys, |path| link.shadow.held.get(&self.data, path)));
+        }
+        claims
+    }
+
+    /// A rough count of the bytes it keeps in memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let link =
+            |link: &Link| 400 + link.shadow.held.weight() + link.shadow.sends.iter().map(|sent| 120 + sent.values.weight()).sum::<usize>();
+        300 + self.data.weight() + self.provenance.weight() + self.links.iter().map(link).sum::<usize>() + self.claims.len() * 80
+    }
+}

@@ -1,0 +1,461 @@
+//! One change, one record: from what arrived to a proposal ([`prepare`]), and with the handlers' answer to a decision
+//! ([`conclude`]). Both pure; the engine runs the handlers, which may be async, in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::canonical::CanonicalRecord;
+use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
+use super::decision::{Assumed, Conflict, ConflictBase, Winner};
+use super::handler::UpdateMeta;
+use super::ids::CanonicalId;
+use super::link::{Link, LinkState, SeqSeen, Waits};
+use super::overlay::Overlay;
+use super::planted;
+use super::representation::{Equality, same_set};
+use super::rules::{FirstContact, Rules, TypeRules};
+use super::sending::{NOTHING_STORED, Target};
+use super::shadow::{Compared, FieldChange, Knowledge, Report, StaleField, compare_report, settle_through};
+use super::survivorship::{Contest, Rule, Survivor, survive};
+use super::time::Timestamp;
+use super::value::{FieldPath, Leaves, same, same_held};
+use super::waiting::{MissingReference, WaitingChange};
+
+/// What the decision about a change is made from, besides the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The declared rules.
+    pub rules: &'a Rules,
+    /// Those of the type.
+    pub types: &'a TypeRules,
+    /// The source, and how it takes part.
+    pub source: &'a Target,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A change on its way to a decision.
+#[derive(Clone, Debug)]
+pub struct Arrival<'a> {
+    /// The change as it came.
+    pub change: &'a NativeChange,
+    /// Its fields in canonical names and ids; fields in `missing` are taken out.
+    pub leaves: Leaves,
+    /// References to records nobody knows yet.
+    pub missing: Vec<MissingReference>,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// 1 on the first try.
+    pub attempt: u32,
+    /// The stored change, if it waited and its shadow has moved on already.
+    pub waited: Option<WaitingChange>,
+    /// Changes of waiting updates that this one overtakes.
+    pub overtaken: Vec<FieldChange>,
+    /// A person's approval, if it was in review.
+    pub approval: Option<super::handler::Approval>,
+}
+
+/// How the native record stands to the canonical one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Footing {
+    /// The canonical record is made by this change.
+    New,
+    /// A match key leads to it.
+    Joins,
+    /// It answers an open reservation.
+    Binds,
+    /// It is linked.
+    Linked,
+}
+
+/// What a change comes to before anyone is asked.
+#[derive(Clone, Debug)]
+pub enum Prepared {
+    /// Nothing to decide.
+    Nothing {
+        /// It is what the system was last sent.
+        echo: bool,
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// It waits for records that are not known yet.
+    Waits(WaitingChange),
+    /// A proposal for the rules' outcome and the handlers.
+    Proposal(Box<Proposal>),
+}
+
+/// What a change proposes.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// How the native record stands to the canonical one.
+    pub footing: Footing,
+    /// What the source changed.
+    pub changes: Vec<FieldChange>,
+    /// What it merely repeated.
+    pub stale: Vec<StaleField>,
+    /// The canonical record with only the changes laid over it.
+    pub proposed: Leaves,
+    /// The same after the rules.
+    pub ruled: Leaves,
+    /// Fields two sides changed.
+    pub conflicts: Vec<Conflict>,
+    /// The rule that decided, by field, where one was declared.
+    pub rules: BTreeMap<FieldPath, String>,
+}
+
+/// Compares a change with what its system is known to hold, moves that knowledge on, and runs the rules.
+///
+/// `record` is the record itself, or a new one. Its data stays as it is; the source's shadow moves, since what a system
+/// holds is a fact whatever becomes of it.
+pub fn prepare(
+    record: &mut CanonicalRecord,
+    footing: Footing,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> Result<Prepared, Rejection> {
+    let index = footing_link(record, footing, arrival, situation);
+    if arrival.waited.is_none()
+        && let Some(reason) = old_copy(&mut record.links[index], arrival.change)?
+    {
+        return Ok(Prepared::Nothing { echo: false, reason });
+    }
+    let compared = match (&arrival.waited, footing) {
+        (Some(waited), _) => still_meant(record, index, waited, arrival, situation),
+        (None, Footing::New | Footing::Joins) => first_report(record, index, arrival, footing),
+        (None, Footing::Binds | Footing::Linked) => compare(record, index, arrival, situation),
+    };
+    let changes = overtake(compared.changes, &arrival.overtaken, record, index, arrival);
+    if !arrival.missing.is_empty() {
+        return Ok(Prepared::Waits(wait_for_references(record, index, arrival, changes)));
+    }
+    if changes.is_empty() {
+        let reason = nothing_reason(&compared.stale, compared.echo, record, arrival);
+        return Ok(Prepared::Nothing { echo: compared.echo, reason });
+    }
+    Ok(Prepared::Proposal(Box::new(propose(record, footing, changes, compared.stale, arrival, situation))))
+}
+
+fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arrival<'_>, situation: &Situation<'_>) -> usize {
+    let key = &arrival.change.key;
+    if let Some(index) = record.link_of(&key.system, &key.native_id) {
+        record.links[index].state = LinkState::Linked;
+        return index;
+    }
+    if footing == Footing::Binds
+        && let Some(index) = record.link_with(&key.system)
+    {
+        bind(record, index, arrival, situation);
+        return index;
+    }
+    let nothing = Overlay::nothing(&record.data);
+    record.links.push(Link::new(key.system.clone(), Some(key.native_id.clone()), nothing));
+    record.links.len() - 1
+}
+
+/// The reservation gets its native id, and what was sent for it becomes what the system holds.
+fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situation: &Situation<'_>) {
+    let CanonicalRecord { links, data, .. } = record;
+    let link = &mut links[index];
+    link.native_id = Some(arrival.change.key.native_id.clone());
+    link.state = LinkState::Linked;
+    link.omits.clear();
+    let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
+    let applied = arrival.change.base.or_else(|| link.shadow.sends.first().map(|sent| sent.rev)).unwrap_or(0);
+    settle_through(&mut link.shadow, data, equality, applied);
+}
+
+/// An update at or below the last `seq` of its native record says nothing new, whatever its id.
+fn old_copy(link: &mut Link, change: &NativeChange) -> Result<Option<String>, Rejection> {
+    let Some(seq) = &change.seq else { return Ok(None) };
+    if let Some(seen) = link.seq.as_ref().filter(|seen| seen.seq.epoch == seq.epoch) {
+        if seq.number == seen.seq.number && change.content_hash != seen.content {
+            let detail =
+                format!("seq {} of {} came before with other content; number every change of a record anew", seq.number, change.key);
+            return Err(Rejection::new(DeadReason::SeqConflict, detail).at("seq"));
+        }
+        if seq.number <= seen.seq.number && !planted::fault("seq_ignored") {
+            return Ok(Some(format!("an old copy: seq {} is not after {}, the last one seen", seq.number, seen.seq.number)));
+        }
+    }
+    link.seq = Some(SeqSeen { seq: seq.clone(), content: change.content_hash });
+    Ok(None)
+}
+
+/// A record's first report: all it says is new, and all of it is held.
+fn first_report(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, footing: Footing) -> Compared {
+    let mut changes = Vec::new();
+    let CanonicalRecord { links, data, .. } = record;
+    let held = &mut links[index].shadow.held;
+    for (path, value) in arrival.leaves.iter() {
+        held.write(data, path, value);
+        let says = footing == Footing::New || !value.is_null() && !same_held(data.get(path), Some(value));
+        if says {
+            changes.push(FieldChange { path: path.clone(), base: None, value: value.clone(), assumed: false });
+        }
+    }
+    Compared { changes, ..Compared::default() }
+}
+
+fn compare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situation: &Situation<'_>) -> Compared {
+    let CanonicalRecord { links, data, .. } = record;
+    let shadow = &mut links[index].shadow;
+    let stored = std::mem::take(&mut shadow.stored);
+    let equality = Equality { types: situation.types, side: &situation.source.side, stored: &stored };
+    let knowledge = match arrival.change.base {
+        Some(base) => Knowledge::Base(base),
+        None if situation.source.receipts => Knowledge::Receipts,
+        None => Knowledge::Inexact { silent: situation.source.side.echo == Some(false) },
+    };
+    let whole = matches!(arrival.change.body, ChangeBody::Upsert(_));
+    let unresolved: Vec<FieldPath> = arrival.missing.iter().map(|missing| missing.field.clone()).collect();
+    let window = situation.rules.window;
+    let report = Report { leaves: &arrival.leaves, unresolved: &unresolved, whole, knowledge, now: situation.now, window };
+    let compared = compare_report(shadow, data, equality, &report);
+    shadow.stored = stored;
+    compared
+}
+
+/// A stored change, judged again: fields the source itself has moved on from are no longer meant.
+fn still_meant(
+    record: &mut CanonicalRecord,
+    index: usize,
+    waited: &WaitingChange,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> Compared {
+    let CanonicalRecord { links, data, .. } = record;
+    let link = &mut links[index];
+    link.waits.retain(|waits| waits.update != arrival.change.update);
+    let mut changes = Vec::new();
+    for change in &waited.fields {
+        let mut change = change.clone();
+        if waited.unresolved.contains(&change.path) {
+            let Some(resolved) = arrival.leaves.get(&change.path) else { continue };
+            change.value = resolved.clone();
+            link.shadow.held.write(data, &change.path, resolved);
+        }
+        let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
+        if equality.holds(&change.path, link.shadow.held.get(data, &change.path), Some(&change.value)) {
+            changes.push(change);
+        }
+    }
+    Compared { changes, ..Compared::default() }
+}
+
+/// Takes over the changes of waiting updates that this one overtakes: their fields are held already, so this record
+/// repeating them would look untouched.
+fn overtake(
+    mut changes: Vec<FieldChange>,
+    overtaken: &[FieldChange],
+    record: &CanonicalRecord,
+    index: usize,
+    arrival: &Arrival<'_>,
+) -> Vec<FieldChange> {
+    let held = &record.links[index].shadow.held;
+    for old in overtaken {
+        let missing = arrival.missing.iter().any(|missing| missing.field == old.path);
+        let now = held.get(&record.data, &old.path).cloned().unwrap_or(Value::Null);
+        match changes.iter().position(|change| change.path == old.path) {
+            Some(at) if same_held(old.base.as_ref(), Some(&changes[at].value)) => {
+                changes.remove(at);
+            }
+            Some(at) => changes[at].base.clone_from(&old.base),
+            None if missing || same_held(old.base.as_ref(), Some(&now)) => {}
+            None => changes.push(FieldChange { value: now, ..old.clone() }),
+        }
+    }
+    changes
+}
+
+/// The change is stored; its fields are not corrected in the source until they are decided.
+fn wait_for_references(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, mut fields: Vec<FieldChange>) -> WaitingChange {
+    let id = record.id;
+    let mut unresolved = Vec::new();
+    let entity = match &arrival.change.body {
+        ChangeBody::Upsert(entity) | ChangeBody::Patch(entity) => Some(entity),
+        ChangeBody::Delete | ChangeBody::Rekey(_) => None,
+    };
+    for missing in &arrival.missing {
+        if !unresolved.contains(&missing.field) {
+            let base = record.links[index].shadow.held.get(&record.data, &missing.field).cloned();
+            let native = entity.and_then(|entity| entity.get(missing.field.as_str())).cloned();
+            let value = native.unwrap_or_else(|| Value::from(missing.key.native_id.as_str()));
+            fields.push(FieldChange { path: missing.field.clone(), base, value, assumed: false });
+            unresolved.push(missing.field.clone());
+        }
+    }
+    let change = WaitingChange { canonical_id: id, fields, unresolved };
+    keep_waiting(record, index, arrival.change, &change);
+    change
+}
+
+/// Marks the fields of a waiting change in the source's link.
+pub fn keep_waiting(record: &mut CanonicalRecord, index: usize, change: &NativeChange, waiting: &WaitingChange) {
+    let fields = waiting.fields.iter().map(|field| field.path.clone()).collect();
+    record.links[index].waits.push(Waits { update: change.update.clone(), fields });
+}
+
+fn propose(
+    record: &CanonicalRecord,
+    footing: Footing,
+    changes: Vec<FieldChange>,
+    stale: Vec<StaleField>,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> Proposal {
+    let mut proposed = record.data.clone();
+    let mut ruled = record.data.clone();
+    let (mut conflicts, mut rules) = (Vec::new(), BTreeMap::new());
+    let changes: Vec<FieldChange> = changes.into_iter().map(|change| merged_set(change, record, situation.types)).collect();
+    for change in &changes {
+        proposed.set(change.path.clone(), change.value.clone());
+        let (survivor, rule) = survivor(record, footing, change, arrival, situation);
+        let winner = match &survivor {
+            Survivor::Incoming => Winner::Theirs,
+            Survivor::Current => Winner::Ours,
+            Survivor::Combined(_) => Winner::Handler,
+        };
+        if let Some(mut conflict) = conflict(record, footing, change, situation) {
+            conflict.winner = winner;
+            conflict.rule = rule.clone().unwrap_or_else(|| "latest".to_owned());
+            conflicts.push(conflict);
+        }
+        if let Some(rule) = rule {
+            rules.insert(change.path.clone(), rule);
+        }
+        match survivor {
+            Survivor::Incoming => ruled.set(change.path.clone(), change.value.clone()),
+            Survivor::Combined(value) => ruled.set(change.path.clone(), value),
+            Survivor::Current => {}
+        }
+    }
+    Proposal { footing, changes, stale, proposed, ruled, conflicts, rules }
+}
+
+/// For arrays that merge as sets: what the source added and took out, applied to the canonical set.
+fn merged_set(change: FieldChange, record: &CanonicalRecord, types: &TypeRules) -> FieldChange {
+    let (Some(Value::Array(current)), Value::Array(incoming)) = (record.data.get(&change.path), &change.value) else { return change };
+    if !types.sets.contains(&change.path) {
+        return change;
+    }
+    let base = change.base.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let has = |list: &[Value], item: &Value| list.iter().any(|other| same(other, item));
+    let mut merged: Vec<Value> = current.iter().filter(|item| has(incoming, item) || !has(base, item)).cloned().collect();
+    let added: Vec<Value> = incoming.iter().filter(|item| !has(&merged, item) && !has(base, item)).cloned().collect();
+    merged.extend(added);
+    let value = Value::Array(merged);
+    let value = if same_set(&value, &change.value) { change.value } else { value };
+    FieldChange { value, ..change }
+}
+
+fn survivor(
+    record: &CanonicalRecord,
+    footing: Footing,
+    change: &FieldChange,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> (Survivor, Option<String>) {
+    let current = record.data.held(&change.path);
+    if same_held(current, Some(&change.value)) {
+        return (Survivor::Incoming, None);
+    }
+    let chain = situation.types.survivorship.get(&change.path).map_or(&[][..], Vec::as_slice);
+    let joins = footing == Footing::Joins;
+    if joins {
+        let declared = chain.iter().any(|rule| *rule != Rule::Latest);
+        match situation.rules.first_contact {
+            FirstContact::Overwrite => return (Survivor::Incoming, None),
+            FirstContact::Fill if !declared => {
+                let inside = record.data.has_inside(&change.path) || !record.data.around(&change.path).is_empty();
+                let survivor = if current.is_none() && !inside { Survivor::Incoming } else { Survivor::Current };
+                return (survivor, Some("first_contact: fill".to_owned()));
+            }
+            FirstContact::Fill | FirstContact::Rules => {}
+        }
+    }
+    let contest = Contest {
+        current,
+        current_from: record.provenance.of(&change.path),
+        incoming: &change.value,
+        base: change.base.as_ref(),
+        source: &situation.source.system,
+        occurred_at: trusted_time(arrival, situation),
+        first_contact: joins,
+    };
+    let verdict = survive(chain, &contest);
+    (verdict.survivor, verdict.rule)
+}
+
+/// When the change happened, where the source's clock is trusted: never later than when it arrived.
+#[must_use]
+pub fn trusted_time(arrival: &Arrival<'_>, situation: &Situation<'_>) -> Option<Timestamp> {
+    situation.source.side.trust_time.then(|| arrival.change.occurred_at.unwrap_or(arrival.received_at).min(arrival.received_at))
+}
+
+fn conflict(record: &CanonicalRecord, footing: Footing, change: &FieldChange, situation: &Situation<'_>) -> Option<Conflict> {
+    let ours = record.data.held(&change.path);
+    if same_held(ours, Some(&change.value)) || footing == Footing::New {
+        return None;
+    }
+    let from = record.provenance.of(&change.path);
+    let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
+    let moved_on = !equality.holds(&change.path, ours, change.base.as_ref());
+    let by_another = from.is_some_and(|from| from.system != situation.source.system);
+    let base = match (footing, change.assumed) {
+        (Footing::Joins, _) if ours.is_none() => return None,
+        (Footing::Joins, _) => None,
+        (_, true) if !planted::fault("assumed_conflict_missing") => Some(ConflictBase::Assumed(Assumed::Assumed)),
+        _ if !moved_on || !by_another => return None,
+        _ => Some(ConflictBase::Value(change.base.clone().unwrap_or(Value::Null))),
+    };
+    Some(Conflict {
+        field: change.path.clone(),
+        base,
+        ours: ours.cloned().unwrap_or(Value::Null),
+        theirs: change.value.clone(),
+        ours_from: from.map(|from| from.system.clone()),
+        winner: Winner::Theirs,
+        rule: String::new(),
+    })
+}
+
+fn nothing_reason(stale: &[StaleField], echo: bool, record: &CanonicalRecord, arrival: &Arrival<'_>) -> String {
+    let head = if echo {
+        format!("{} says back what it was sent", arrival.change.key.system)
+    } else if arrival.waited.is_some() {
+        "its fields were changed again while it waited".to_owned()
+    } else if stale.is_empty() {
+        "it says nothing new".to_owned()
+    } else {
+        String::new()
+    };
+    super::explain::with_stale(&head, stale, record)
+}
+
+/// What handlers may know about a proposal.
+#[must_use]
+pub fn meta(record: &CanonicalRecord, proposal: &Proposal, arrival: &Arrival<'_>) -> UpdateMeta {
+    let new = proposal.footing == Footing::New;
+    let id: Option<CanonicalId> = (!new).then_some(record.id);
+    UpdateMeta {
+        update: arrival.change.update.clone(),
+        entity_type: arrival.change.key.entity_type.clone(),
+        native_id: arrival.change.key.native_id.clone(),
+        canonical_id: id,
+        op: arrival.change.op(),
+        received_at: arrival.received_at,
+        occurred_at: arrival.change.occurred_at,
+        attempt: arrival.attempt,
+        changed: proposal.changes.iter().map(|change| change.path.clone()).collect(),
+        conflicts: proposal.conflicts.clone(),
+        provenance: record.provenance.iter().map(|(path, source)| (path.clone(), source.clone())).collect(),
+        approval: arrival.approval.clone(),
+    }
+}
+
+/// The fields a set of changes names.
+#[must_use]
+pub fn fields_of(changes: &[FieldChange]) -> BTreeSet<FieldPath> {
+    changes.iter().map(|change| change.path.clone()).collect()
+}

@@ -1,0 +1,168 @@
+//! "(system, type, native id) is canonical X", with what that system is known to hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::change::Seq;
+use super::ids::{NativeId, SystemName, UpdateId};
+use super::overlay::Overlay;
+use super::representation::Stored;
+use super::time::Timestamp;
+use super::value::FieldPath;
+
+/// Whether the system has the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// It has, under a native id we know.
+    Linked,
+    /// It was sent a create and has not answered yet.
+    Reserved,
+    /// It let go of it: nothing goes there until it sends the record again.
+    Detached,
+}
+
+/// What a message to a system does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendOp {
+    /// Find or create.
+    Create,
+    /// Replace.
+    Update,
+}
+
+/// One message recorded in the shadow before it is published, and not confirmed by the system yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Its number; grows by one per (record, system).
+    pub rev: u64,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// The canonical version it shows.
+    pub version: u64,
+    /// Create or update.
+    pub op: SendOp,
+    /// The fields it changes, in canonical names.
+    pub fields: BTreeSet<FieldPath>,
+    /// Whether applying it writes every field, or `fields` only.
+    pub whole: bool,
+    /// The values it writes, as divergence from the canonical record.
+    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
+    pub values: Overlay,
+    /// Made by the commit that is being prepared: a further change before that commit replaces it.
+    #[serde(skip)]
+    pub fresh: bool,
+}
+
+/// Fields whose change waits for a decision: not corrected in the source until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// The waiting update.
+    pub update: UpdateId,
+    /// Its fields.
+    pub fields: BTreeSet<FieldPath>,
+}
+
+/// What one system is known to hold, and what it was sent meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// What it is known to hold, as divergence from the canonical record.
+    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
+    pub held: Overlay,
+    /// The last send that went into `held`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_rev: u64,
+    /// Whether `held` is just what the last confirmed send wrote (nothing was reported that differed since).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub held_is_sent: bool,
+    /// Unconfirmed sends, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sends: Vec<Sent>,
+    /// The last message, once inferred to have arrived: it may still be on its way for a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Box<Sent>>,
+    /// Inexact systems: what it reported since our last message and differs from the canonical record.
+    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
+    pub disputed: Overlay,
+    /// Inexact systems: hash of the last whole record it reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<u64>,
+    /// Values the system stores in another form.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stored: BTreeMap<FieldPath, Stored>,
+}
+
+/// The last position seen in a native record's own history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeqSeen {
+    /// The position.
+    #[serde(flatten)]
+    pub seq: Seq,
+    /// Hash of the content that had it.
+    pub content: u64,
+}
+
+/// One system's side of a canonical record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// The system.
+    pub system: SystemName,
+    /// The id there; `None` while reserved.
+    pub native_id: Option<NativeId>,
+    /// Whether the system has it.
+    pub state: LinkState,
+    /// The number of the last message recorded for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rev: u64,
+    /// What it holds.
+    #[serde(default, skip_serializing_if = "is_default_shadow")]
+    pub shadow: Shadow,
+    /// The last `seq` seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<SeqSeen>,
+    /// Changes that wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Waits>,
+    /// References left out of an open create, because it would have to wait for itself; sent once it is linked.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub omits: BTreeSet<FieldPath>,
+    /// Hash of a model the system rejected: not sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<u64>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+fn is_default_shadow(shadow: &Shadow) -> bool {
+    *shadow == Shadow::default()
+}
+
+impl Link {
+    /// A link that holds nothing yet.
+    #[must_use]
+    pub fn new(system: SystemName, native_id: Option<NativeId>, held: Overlay) -> Self {
+        let state = if native_id.is_some() { LinkState::Linked } else { LinkState::Reserved };
+        let shadow = Shadow { held, ..Shadow::default() };
+        Self { system, native_id, state, rev: 0, shadow, seq: None, waits: Vec::new(), omits: BTreeSet::new(), rejected: None }
+    }
+
+    /// Whether a change of this field waits for a decision.
+    #[must_use]
+    pub fn is_waiting(&self, path: &FieldPath) -> bool {
+        self.waits.iter().any(|waits| waits.fields.iter().any(|field| field.is_within(path) || path.is_within(field)))
+    }
+
+    /// The newest recorded message, confirmed or not.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Sent> {
+        self.shadow.sends.last()
+    }
+}

@@ -1,0 +1,241 @@
+//! Between a system's native model and the canonical record: names, values, ids, references. In both directions.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::canonical::CanonicalRecord;
+use super::change::{DeadReason, Record, Rejection};
+use super::ids::{CanonicalId, EntityType, NativeId, NativeKey};
+use super::link::Link;
+use super::rules::{MissingParent, Side, TypeRules};
+use super::value::{FieldPath, Leaves, same};
+use super::waiting::MissingReference;
+
+/// A native record in canonical names and values; its references are still native ids.
+pub fn open_native(entity: Record, key: &NativeKey, side: &Side) -> Result<Leaves, Rejection> {
+    let mut entity = entity;
+    if let Some(own) = entity.remove(&side.id_field)
+        && !own.is_null()
+        && native_id(&own).as_deref() != Some(key.native_id.as_str())
+    {
+        let detail = format!(
+            "the entity's own id field {:?} says {own}, the envelope says {:?}; send the same id in both",
+            side.id_field,
+            key.native_id.as_str()
+        );
+        return Err(Rejection::new(DeadReason::IdMismatch, detail).at(format!("/entity/{}", side.id_field)));
+    }
+    let mut leaves = Leaves::open(entity);
+    if !side.rename.is_empty() {
+        leaves = renamed(leaves, side.rename.iter().map(|(canonical, native)| (native, canonical)));
+    }
+    for (path, pairs) in &side.values {
+        if let Some(value) = leaves.get(path)
+            && let Some((canonical, _)) = pairs.iter().find(|(_, native)| same(native, value))
+        {
+            leaves.set(path.clone(), canonical.clone());
+        }
+    }
+    Ok(leaves)
+}
+
+fn renamed<'a>(leaves: Leaves, names: impl Iterator<Item = (&'a FieldPath, &'a FieldPath)> + Clone) -> Leaves {
+    let (mut kept, mut moved) = (Leaves::new(), Vec::new());
+    for (path, value) in leaves {
+        match names.clone().find(|(from, _)| path.is_within(from)) {
+            Some((from, to)) => {
+                moved.push((FieldPath::escaped(&format!("{to}{}", path.as_str().strip_prefix(from.as_str()).unwrap_or_default())), value));
+            }
+            None => kept.set(path, value),
+        }
+    }
+    // A declared name wins over a field that happens to have it.
+    for (path, value) in moved {
+        kept.set(path, value);
+    }
+    kept
+}
+
+fn native_id(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// One reference a native record makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NativeReference {
+    /// The reference field.
+    pub field: FieldPath,
+    /// The record it names.
+    pub key: NativeKey,
+}
+
+/// The records a native record refers to. Null refers to nothing; an array refers to each element.
+pub fn native_references(leaves: &Leaves, key: &NativeKey, types: &TypeRules) -> Result<Vec<NativeReference>, Rejection> {
+    let mut references = Vec::new();
+    for (field, entity_type) in &types.references {
+        let items = match leaves.get(field) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(items)) => items.iter().collect(),
+            Some(value) => vec![value],
+        };
+        for item in items {
+            references.push(NativeReference { field: field.clone(), key: referenced(item, field, key, entity_type)? });
+        }
+    }
+    Ok(references)
+}
+
+fn referenced(value: &Value, field: &FieldPath, key: &NativeKey, entity_type: &EntityType) -> Result<NativeKey, Rejection> {
+    let id = native_id(value).and_then(|text| NativeId::new(text).ok());
+    let Some(native_id) = id else {
+        let detail = format!("the reference {field} holds {value}, which cannot be an id; send the native id of a {entity_type}, or null");
+        return Err(Rejection::new(DeadReason::BadReference, detail).at(format!("/entity/{field}")));
+    };
+    Ok(NativeKey { system: key.system.clone(), entity_type: entity_type.clone(), native_id })
+}
+
+/// Puts canonical ids where native references stood. Fields whose record is not known are taken out and returned,
+/// unless the type wants them as null.
+pub fn resolve_references(
+    leaves: &mut Leaves,
+    references: &[NativeReference],
+    types: &TypeRules,
+    known: impl Fn(&NativeKey) -> Option<CanonicalId>,
+) -> Vec<MissingReference> {
+    let mut missing = Vec::new();
+    let mut by_field: BTreeMap<&FieldPath, Vec<&NativeKey>> = BTreeMap::new();
+    for reference in references {
+        by_field.entry(&reference.field).or_default().push(&reference.key);
+    }
+    for (field, keys) in by_field {
+        let found: Vec<Option<CanonicalId>> = keys.iter().map(|key| known(key)).collect();
+        let unknown = keys.iter().zip(&found).filter(|(_, id)| id.is_none());
+        let lacks: Vec<_> = unknown.map(|(key, _)| MissingReference { field: field.clone(), key: (*key).clone() }).collect();
+        if lacks.is_empty() {
+            let ids: Vec<Value> = found.into_iter().flatten().map(|id| Value::from(id.to_string())).collect();
+            let single = !leaves.get(field).is_some_and(Value::is_array);
+            let value = if single { ids.into_iter().next().unwrap_or(Value::Null) } else { Value::Array(ids) };
+            leaves.set(field.clone(), value);
+        } else if types.missing_parent == MissingParent::Null {
+            leaves.set(field.clone(), Value::Null);
+        } else {
+            missing.extend(lacks);
+        }
+    }
+    missing
+}
+
+/// The canonical ids that the references in some canonical values point to, by field.
+pub fn canonical_references<'a>(data: &'a Leaves, types: &'a TypeRules) -> impl Iterator<Item = (&'a FieldPath, CanonicalId)> {
+    types.references.keys().filter_map(|field| Some((field, data.get(field)?))).flat_map(|(field, value)| {
+        let items = if let Value::Array(items) = value { items.as_slice() } else { std::slice::from_ref(value) };
+        items.iter().filter_map(Value::as_str).filter_map(|text| CanonicalId::parse(text).ok()).map(move |id| (field, id))
+    })
+}
+
+/// Why a native model can't be made yet: the target lacks these records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacks(pub Vec<CanonicalId>);
+
+/// What a reference field of an outbound model becomes where the target lacks the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlinked {
+    /// The whole message waits.
+    Hold,
+    /// The field is left out.
+    Omit,
+}
+
+/// The native model of one system: its ids, its references, its names, its fields only.
+///
+/// A field whose change waits for a decision keeps what the system holds. `native_of` gives the target's id of a
+/// referenced record, `unlinked` what to do where it has none.
+pub fn native_model(
+    record: &CanonicalRecord,
+    link: &Link,
+    side: &Side,
+    types: &TypeRules,
+    native_of: impl Fn(CanonicalId) -> Option<NativeId>,
+    unlinked: impl Fn(&FieldPath, CanonicalId) -> Unlinked,
+) -> Result<Record, Lacks> {
+    let mut model = Leaves::new();
+    let mut lacks = Vec::new();
+    for path in model_paths(record, link, side) {
+        let value = if link.is_waiting(&path) { link.shadow.held.get(&record.data, &path) } else { record.data.get(&path) };
+        let mut value = value.cloned().unwrap_or(Value::Null);
+        if types.references.contains_key(&path) {
+            match native_reference(&value, &path, &native_of, &unlinked) {
+                Ok(Some(native)) => value = native,
+                Ok(None) => continue,
+                Err(missing) => lacks.extend(missing),
+            }
+        }
+        if let Some(pairs) = side.values.get(&path)
+            && let Some((_, native)) = pairs.iter().find(|(canonical, _)| same(canonical, &value))
+        {
+            value = native.clone();
+        }
+        model.set(path, value);
+    }
+    if !lacks.is_empty() {
+        return Err(Lacks(lacks));
+    }
+    if !side.rename.is_empty() {
+        model = renamed(model, side.rename.iter());
+    }
+    let mut model = model.close();
+    if let Some(native_id) = &link.native_id {
+        model.insert(side.id_field.clone(), Value::from(native_id.as_str()));
+    }
+    Ok(model)
+}
+
+/// The fields of a system's model: the canonical ones it takes, and those it holds although they are gone.
+fn model_paths(record: &CanonicalRecord, link: &Link, side: &Side) -> Vec<FieldPath> {
+    let mut paths: Vec<FieldPath> = record.data.iter().map(|(path, _)| path.clone()).collect();
+    for (path, held) in link.shadow.held.differences() {
+        let clashes = record.data.get(path).is_some() || record.data.has_inside(path) || !record.data.around(path).is_empty();
+        if held.is_some() && !clashes {
+            paths.push(path.clone());
+        }
+    }
+    paths.retain(|path| side.takes(path));
+    paths
+}
+
+fn native_reference(
+    value: &Value,
+    path: &FieldPath,
+    native_of: &impl Fn(CanonicalId) -> Option<NativeId>,
+    unlinked: &impl Fn(&FieldPath, CanonicalId) -> Unlinked,
+) -> Result<Option<Value>, Vec<CanonicalId>> {
+    let one = |value: &Value| -> Result<Option<Value>, Vec<CanonicalId>> {
+        let Some(id) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else { return Ok(Some(Value::Null)) };
+        match (native_of(id), unlinked(path, id)) {
+            (Some(native), _) => Ok(Some(Value::from(native.as_str()))),
+            (None, Unlinked::Omit) => Ok(None),
+            (None, Unlinked::Hold) => Err(vec![id]),
+        }
+    };
+    match value {
+        Value::Array(items) => {
+            let natives: Result<Vec<Option<Value>>, _> = items.iter().map(one).collect();
+            natives.map(|items| Some(Value::Array(items.into_iter().flatten().collect())))
+        }
+        value => one(value),
+    }
+}
+
+/// A field's name in a system's own model.
+#[must_use]
+pub fn native_name(path: &FieldPath, side: &Side) -> String {
+    match side.rename.iter().find(|(canonical, _)| path.is_within(canonical)) {
+        Some((canonical, native)) => format!("{native}{}", path.as_str().strip_prefix(canonical.as_str()).unwrap_or_default()),
+        None => path.as_str().to_owned(),
+    }
+}

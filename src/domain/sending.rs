@@ -1,0 +1,160 @@
+//! Whom a record must be sent to, and what is recorded before it is published (§1.8).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::canonical::CanonicalRecord;
+use super::ids::SystemName;
+use super::link::{Link, LinkState, SendOp, Sent};
+use super::overlay::Overlay;
+use super::planted;
+use super::representation::{Equality, Stored};
+use super::rules::{NotificationMode, Rules, Side, TypeRules};
+use super::shadow::{bound_sends, state_at};
+use super::time::Timestamp;
+use super::value::FieldPath;
+
+/// A system that takes part in a type.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name.
+    pub system: SystemName,
+    /// How it takes part.
+    pub side: Arc<Side>,
+    /// Whether it answers what it is sent.
+    pub receipts: bool,
+    /// Whether it is known to say what it had applied, so that nothing about it is guessed.
+    pub exact: bool,
+}
+
+/// A message that became due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Whom it is for.
+    pub system: SystemName,
+    /// Its number.
+    pub rev: u64,
+}
+
+/// What deciding about sends needs besides the record.
+#[derive(Clone, Copy, Debug)]
+pub struct SendContext<'a> {
+    /// The declared rules.
+    pub rules: &'a Rules,
+    /// Those of the record's type.
+    pub types: &'a TypeRules,
+    /// The systems that take part in the type.
+    pub targets: &'a [Target],
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// Finds every system whose model is outdated and records in its shadow what it will be sent. `source` is the system
+/// whose update made a new version, if one did.
+pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, source: Option<&SystemName>) -> Vec<Due> {
+    if !context.rules.push_updates || context.rules.notification_mode == NotificationMode::None || record.version == 0 {
+        return Vec::new();
+    }
+    let mut due = Vec::new();
+    for target in context.targets.iter().filter(|target| target.side.outbound) {
+        if record.links.iter().all(|link| link.system != target.system) {
+            if !context.rules.creates(&target.side, context.types) {
+                continue;
+            }
+            let nothing = Overlay::nothing(&record.data);
+            record.links.push(Link::new(target.system.clone(), None, nothing));
+        }
+        let everyone = context.rules.notification_mode == NotificationMode::All && source.is_some_and(|source| *source != target.system);
+        for index in 0..record.links.len() {
+            if record.links[index].system == target.system && record.links[index].state != LinkState::Detached {
+                due.extend(plan_send(record, index, target, context, everyone));
+            }
+        }
+    }
+    due
+}
+
+fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, context: &SendContext<'_>, everyone: bool) -> Option<Due> {
+    let link = &record.links[index];
+    let create = link.state == LinkState::Reserved;
+    let mut fields = outdated(record, link, target, context);
+    if fields.is_empty() && !everyone && !(create && link.rev == 0) {
+        return None;
+    }
+    if link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
+        return None;
+    }
+    let mut values = Overlay::new();
+    for path in link.waits.iter().flat_map(|waits| &waits.fields) {
+        values.set(&record.data, path.clone(), link.shadow.held.get(&record.data, path).cloned());
+    }
+    let stored = link.shadow.stored.clone();
+    let CanonicalRecord { links, data, version, .. } = record;
+    let link = &mut links[index];
+    let replaced = link.shadow.sends.pop_if(|sent| sent.fresh);
+    match replaced {
+        Some(replaced) => fields.extend(replaced.fields),
+        None => link.rev += 1,
+    }
+    let op = if create { SendOp::Create } else { SendOp::Update };
+    let whole = create || !target.side.writes_changed_only;
+    if !planted::fault("send_not_in_shadow") {
+        link.shadow.sends.push(Sent { rev: link.rev, at: context.now, version: *version, op, fields, whole, values, fresh: true });
+    }
+    link.shadow.disputed = Overlay::new();
+    link.shadow.last = None;
+    let equality = Equality { types: context.types, side: &target.side, stored: &stored };
+    bound_sends(&mut link.shadow, data, equality, target.receipts);
+    Some(Due { system: target.system.clone(), rev: link.rev })
+}
+
+/// The fields in which the system's model differs from what it is expected to hold: its newest unconfirmed send, else
+/// what it holds. For an inexact system also what it reported since our last message, and, within the window, what
+/// that message said.
+#[must_use]
+pub fn outdated(record: &CanonicalRecord, link: &Link, target: &Target, context: &SendContext<'_>) -> BTreeSet<FieldPath> {
+    let shadow = &link.shadow;
+    let equality = Equality { types: context.types, side: &target.side, stored: &shadow.stored };
+    let newest = shadow.sends.len().checked_sub(1);
+    let mut paths: BTreeSet<&FieldPath> = shadow.held.differences().map(|(path, _)| path).collect();
+    paths.extend(shadow.sends.iter().flat_map(|sent| sent.values.differences().map(|(path, _)| path)));
+    let differs = |path: &FieldPath, expected| !equality.holds(path, record.data.get(path), expected);
+    let counts = |path: &FieldPath| target.side.takes(path) && !link.is_waiting(path);
+    let mut fields: BTreeSet<FieldPath> = paths
+        .into_iter()
+        .filter(|path| counts(path) && differs(path, state_at(shadow, &record.data, equality, newest, path)))
+        .cloned()
+        .collect();
+    if !target.exact && !planted::fault("dispute_ignored") {
+        let disputed = shadow.disputed.differences().filter(|(path, said)| counts(path) && differs(path, *said));
+        fields.extend(disputed.map(|(path, _)| path.clone()));
+        if let Some(last) = shadow.last.as_deref().filter(|last| context.now.since(last.at) <= context.rules.window) {
+            let overtaken =
+                last.values.differences().filter(|(path, said)| counts(path) && last.writes(path, equality) && differs(path, *said));
+            fields.extend(overtaken.map(|(path, _)| path.clone()));
+        }
+    }
+    fields
+}
+
+/// Stands for what a system would be sent.
+#[must_use]
+pub fn model_hash(record: &CanonicalRecord, link: &Link, side: &Side) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    for (path, value) in record.data.iter().filter(|(path, value)| side.takes(path) && !value.is_null()) {
+        let value = if link.is_waiting(path) { link.shadow.held.get(&record.data, path).unwrap_or(value) } else { value };
+        hasher.update(path.as_str().as_bytes());
+        hasher.update(value.to_string().as_bytes());
+    }
+    hasher.digest()
+}
+
+/// Ends the preparation of a commit: what it recorded can't be replaced any more.
+pub fn seal(record: &mut CanonicalRecord) {
+    for sent in record.links.iter_mut().flat_map(|link| &mut link.shadow.sends) {
+        sent.fresh = false;
+    }
+}
+
+/// No stored forms: what equality means before a system has told any.
+pub const NOTHING_STORED: &BTreeMap<FieldPath, Stored> = &BTreeMap::new();

@@ -1,0 +1,382 @@
+//! What did the system really change? The comparison of what it reports with what it is known to hold (§1.4).
+//!
+//! The protocol is the project's own and was model-checked before it was written down; `tests/model` holds this code
+//! to the same guarantees. Each step is there because leaving it out lost data.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::link::{Sent, Shadow};
+use super::planted;
+use super::representation::{Equality, Stored};
+use super::time::Timestamp;
+use super::value::{FieldPath, Leaves, is_empty_object};
+
+/// Unconfirmed sends kept per link before old ones are folded together.
+const SENDS_MAX: usize = 64;
+
+/// One field the source really changed.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FieldChange {
+    /// The field.
+    pub path: FieldPath,
+    /// What the source had before; `None`: nothing, or not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Value>,
+    /// What it has now; null clears.
+    pub value: Value,
+    /// The base was inferred, not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
+}
+
+/// A field the source merely repeated although the canonical value has moved on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaleField {
+    /// The field.
+    pub path: FieldPath,
+    /// What the source still says.
+    pub value: Value,
+    /// The newest message that told it otherwise; `None` if it was never told.
+    pub unseen_rev: Option<u64>,
+}
+
+/// What a report comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Compared {
+    /// What the source changed.
+    pub changes: Vec<FieldChange>,
+    /// What it merely repeated.
+    pub stale: Vec<StaleField>,
+    /// It is what the system was last sent.
+    pub echo: bool,
+}
+
+/// What one report says, in canonical names and ids.
+#[derive(Clone, Debug)]
+pub struct Report<'a> {
+    /// Its fields.
+    pub leaves: &'a Leaves,
+    /// Fields it names whose references are not known yet; they are not in `leaves`.
+    pub unresolved: &'a [FieldPath],
+    /// Whether it is the whole record.
+    pub whole: bool,
+    /// How well the adapter knows what it had applied.
+    pub knowledge: Knowledge,
+    /// When it arrived.
+    pub now: Timestamp,
+    /// How long an unconfirmed send counts as not yet seen.
+    pub window: Duration,
+}
+
+/// How well an adapter knows what it had applied when it read the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// It says the last `rev` it had applied.
+    Base(u64),
+    /// Its receipts stand in the stream before anything read after applying.
+    Receipts,
+    /// It says nothing; `silent` if its feed never reports what it applied.
+    Inexact {
+        /// `echo = false`.
+        silent: bool,
+    },
+}
+
+/// The shadow, the canonical record it diverges from, and what equality means between them.
+struct Comparison<'a> {
+    shadow: &'a mut Shadow,
+    canonical: &'a Leaves,
+    equality: Equality<'a>,
+}
+
+/// Compares a report with the shadow, and moves the shadow on to what the system is now known to hold.
+///
+/// `shadow` must not be the one `equality` reads its stored forms from; pass a copy of those.
+pub fn compare_report(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, report: &Report<'_>) -> Compared {
+    let mut comparison = Comparison { shadow, canonical, equality };
+    // A base older than what is already folded into `held` can't be answered exactly any more.
+    let knowledge = match report.knowledge {
+        Knowledge::Base(base) if base < comparison.shadow.held_rev => Knowledge::Inexact { silent: false },
+        known => known,
+    };
+    let mut compared = match knowledge {
+        Knowledge::Base(base) => {
+            settle_through(comparison.shadow, canonical, equality, base);
+            comparison.exact(report)
+        }
+        Knowledge::Receipts => comparison.exact(report),
+        Knowledge::Inexact { .. } if report.whole => comparison.inexact_whole(report),
+        Knowledge::Inexact { silent } => comparison.inexact_patch(report, silent),
+    };
+    if matches!(knowledge, Knowledge::Inexact { .. }) {
+        comparison.dispute(report);
+    }
+    compared.stale = comparison.stale(report, &compared.changes);
+    compared.echo = compared.changes.is_empty() && !report.leaves.is_empty() && comparison.equals_last_sent(report, compared.echo);
+    compared
+}
+
+impl Comparison<'_> {
+    /// Each field against `held` only: comparing an exact system with what was sent would misread an edit back to an
+    /// old value, an edit that happens to equal a send, and an edit that crosses one.
+    fn exact(&mut self, report: &Report<'_>) -> Compared {
+        let differing = self.differing(report, None);
+        Compared { changes: self.take(report, differing, false), ..Compared::default() }
+    }
+
+    fn inexact_whole(&mut self, report: &Report<'_>) -> Compared {
+        let hash = hash(report.leaves);
+        let repeated = self.shadow.said == Some(hash) && !self.shadow.sends.is_empty();
+        self.shadow.said = Some(hash);
+        let uncertain = !self.shadow.sends.is_empty();
+        if let Some(index) = (0..self.shadow.sends.len()).find(|&index| self.differing(report, Some(index)).is_empty()) {
+            self.settle_by_inference(index);
+            return Compared { echo: true, ..Compared::default() };
+        }
+        if repeated {
+            return self.repeated(report);
+        }
+        let candidates = std::iter::once(None).chain((0..self.shadow.sends.len()).map(Some));
+        // The fewest differing fields; the earliest on a tie, which `min_by_key` gives.
+        let (explanation, differing) = candidates
+            .map(|candidate| (candidate, self.differing(report, candidate)))
+            .min_by_key(|(_, differing)| differing.len())
+            .unwrap_or_default();
+        if let Some(index) = explanation {
+            self.settle_by_inference(index);
+        }
+        Compared { changes: self.take(report, differing, uncertain), ..Compared::default() }
+    }
+
+    /// The same record again while sends are unconfirmed: not seen yet within their window, a real change back after it.
+    fn repeated(&mut self, report: &Report<'_>) -> Compared {
+        let (now, window) = (report.now, report.window);
+        let Some(seen) = self.shadow.sends.iter().rposition(|sent| now.since(sent.at) > window) else {
+            return Compared::default();
+        };
+        let differing = self.differing(report, Some(seen));
+        self.settle_by_inference(seen);
+        Compared { changes: self.take(report, differing, true), ..Compared::default() }
+    }
+
+    fn inexact_patch(&mut self, report: &Report<'_>, silent: bool) -> Compared {
+        self.shadow.said = None;
+        let uncertain = !self.shadow.sends.is_empty();
+        let echoes = |this: &Self, path: &FieldPath, value: &Value| {
+            !silent
+                && (0..this.shadow.sends.len()).any(|index| {
+                    this.shadow.sends[index].writes(path, this.equality)
+                        && this.equality.holds(path, this.state(Some(index), path), Some(value))
+                })
+        };
+        let (echoed, changed): (Vec<_>, Vec<_>) = report.leaves.iter().partition(|(path, value)| echoes(self, path, value));
+        let changed: Vec<FieldPath> = changed.into_iter().map(|(path, _)| path.clone()).collect();
+        let echo = changed.is_empty() && !echoed.is_empty();
+        if echo {
+            let covers = |sent: &Sent| sent.fields.iter().all(|field| echoed.iter().any(|(path, _)| *path == field));
+            let same = |this: &Self, index: usize| {
+                echoed.iter().all(|(path, value)| this.equality.holds(path, this.state(Some(index), path), Some(value)))
+            };
+            if let Some(index) = (0..self.shadow.sends.len()).find(|&i| covers(&self.shadow.sends[i]) && same(self, i)) {
+                self.settle_by_inference(index);
+            }
+        }
+        for (path, value) in echoed {
+            self.shadow.held.write(self.canonical, path, value);
+        }
+        Compared { changes: self.take(report, changed, uncertain), echo, ..Compared::default() }
+    }
+
+    /// What the system would hold at a path after applying the unconfirmed sends up to `through`.
+    fn state(&self, through: Option<usize>, path: &FieldPath) -> Option<&Value> {
+        state_at(self.shadow, self.canonical, self.equality, through, path)
+    }
+
+    /// The reported fields that differ from what the system would hold after the sends up to `through`.
+    fn differing(&self, report: &Report<'_>, through: Option<usize>) -> Vec<FieldPath> {
+        let differs = |path: &FieldPath, value: &Value| {
+            if value.is_null() || is_empty_object(value) {
+                let held = self.state(through, path);
+                let inside = self.inside(through, path);
+                return if value.is_null() { held.is_some() || inside } else { held.is_none_or(|held| held != value) && !inside };
+            }
+            !self.equality.holds(path, self.state(through, path), Some(value))
+        };
+        let mut paths: Vec<FieldPath> =
+            report.leaves.iter().filter(|(path, value)| differs(path, value)).map(|(path, _)| path.clone()).collect();
+        if report.whole && self.equality.side.absent_clears {
+            paths.extend(self.left_out(report, through));
+        }
+        paths
+    }
+
+    fn inside(&self, through: Option<usize>, path: &FieldPath) -> bool {
+        self.paths(through).into_iter().any(|p| p != *path && p.is_within(path) && self.state(through, &p).is_some())
+    }
+
+    /// With `absent = "clear"`: what the system had and a whole record does not name.
+    fn left_out(&self, report: &Report<'_>, through: Option<usize>) -> Vec<FieldPath> {
+        let said = || report.leaves.iter().map(|(said, _)| said).chain(report.unresolved);
+        let named = |path: &FieldPath| said().any(|said| said.is_within(path) || path.is_within(said));
+        self.paths(through).into_iter().filter(|path| self.state(through, path).is_some() && !named(path)).collect()
+    }
+
+    fn paths(&self, through: Option<usize>) -> BTreeSet<FieldPath> {
+        let mut paths: BTreeSet<FieldPath> = self.canonical.iter().map(|(path, _)| path.clone()).collect();
+        paths.extend(self.shadow.held.differences().map(|(path, _)| path.clone()));
+        if let Some(through) = through {
+            paths.extend(self.shadow.sends[..=through].iter().flat_map(|sent| sent.values.differences().map(|(path, _)| path.clone())));
+        }
+        paths
+    }
+
+    /// Turns differing fields into changes and writes them into `held`.
+    fn take(&mut self, report: &Report<'_>, differing: Vec<FieldPath>, assumed: bool) -> Vec<FieldChange> {
+        let mut changes = Vec::with_capacity(differing.len());
+        for path in differing {
+            let value = report.leaves.get(&path).cloned().unwrap_or(Value::Null);
+            let base = self.shadow.held.get(self.canonical, &path).cloned();
+            if value.is_null() && base.is_none() && !self.inside(None, &path) {
+                continue; // a null where the system never had the field says nothing
+            }
+            if !planted::fault("shadow_not_updated") {
+                self.shadow.held.write(self.canonical, &path, &value);
+            }
+            changes.push(FieldChange { path, base, value, assumed });
+        }
+        if !changes.is_empty() {
+            self.shadow.held_is_sent = false;
+        }
+        changes
+    }
+
+    fn settle_by_inference(&mut self, index: usize) {
+        let last = self.shadow.sends.get(index).filter(|_| index + 1 == self.shadow.sends.len()).cloned();
+        settle(self.shadow, self.canonical, self.equality, index);
+        self.shadow.last = last.map(Box::new);
+    }
+
+    /// Remembers what was reported since our last message and is not what the canonical record says.
+    fn dispute(&mut self, report: &Report<'_>) {
+        if self.shadow.sends.is_empty() && self.shadow.last.is_none() {
+            return; // nothing is on its way: what it holds is known, and is compared anyway
+        }
+        for (path, value) in report.leaves.iter() {
+            self.shadow.disputed.set(self.canonical, path.clone(), Some(value.clone()));
+        }
+    }
+
+    fn stale(&self, report: &Report<'_>, changes: &[FieldChange]) -> Vec<StaleField> {
+        let unchanged = |path: &FieldPath| !changes.iter().any(|change| change.path == *path);
+        let moved_on = |path: &FieldPath, value: &Value| {
+            !is_empty_object(value) && !value.is_null() && !self.equality.holds(path, self.canonical.get(path), Some(value))
+        };
+        let stale = report.leaves.iter().filter(|(path, value)| unchanged(path) && moved_on(path, value));
+        stale
+            .map(|(path, value)| {
+                let unseen = self.shadow.sends.iter().rev().find(|sent| sent.writes(path, self.equality));
+                StaleField { path: path.clone(), value: value.clone(), unseen_rev: unseen.map(|sent| sent.rev) }
+            })
+            .collect()
+    }
+
+    /// Whether the report is what the system was last sent, however that was recognised.
+    fn equals_last_sent(&self, report: &Report<'_>, recognised: bool) -> bool {
+        match self.shadow.sends.len().checked_sub(1) {
+            None => recognised || self.shadow.held_is_sent,
+            Some(newest) => recognised || self.differing(report, Some(newest)).is_empty(),
+        }
+    }
+}
+
+impl Sent {
+    /// Whether applying this message writes the field.
+    #[must_use]
+    pub fn writes(&self, path: &FieldPath, equality: Equality<'_>) -> bool {
+        if self.whole { equality.side.takes(path) } else { self.fields.iter().any(|field| path.is_within(field) || field.is_within(path)) }
+    }
+}
+
+/// What a system would hold at a path after applying the unconfirmed sends up to `through`; `None`: none of them.
+#[must_use]
+pub fn state_at<'a>(
+    shadow: &'a Shadow,
+    canonical: &'a Leaves,
+    equality: Equality<'_>,
+    through: Option<usize>,
+    path: &FieldPath,
+) -> Option<&'a Value> {
+    let sends = through.map_or(&[][..], |through| &shadow.sends[..=through]);
+    match sends.iter().rev().find(|sent| sent.writes(path, equality)) {
+        Some(sent) => sent.values.get(canonical, path),
+        None => shadow.held.get(canonical, path),
+    }
+}
+
+/// Drops every send up to `rev`, which the system is known to have applied; `held` becomes what the last one wrote.
+pub fn settle_through(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, rev: u64) {
+    if let Some(index) = shadow.sends.iter().rposition(|sent| sent.rev <= rev) {
+        settle(shadow, canonical, equality, index);
+    }
+}
+
+fn settle(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, index: usize) {
+    let settled: Vec<Sent> = shadow.sends.drain(..=index).collect();
+    for sent in &settled {
+        apply(shadow, canonical, equality, sent);
+        shadow.held_rev = sent.rev;
+    }
+    shadow.held_is_sent = true;
+    shadow.last = None;
+}
+
+/// Writes one send into `held`.
+fn apply(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, sent: &Sent) {
+    let mut paths: BTreeSet<FieldPath> = shadow.held.differences().map(|(path, _)| path.clone()).collect();
+    paths.extend(sent.values.differences().map(|(path, _)| path.clone()));
+    for path in paths.into_iter().filter(|path| sent.writes(path, equality)) {
+        let value = sent.values.get(canonical, &path).cloned();
+        shadow.held.set(canonical, path, value);
+    }
+}
+
+/// Keeps the list of unconfirmed sends bounded. With receipts at most one message is on its way, so the newest but one
+/// was never published and can go into its successor; else the oldest is taken for applied.
+pub fn bound_sends(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, receipts: bool) {
+    while shadow.sends.len() > SENDS_MAX {
+        if receipts {
+            let overtaken = shadow.sends.remove(shadow.sends.len() - 2);
+            if let Some(newest) = shadow.sends.last_mut() {
+                newest.fields.extend(overtaken.fields);
+            }
+        } else {
+            settle(shadow, canonical, equality, 0);
+        }
+    }
+}
+
+/// Remembers the forms a system says it stores.
+pub fn remember_stored(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, rev: u64, stored: &Leaves) {
+    let through = shadow.sends.iter().rposition(|sent| sent.rev <= rev);
+    let mut pairs = Vec::new();
+    for (path, value) in stored.iter() {
+        if let Some(sent) = state_at(shadow, canonical, equality, through, path) {
+            pairs.push((path.clone(), Stored { sent: sent.clone(), stored: value.clone() }));
+        }
+    }
+    shadow.stored.extend(pairs);
+}
+
+fn hash(leaves: &Leaves) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    for (path, value) in leaves.iter() {
+        hasher.update(path.as_str().as_bytes());
+        hasher.update(&[0]);
+        hasher.update(value.to_string().as_bytes());
+        hasher.update(&[0]);
+    }
+    hasher.digest()
+}

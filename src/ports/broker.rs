@@ -1,0 +1,87 @@
+//! How messages come in and go out.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::error::PortError;
+use crate::domain::ids::{CanonicalId, EntityType, SystemName};
+use crate::domain::link::SendOp;
+use crate::domain::time::Timestamp;
+
+/// One inbound message as the broker delivered it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Names the delivery when it is settled.
+    pub tag: u64,
+    /// The bytes.
+    pub body: Vec<u8>,
+    /// The transport's own message id.
+    pub message_id: Option<String>,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// How often it was delivered, this time included.
+    pub deliveries: u32,
+}
+
+/// One native model for one system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundMessage {
+    /// `{canonical_id}:{system}:{rev}`; the same id always carries the same bytes.
+    pub id: String,
+    /// Whom it is for.
+    pub system: SystemName,
+    /// The record it shows.
+    pub record: CanonicalId,
+    /// The type of the record.
+    pub entity_type: EntityType,
+    /// Create or update.
+    pub op: SendOp,
+    /// Its number.
+    pub rev: u64,
+    /// The envelope, encoded.
+    pub body: Vec<u8>,
+}
+
+/// Carries messages in both directions. At least once each way; the engine makes that harmless.
+#[async_trait]
+pub trait Broker: Debug + Send + Sync + 'static {
+    /// Waits up to `wait` for messages and returns at most `max`, in arrival order; an empty list if none came. What was
+    /// returned and not settled is delivered again after a restart.
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, PortError>;
+
+    /// Lets go of messages whose outcome is durable.
+    async fn settle(&self, tags: &[u64]) -> Result<(), PortError>;
+
+    /// Hands over messages and returns, for each, whether the broker has it durably. Messages for one (record, system)
+    /// are given in `rev` order and stay in it.
+    async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>>;
+}
+
+/// Messages one adapter has leased.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// Names the lease.
+    pub id: u64,
+    /// The messages, oldest first.
+    pub messages: Vec<OutboundMessage>,
+}
+
+/// A broker that is its own queue server: adapters hand in and fetch here, by way of HTTP or in the same process.
+#[async_trait]
+pub trait LocalQueues: Broker {
+    /// Takes messages in, durably and all or none. Fails with [`Full`](super::error::PortErrorKind::Full) when the
+    /// inbound queue has reached its bound.
+    async fn enqueue(&self, messages: Vec<(Option<String>, Vec<u8>)>, now: Timestamp) -> Result<(), PortError>;
+
+    /// Gives a system its next messages. They are given again once `lease` has passed, unless [`release`](Self::release)d.
+    /// At most one message of a record is out at a time, and it is the newest.
+    async fn lease(&self, system: &SystemName, max: usize, lease: Duration, now: Timestamp) -> Result<Leased, PortError>;
+
+    /// Forgets messages that were applied: everything of the record up to `rev`.
+    async fn release(&self, system: &SystemName, applied: &[(CanonicalId, u64)]) -> Result<(), PortError>;
+
+    /// How many messages wait: inbound, and for each system outbound.
+    async fn depth(&self) -> Result<(u64, Vec<(SystemName, u64)>), PortError>;
+}

@@ -1,0 +1,8 @@
+//! What the engine needs from the world, as small object-safe traits. Names no vendor.
+
+pub mod broker;
+pub mod clock;
+pub mod error;
+pub mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;

@@ -1,0 +1,348 @@
+//! Where canonical records, decisions, links, claims and waiting updates live.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::error::PortError;
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::DeadReason;
+use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::identity::{Claim, TypedClaim};
+use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::Waiting;
+
+/// What a batch wants to know before it is decided: one query per kind.
+#[derive(Clone, Debug, Default)]
+pub struct Lookup {
+    /// Were these decided before?
+    pub updates: Vec<UpdateId>,
+    /// Which records are these?
+    pub links: Vec<NativeKey>,
+    /// Who owns these key values?
+    pub claims: Vec<TypedClaim>,
+    /// What waits of these native records?
+    pub waiting_of: Vec<NativeKey>,
+    /// What waits for these native records?
+    pub waiting_on: Vec<NativeKey>,
+}
+
+impl Lookup {
+    /// Whether nothing is asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.updates.is_empty()
+            && self.links.is_empty()
+            && self.claims.is_empty()
+            && self.waiting_of.is_empty()
+            && self.waiting_on.is_empty()
+    }
+}
+
+/// The answers to a [`Lookup`]. What is not there is not known.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Updates that have a row or a dead letter.
+    pub markers: HashMap<UpdateId, Marker>,
+    /// Native records that are linked.
+    pub links: HashMap<NativeKey, CanonicalId>,
+    /// Key values that are owned.
+    pub claims: HashMap<TypedClaim, CanonicalId>,
+    /// Waiting updates asked for by their own record or by what they wait for; each once, in arrival order.
+    pub waiting: Vec<Waiting>,
+}
+
+/// What makes a redelivery harmless; kept longer than the row itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// Hash of the update's content: the same id with another hash is a reused id.
+    pub content_hash: u64,
+    /// Whether it still waits.
+    pub waiting: bool,
+}
+
+/// A record with the revision of its stored form. The revision grows with every write, the `version` only with `data`.
+#[derive(Clone, Debug)]
+pub struct Versioned {
+    /// The record.
+    pub record: Arc<CanonicalRecord>,
+    /// The revision a commit must expect.
+    pub revision: u64,
+}
+
+/// What is committed in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Each about one record and the updates that touched it; independent of each other.
+    pub plans: Vec<Plan>,
+    /// Systems about which something new became known.
+    pub facts: Vec<SystemFacts>,
+}
+
+/// Everything that is written together about one record.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The record, if it changed.
+    pub record: Option<RecordWrite>,
+    /// Decision rows. A final row never changes; a waiting row is replaced by the next row of its update.
+    pub decisions: Vec<DecisionWrite>,
+    /// Waiting updates to keep, by update id (replacing what is there).
+    pub waiting: Vec<Waiting>,
+    /// Waiting updates that wait no more.
+    pub awake: Vec<UpdateId>,
+    /// Messages that cannot be processed. One with an update id leaves a marker like a decision.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// A record to write.
+#[derive(Clone, Debug)]
+pub struct RecordWrite {
+    /// The record as it shall be.
+    pub record: Arc<CanonicalRecord>,
+    /// The revision that must be stored; `None`: no such record may exist.
+    pub expected: Option<u64>,
+    /// Native records that become linked to it.
+    pub links_added: Vec<NativeKey>,
+    /// Native records that are linked to it no more.
+    pub links_removed: Vec<NativeKey>,
+    /// Key values it comes to own.
+    pub claims_added: Vec<Claim>,
+    /// Key values it lets go.
+    pub claims_released: Vec<Claim>,
+    /// What changes about its outbound messages.
+    pub outbox: Vec<OutboxChange>,
+}
+
+/// A decision row with what is kept for redeliveries.
+#[derive(Clone, Debug)]
+pub struct DecisionWrite {
+    /// The row.
+    pub decision: Decision,
+    /// Hash of the update's content.
+    pub content_hash: u64,
+    /// The row replaces the waiting row of the same update; without it the update must be new.
+    pub replaces: bool,
+}
+
+/// A message that cannot be processed; kept whole until someone acts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its id: the update's, if it has one, else made from its bytes and time of arrival.
+    pub id: String,
+    /// The stable code.
+    pub reason: DeadReason,
+    /// One sentence.
+    pub detail: String,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// The system, as far as it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The type, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "type")]
+    pub entity_type: Option<String>,
+    /// The native id, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_id: Option<String>,
+    /// The original bytes: text, or base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// `base64` if the body is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// The update it would have been, with its content hash, if it has an id that was not used before.
+    #[serde(skip)]
+    pub marks: Option<(UpdateId, u64)>,
+}
+
+/// A change of one outbox row, the state "(record, system) is owed rev r".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboxChange {
+    /// The system must be sent this rev (or a later one).
+    Due {
+        /// The system.
+        system: SystemName,
+        /// The rev.
+        rev: u64,
+    },
+    /// The system has answered that it applied this rev.
+    Applied {
+        /// The system.
+        system: SystemName,
+        /// The rev.
+        rev: u64,
+    },
+    /// The system could not apply it; it is sent again at the given time.
+    Failed {
+        /// The system.
+        system: SystemName,
+        /// The rev.
+        rev: u64,
+        /// When to send again.
+        retry_at: Timestamp,
+    },
+    /// The system will not take it.
+    Rejected {
+        /// The system.
+        system: SystemName,
+        /// The rev.
+        rev: u64,
+    },
+}
+
+/// One outbox row: what a system is owed of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// The record.
+    pub record: CanonicalId,
+    /// The system.
+    pub system: SystemName,
+    /// The rev it must get, or a later one.
+    pub rev: u64,
+    /// The last rev the broker confirmed; 0 if none is on its way.
+    pub published: u64,
+    /// Messages up to this rev count as delivered: a message names the fields of all later ones.
+    pub delivered: u64,
+    /// When it may be sent, after a failure.
+    pub retry_at: Option<Timestamp>,
+    /// How often sending failed in a row.
+    pub attempts: u32,
+}
+
+/// What the relay says about a row after publishing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The record.
+    pub record: CanonicalId,
+    /// The system.
+    pub system: SystemName,
+    /// The rev the broker confirmed.
+    pub rev: u64,
+    /// Whether the row stays until the system has answered; else it goes if nothing newer is owed.
+    pub awaits_receipt: bool,
+}
+
+/// What is known about a system from what it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemFacts {
+    /// The system.
+    pub system: SystemName,
+    /// Types it was seen with.
+    pub types: BTreeSet<EntityType>,
+    /// It answers what it is sent.
+    pub receipts_seen: bool,
+    /// It says what it had applied.
+    pub base_seen: bool,
+}
+
+impl SystemFacts {
+    /// A system nothing is known about.
+    #[must_use]
+    pub const fn new(system: SystemName) -> Self {
+        Self { system, types: BTreeSet::new(), receipts_seen: false, base_seen: false }
+    }
+}
+
+/// Which decisions to list; every given part must hold.
+#[derive(Clone, Debug, Default)]
+pub struct DecisionFilter {
+    /// Of this record.
+    pub record: Option<CanonicalId>,
+    /// From this system.
+    pub system: Option<SystemName>,
+    /// Of this type.
+    pub entity_type: Option<EntityType>,
+    /// Of this kind.
+    pub decision: Option<DecisionKind>,
+    /// Decided at or after.
+    pub since: Option<Timestamp>,
+    /// Decided before.
+    pub until: Option<Timestamp>,
+    /// The reason has all these words.
+    pub reason: Option<String>,
+}
+
+/// A place in a list. Opaque to callers; stable under inserts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(pub String);
+
+/// One page of a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// Keeps everything Syncline knows.
+///
+/// Every method may fail with [`Unavailable`](super::error::PortErrorKind::Unavailable); its futures are never dropped
+/// half-way by the engine.
+#[async_trait]
+pub trait Store: Debug + Send + Sync + 'static {
+    /// Answers everything a batch wants to know, one query per kind.
+    async fn look_up(&self, lookup: &Lookup) -> Result<Found, PortError>;
+
+    /// Loads records by id, in one query; unknown ids are left out.
+    async fn records(&self, ids: &[CanonicalId]) -> Result<Vec<Versioned>, PortError>;
+
+    /// Applies every plan in `batch` or none of them, and returns when they are durable.
+    ///
+    /// Fails with [`Conflict`](super::error::PortErrorKind::Conflict), naming the plans in its way (as positions in
+    /// `batch.plans`; as many as it can find), when a stored revision differs from the expected one, a decision or
+    /// dead letter with the same update id exists that is not to be replaced, or a link or key belongs to another
+    /// record. Releases count before additions.
+    async fn commit(&self, batch: &Batch) -> Result<(), PortError>;
+
+    /// Outbox rows in the order they became due, starting after `after` (a position), at most `limit`, each with its
+    /// position.
+    async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError>;
+
+    /// The outbox rows of these (record, system) pairs, as far as they exist.
+    async fn owed_of(&self, pairs: &[(CanonicalId, SystemName)]) -> Result<Vec<Owed>, PortError>;
+
+    /// Notes what the broker has confirmed.
+    async fn published(&self, messages: &[Published]) -> Result<(), PortError>;
+
+    /// Everything known about systems.
+    async fn facts(&self) -> Result<Vec<SystemFacts>, PortError>;
+
+    /// Waiting updates whose time has come, and those whose missing references are all known now (a race may have hidden
+    /// it from the batch that brought the last one). In arrival order.
+    async fn waiting_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError>;
+
+    /// The earliest `retry_at` of any waiting update.
+    async fn next_due(&self) -> Result<Option<Timestamp>, PortError>;
+
+    /// The row of one update.
+    async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError>;
+
+    /// Rows, newest first.
+    async fn decisions(&self, filter: &DecisionFilter, after: Option<&Cursor>, limit: usize) -> Result<Page<Decision>, PortError>;
+
+    /// Records by id, of one type or all.
+    async fn list_records(
+        &self,
+        entity_type: Option<&EntityType>,
+        after: Option<CanonicalId>,
+        limit: usize,
+    ) -> Result<Vec<Versioned>, PortError>;
+
+    /// Waiting updates in arrival order, after a position (`arrival`).
+    async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError>;
+
+    /// Dead letters, oldest first.
+    async fn dead_letters(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError>;
+
+    /// Adds one to a named counter and returns its new value: the run number of `batch`, the arrival order after a start.
+    async fn count_up(&self, name: &str) -> Result<u64, PortError>;
+
+    /// The store's epoch; adapters compare it before `rev`.
+    async fn epoch(&self) -> Result<u64, PortError>;
+}
