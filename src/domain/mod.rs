@@ -15,6 +15,7 @@ pub mod overlay;
 pub mod planted;
 pub mod projection;
 pub mod provenance;
+pub mod receipt;
 pub mod representation;
 pub mod rules;
 pub mod sending;

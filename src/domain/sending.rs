@@ -23,8 +23,16 @@ pub struct Target {
     pub side: Arc<Side>,
     /// Whether it answers what it is sent.
     pub receipts: bool,
-    /// Whether it is known to say what it had applied, so that nothing about it is guessed.
-    pub exact: bool,
+    /// Whether it is known to say what it had applied.
+    pub says_base: bool,
+}
+
+impl Target {
+    /// Whether nothing about what it holds has to be guessed.
+    #[must_use]
+    pub const fn exact(&self) -> bool {
+        self.receipts || self.says_base
+    }
 }
 
 /// A message that became due.
@@ -88,6 +96,11 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     for path in link.waits.iter().flat_map(|waits| &waits.fields) {
         values.set(&record.data, path.clone(), link.shadow.held.get(&record.data, path).cloned());
     }
+    if create {
+        for path in &link.omits {
+            values.set(&record.data, path.clone(), None);
+        }
+    }
     let stored = link.shadow.stored.clone();
     let CanonicalRecord { links, data, version, .. } = record;
     let link = &mut links[index];
@@ -119,13 +132,14 @@ pub fn outdated(record: &CanonicalRecord, link: &Link, target: &Target, context:
     let mut paths: BTreeSet<&FieldPath> = shadow.held.differences().map(|(path, _)| path).collect();
     paths.extend(shadow.sends.iter().flat_map(|sent| sent.values.differences().map(|(path, _)| path)));
     let differs = |path: &FieldPath, expected| !equality.holds(path, record.data.get(path), expected);
-    let counts = |path: &FieldPath| target.side.takes(path) && !link.is_waiting(path);
+    let omitted = |path: &FieldPath| link.state == LinkState::Reserved && link.omits.contains(path);
+    let counts = |path: &FieldPath| target.side.takes(path) && !link.is_waiting(path) && !omitted(path);
     let mut fields: BTreeSet<FieldPath> = paths
         .into_iter()
         .filter(|path| counts(path) && differs(path, state_at(shadow, &record.data, equality, newest, path)))
         .cloned()
         .collect();
-    if !target.exact && !planted::fault("dispute_ignored") {
+    if !target.exact() && !planted::fault("dispute_ignored") {
         let disputed = shadow.disputed.differences().filter(|(path, said)| counts(path) && differs(path, *said));
         fields.extend(disputed.map(|(path, _)| path.clone()));
         if let Some(last) = shadow.last.as_deref().filter(|last| context.now.since(last.at) <= context.rules.window) {

@@ -1,0 +1,75 @@
+//! What an adapter's answer does to the link it is about.
+
+use super::canonical::CanonicalRecord;
+use super::change::{DeadReason, Receipt, ReceiptStatus, Rejection};
+use super::decide::Situation;
+use super::link::LinkState;
+use super::planted;
+use super::representation::Equality;
+use super::sending::{NOTHING_STORED, model_hash};
+use super::shadow::{remember_stored, settle_through};
+use super::value::Leaves;
+
+/// What became of a receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Why the row says what it says, in a sentence.
+    pub reason: String,
+    /// It gave the record its native id in that system.
+    pub bound: bool,
+}
+
+/// The link a receipt is about: the one with its native id, else the open reservation of its system.
+#[must_use]
+pub fn answered_link(record: &CanonicalRecord, receipt: &Receipt) -> Option<usize> {
+    let by_id = receipt.native_id.as_ref().and_then(|id| record.link_of(receipt.system(), id));
+    let reserved = || record.links.iter().position(|link| link.system == *receipt.system() && link.state == LinkState::Reserved);
+    by_id.or_else(reserved)
+}
+
+/// Applies a receipt to its link. `stored` are the forms the system keeps, in canonical names.
+pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, situation: &Situation<'_>) -> Result<Answered, Rejection> {
+    let system = receipt.system();
+    let Some(index) = answered_link(record, receipt) else {
+        let detail = format!("{system} answers for record {}, which was never sent to it under this id", record.id);
+        return Err(Rejection::new(DeadReason::UnknownReceipt, detail));
+    };
+    if receipt.rev > record.links[index].rev {
+        let detail = format!("rev {} was never sent; the last one was {}", receipt.rev, record.links[index].rev);
+        return Err(Rejection::new(DeadReason::UnknownReceipt, detail).at("rev"));
+    }
+    let rejected = model_hash(record, &record.links[index], &situation.source.side);
+    let CanonicalRecord { links, data, .. } = record;
+    let link = &mut links[index];
+    let told = receipt.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
+    match receipt.status {
+        ReceiptStatus::Applied => {
+            let bound = link.state == LinkState::Reserved;
+            if let Some(id) = receipt.native_id.clone().filter(|_| bound) {
+                link.native_id = Some(id);
+                link.state = LinkState::Linked;
+                link.omits.clear();
+            }
+            remember_stored(&mut link.shadow, data, equality, receipt.rev, stored);
+            // An adapter that says its base orders its reads by it; there a receipt says nothing about what it holds.
+            if !situation.source.says_base && !planted::fault("receipt_ignored") {
+                settle_through(&mut link.shadow, data, equality, receipt.rev);
+            }
+            link.rejected = None;
+            let id = link.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
+            let reason = if bound { format!("{system} made the record; there it is {id}") } else { format!("{system} applied rev {}", receipt.rev) };
+            Ok(Answered { reason, bound })
+        }
+        ReceiptStatus::Failed => {
+            Ok(Answered { reason: format!("{system} could not apply rev {}{told}; it is sent again", receipt.rev), bound: false })
+        }
+        ReceiptStatus::Rejected => {
+            link.shadow.sends.retain(|sent| sent.rev != receipt.rev);
+            if link.rev == receipt.rev {
+                link.rejected = Some(rejected);
+            }
+            Ok(Answered { reason: format!("{system} refuses rev {}{told}; the same content is not sent again", receipt.rev), bound: false })
+        }
+    }
+}
