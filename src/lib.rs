@@ -1,4 +1,5 @@
 //! Syncline: a bidirectional multi-master sync broker.
 
+pub mod config;
 pub mod domain;
 pub mod ports;

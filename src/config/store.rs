@@ -1,0 +1,54 @@
+//! `[store]`: where records, links and decisions are kept.
+
+use std::path::PathBuf;
+
+use super::reader::{Field, Read, choice};
+use super::values::Secret;
+
+choice! {
+    /// Which database.
+    StoreKind {
+        /// One SQLite file on this machine.
+        #[default]
+        Embedded = "embedded",
+        /// A MongoDB replica set.
+        Mongodb = "mongodb",
+    }
+}
+
+/// Where records, links and decisions are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    /// Which database. Default: `embedded`.
+    pub kind: StoreKind,
+    /// Directory of the embedded store; made at the first start. Default: `syncline-data` in the working directory.
+    pub path: PathBuf,
+    /// MongoDB connection string. Default: none; with `mongodb`, this or `url_file` is needed.
+    pub url: Option<Secret>,
+    /// A file that holds the connection string. Default: none.
+    pub url_file: Option<PathBuf>,
+    /// MongoDB database. Default: `syncline`.
+    pub database: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { kind: StoreKind::Embedded, path: PathBuf::from("syncline-data"), url: None, url_file: None, database: "syncline".to_owned() }
+    }
+}
+
+impl Read for Store {
+    fn read(field: &Field<'_>) -> Option<Self> {
+        let mut table = field.table()?;
+        let usual = Self::default();
+        let read = Self {
+            kind: table.or("kind", usual.kind),
+            path: table.or("path", usual.path),
+            url: table.take("url"),
+            url_file: table.take("url_file"),
+            database: table.or("database", usual.database),
+        };
+        table.finish();
+        Some(read)
+    }
+}
