@@ -129,7 +129,7 @@ pub fn prepare(
     if !arrival.missing.is_empty() {
         return Ok(Prepared::Waits(wait_for_references(record, index, arrival, changes)));
     }
-    if changes.is_empty() {
+    if changes.is_empty() && footing != Footing::New {
         let reason = nothing_reason(&compared.stale, compared.echo, record, arrival);
         return Ok(Prepared::Nothing { echo: compared.echo, reason });
     }

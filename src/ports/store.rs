@@ -65,7 +65,7 @@ pub struct Marker {
     pub waiting: bool,
 }
 
-/// A record with the revision of its stored form. The revision grows with every write, the `version` only with `data`.
+/// A record with the revision of its stored form. The revision is 1 for a new record and grows by one with every write, the `version` only with `data`.
 #[derive(Clone, Debug)]
 pub struct Versioned {
     /// The record.
@@ -94,7 +94,7 @@ pub struct Plan {
     pub waiting: Vec<Waiting>,
     /// Waiting updates that wait no more.
     pub awake: Vec<UpdateId>,
-    /// Messages that cannot be processed. One with an update id leaves a marker like a decision.
+    /// Messages that cannot be processed; one with the id of a stored dead letter replaces it.
     pub dead_letters: Vec<DeadLetter>,
 }
 
@@ -154,7 +154,7 @@ pub struct DeadLetter {
     /// `base64` if the body is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// The update it would have been, with its content hash, if it has an id that was not used before.
+    /// It ends an update that waited: the waiting decision row goes, and a marker with this content hash stays.
     #[serde(skip)]
     pub marks: Option<(UpdateId, u64)>,
 }

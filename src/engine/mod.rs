@@ -1,0 +1,15 @@
+//! The async shell around the domain: it loads what a decision needs, runs the handlers, commits, acknowledges, sends.
+//!
+//! Read [`pipeline`] top to bottom and you have understood the product.
+
+pub mod caches;
+pub mod commit;
+pub mod decide;
+pub mod handlers;
+pub mod input;
+pub mod load;
+pub mod pipeline;
+pub mod relay;
+pub mod settings;
+pub mod unit;
+pub mod waiting;
