@@ -1,3 +1,4 @@
 //! Syncline: a bidirectional multi-master sync broker.
 
 pub mod domain;
+pub mod wire;
