@@ -17,3 +17,8 @@ pub use body::body_json;
 pub use inbound::{Transport, Undecodable, decode, decode_value};
 pub use limits::Limits;
 pub use outbound::encode;
+
+#[cfg(test)]
+mod bad_input_tests;
+#[cfg(test)]
+mod decode_tests;
