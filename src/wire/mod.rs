@@ -21,4 +21,6 @@ pub use outbound::encode;
 #[cfg(test)]
 mod bad_input_tests;
 #[cfg(test)]
+mod compat_tests;
+#[cfg(test)]
 mod decode_tests;
