@@ -2,4 +2,6 @@
 
 pub mod config;
 pub mod domain;
+pub mod engine;
 pub mod ports;
+pub mod wire;

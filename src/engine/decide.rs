@@ -6,31 +6,31 @@ use std::sync::Arc;
 
 use super::caches::SharedCaches;
 use super::commit::SharedOverlay;
+use super::directory::{Directory, Shown};
 use super::handlers::Handlers;
 use super::input::Input;
 use super::load::{ChangeItem, Content, Item};
 use super::settings::Settings;
 use super::unit::{Owner, Unit, Work};
 use crate::domain::canonical::CanonicalRecord;
-use crate::domain::change::{ChangeBody, DeadReason, Receipt, ReceiptStatus, Rejection};
+use crate::domain::change::{ChangeBody, DeadReason, Rejection};
 use crate::domain::conclude::{Outcome, blank, conclude};
 use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, meta, prepare};
-use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::decision::DecisionKind;
 use crate::domain::explain;
 use crate::domain::handler::Answer;
 use crate::domain::identity::{Match, TypedClaim, claims_of, match_owners};
-use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName};
+use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
 use crate::domain::planted;
-use crate::domain::projection::{open_native, resolve_references};
+use crate::domain::projection::resolve_references;
 use crate::domain::provenance::DecidedBy;
-use crate::domain::receipt::{answer, answered_link};
-use crate::domain::rules::{Receipts, TypeRules};
-use crate::domain::sending::{SendContext, Target, plan_sends};
+use crate::domain::rules::TypeRules;
+use crate::domain::sending::{SendContext, plan_sends};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
-use crate::ports::store::{OutboxChange, Store, SystemFacts};
+use crate::ports::store::{OutboxChange, Store};
 
 /// Decides inputs, one unit at a time. Keeps no state that the store does not have, except caches.
 #[derive(Debug)]
@@ -49,11 +49,10 @@ pub struct Decider {
     pub caches: SharedCaches,
     /// The unit being committed right now.
     pub overlay: Option<SharedOverlay>,
-    /// What is known about systems.
-    pub facts: HashMap<SystemName, SystemFacts>,
+    /// Who takes part.
+    pub directory: Arc<Directory>,
     /// Nothing is recorded as sent while this is on: an initial load, or a pause.
     pub sends_held: bool,
-    targets: HashMap<EntityType, Arc<Vec<Target>>>,
 }
 
 /// How an update found its record.
@@ -75,10 +74,9 @@ impl Decider {
         settings: Arc<Settings>,
         handlers: Arc<Handlers>,
         caches: SharedCaches,
-        facts: Vec<SystemFacts>,
+        directory: Arc<Directory>,
     ) -> Self {
-        let facts = facts.into_iter().map(|facts| (facts.system.clone(), facts)).collect();
-        Self { store, clock, ids, settings, handlers, caches, overlay: None, facts, sends_held: false, targets: HashMap::new() }
+        Self { store, clock, ids, settings, handlers, caches, overlay: None, directory, sends_held: false }
     }
 
     /// Decides inputs in order, on top of what the unit holds already.
@@ -393,7 +391,7 @@ impl Decider {
         }
     }
 
-    fn note_link(&mut self, unit: &mut Unit, draft: usize, key: NativeKey, id: CanonicalId) {
+    pub(super) fn note_link(&mut self, unit: &mut Unit, draft: usize, key: NativeKey, id: CanonicalId) {
         unit.links.insert(key.clone(), Owner { id: Some(id), made_by: Some(draft) });
         let woken = unit.waiting_on(&key);
         if let Some(work) = unit.drafts[draft].work.as_mut() {
@@ -409,12 +407,12 @@ impl Decider {
         }
     }
 
-    fn plan_sends(&mut self, record: &mut CanonicalRecord, types: &TypeRules, now: Timestamp, source: Option<&SystemName>) -> Vec<(SystemName, u64)> {
+    pub(super) fn plan_sends(&mut self, record: &mut CanonicalRecord, types: &TypeRules, now: Timestamp, source: Option<&SystemName>) -> Vec<(SystemName, u64)> {
         if self.sends_held {
             return Vec::new();
         }
         let rules = self.settings.rules.clone();
-        let targets = self.targets_of(&record.entity_type);
+        let targets = self.directory.targets(&record.entity_type);
         let context = SendContext { rules: &rules, types, targets: &targets, now };
         plan_sends(record, &context, source).into_iter().map(|due| (due.system, due.rev)).collect()
     }
@@ -440,106 +438,11 @@ impl Decider {
         }
     }
 
-    fn decide_receipt(&mut self, unit: &mut Unit, position: usize, receipt: &Receipt, source: &Target, types: &Arc<TypeRules>) {
-        let known = unit.decided.get(&receipt.update).copied().or_else(|| unit.markers.get(&receipt.update).map(|marker| marker.content_hash));
-        if known.is_some() {
-            unit.duplicates += 1;
-            return;
-        }
-        unit.decided.insert(receipt.update.clone(), receipt.content_hash);
-        let key = receipt.native_id.clone().map(|native_id| NativeKey {
-            system: receipt.system().clone(),
-            entity_type: receipt.entity_type.clone(),
-            native_id,
-        });
-        let by_key = key.as_ref().and_then(|key| unit.linked(key));
-        let Some(draft) = receipt.canonical_id.or(by_key).and_then(|id| unit.draft_of(id)) else {
-            let detail = "no record with this canonical id or native id is known".to_owned();
-            self.bury_receipt(unit, position, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
-            return;
-        };
-        unit.drafts[draft].inputs.insert(position);
-        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return };
-        let rules = self.settings.rules.clone();
-        let now = self.clock.now();
-        let situation = Situation { rules: &rules, types, source, now };
-        let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
-        if let Some(other) = by_key.filter(|id| *id != record.id && reserved) {
-            let detail = format!("its native id already belongs to record {other}; the two must be merged");
-            self.bury_receipt(unit, position, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
-            return;
-        }
-        let stored = key.as_ref().and_then(|key| open_native(receipt.stored.clone(), key, &source.side).ok()).unwrap_or_default();
-        let answered = match answer(&mut record, receipt, &stored, &situation) {
-            Ok(answered) => answered,
-            Err(rejection) => {
-                self.bury_receipt(unit, position, receipt, &rejection);
-                return;
-            }
-        };
-        let system = receipt.system().clone();
-        let mut outbox = vec![match receipt.status {
-            ReceiptStatus::Applied => OutboxChange::Applied { system, rev: receipt.rev },
-            ReceiptStatus::Failed => OutboxChange::Failed { system, rev: receipt.rev, retry_at: now.plus(self.settings.retry_initial) },
-            ReceiptStatus::Rejected => OutboxChange::Rejected { system, rev: receipt.rev },
-        }];
-        let due = self.plan_sends(&mut record, types, now, None);
-        let notified = due.iter().map(|(system, _)| system.clone()).collect();
-        outbox.extend(due.into_iter().map(|(system, rev)| OutboxChange::Due { system, rev }));
-        let id = record.id;
-        let decision = receipt_row(&record, receipt, answered.reason, notified, unit.inputs[position].received_at, &situation);
-        if let Some(work) = unit.drafts[draft].work.as_mut() {
-            work.record = record;
-            work.outbox.extend(outbox);
-        }
-        if let Some(key) = key.filter(|_| answered.bound) {
-            self.note_link(unit, draft, key, id);
-        }
-        let row = crate::ports::store::DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false };
-        unit.drafts[draft].decisions.push(row);
-    }
-
-    /// How a system takes part in a type, with what is known about it.
-    pub(super) fn target(&self, system: &SystemName, entity_type: &EntityType) -> Target {
-        let side = self.settings.rules.side(system, entity_type);
-        let facts = self.facts.get(system);
-        let receipts = match side.receipts {
-            Receipts::Required => true,
-            Receipts::None => false,
-            Receipts::Auto => facts.is_some_and(|facts| facts.receipts_seen),
-        };
-        let says_base = facts.is_some_and(|facts| facts.base_seen);
-        Target { system: system.clone(), side, receipts, says_base }
-    }
-
-    /// Every system that takes part in a type: configured for it, or seen with it.
-    pub fn targets_of(&mut self, entity_type: &EntityType) -> Arc<Vec<Target>> {
-        if let Some(targets) = self.targets.get(entity_type) {
-            return targets.clone();
-        }
-        let configured = self.settings.rules.systems.iter().filter(|(_, rules)| rules.types.contains_key(entity_type)).map(|(name, _)| name);
-        let seen = self.facts.values().filter(|facts| facts.types.contains(entity_type)).map(|facts| &facts.system);
-        let systems: BTreeSet<SystemName> = configured.chain(seen).cloned().collect();
-        let targets = Arc::new(systems.iter().map(|system| self.target(system, entity_type)).collect::<Vec<_>>());
-        self.targets.insert(entity_type.clone(), targets.clone());
-        targets
-    }
-
     /// Notes what an input shows about its system.
-    pub(super) fn learn(&mut self, unit: &mut Unit, system: &SystemName, entity_type: Option<&EntityType>, base: bool, receipt: bool) {
-        let known = self.facts.get(system);
-        let news = known.is_none_or(|facts| {
-            entity_type.is_some_and(|entity_type| !facts.types.contains(entity_type)) || base && !facts.base_seen || receipt && !facts.receipts_seen
-        });
-        if !news || !self.settings.rules.knows(system) {
-            return;
+    pub(super) fn learn(&self, unit: &mut Unit, system: &SystemName, shown: Shown<'_>) {
+        if let Some(facts) = self.directory.learn(system, shown) {
+            unit.facts.insert(system.clone(), facts);
         }
-        let facts = self.facts.entry(system.clone()).or_insert_with(|| SystemFacts::new(system.clone()));
-        facts.types.extend(entity_type.cloned());
-        facts.base_seen |= base;
-        facts.receipts_seen |= receipt;
-        unit.facts.insert(system.clone(), facts.clone());
-        self.targets.clear();
     }
 }
 
@@ -578,39 +481,4 @@ fn nothing(
         Footing::New | Footing::Linked => reason,
     };
     Outcome { decision, waits: None }
-}
-
-fn receipt_row(
-    record: &CanonicalRecord,
-    receipt: &Receipt,
-    reason: String,
-    notified: Vec<SystemName>,
-    received_at: Timestamp,
-    situation: &Situation<'_>,
-) -> Decision {
-    Decision {
-        update: receipt.update.clone(),
-        timestamp: situation.now,
-        entity_type: receipt.entity_type.clone(),
-        canonical_id: Some(record.id),
-        source_system: receipt.system().clone(),
-        native_id: receipt.native_id.clone(),
-        op: crate::domain::change::Op::Receipt,
-        decision: DecisionKind::Unchanged,
-        reason,
-        decided_by: DecidedBy::SYSTEM,
-        proposed_snapshot: None,
-        accepted_snapshot: None,
-        changed: Vec::new(),
-        modified_fields: Vec::new(),
-        conflicts: Vec::new(),
-        version_before: record.version,
-        version_after: record.version,
-        attempts: 1,
-        notified,
-        received_at,
-        duration_us: u64::try_from(situation.now.since(received_at).as_micros()).unwrap_or(u64::MAX),
-        trace_id: None,
-        config: situation.rules.config_hash.to_string(),
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::decide::Decider;
+use super::directory::Shown;
 use super::input::{Input, InputKind};
 use super::unit::{Owner, Unit};
 use crate::domain::change::{ChangeBody, Inbound, NativeChange, Receipt, Rejection};
@@ -101,9 +102,10 @@ impl Decider {
     }
 
     fn ready_change(&mut self, unit: &mut Unit, change: NativeChange, woken: Option<Arc<Waiting>>, input: &Input) -> Content {
-        self.learn(unit, &change.key.system, Some(&change.key.entity_type), change.base.is_some(), false);
+        let shown = Shown { entity_type: Some(&change.key.entity_type), base: change.base.is_some(), receipt: false };
+        self.learn(unit, &change.key.system, shown);
         let types = self.settings.rules.of_type(&change.key.entity_type);
-        let source = self.target(&change.key.system, &change.key.entity_type);
+        let source = self.directory.target(&change.key.system, &change.key.entity_type);
         match open_change(&change, &source, &types) {
             Ok((leaves, references)) => Content::Change(Box::new(ChangeItem { change, leaves, references, source, types, woken })),
             Err(rejection) => Content::Dead(Box::new(super::waiting::dead_change(&change, &rejection, input.received_at))),
@@ -111,9 +113,9 @@ impl Decider {
     }
 
     fn ready_receipt(&mut self, unit: &mut Unit, receipt: Receipt) -> Content {
-        self.learn(unit, receipt.system(), None, false, true);
+        self.learn(unit, receipt.system(), Shown { receipt: true, ..Shown::default() });
         let types = self.settings.rules.of_type(&receipt.entity_type);
-        let source = self.target(receipt.system(), &receipt.entity_type);
+        let source = self.directory.target(receipt.system(), &receipt.entity_type);
         Content::Receipt(Box::new(receipt), source, types)
     }
 

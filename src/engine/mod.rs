@@ -5,10 +5,12 @@
 pub mod caches;
 pub mod commit;
 pub mod decide;
+pub mod directory;
 pub mod handlers;
 pub mod input;
 pub mod load;
 pub mod pipeline;
+pub mod receipts;
 pub mod relay;
 pub mod settings;
 pub mod unit;

@@ -63,8 +63,11 @@ impl Decider {
                 }
             }
             if let Some(change) = &waiting.change {
-                let fields = change.fields.iter().filter(|field| arrival.overtaken.iter().all(|taken| taken.path != field.path));
-                arrival.overtaken.extend(fields.cloned());
+                for field in &change.fields {
+                    if arrival.overtaken.iter().all(|taken| taken.path != field.path) {
+                        arrival.overtaken.push(field.clone());
+                    }
+                }
             }
             unit.take_waiting(draft, &waiting.update);
             if let Some(row) = superseded_row(&waiting, &item.change.update, situation) {
