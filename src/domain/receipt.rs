@@ -58,7 +58,8 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
             }
             link.rejected = None;
             let id = link.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
-            let reason = if bound { format!("{system} made the record; there it is {id}") } else { format!("{system} applied rev {}", receipt.rev) };
+            let reason =
+                if bound { format!("{system} made the record; there it is {id}") } else { format!("{system} applied rev {}", receipt.rev) };
             Ok(Answered { reason, bound })
         }
         ReceiptStatus::Failed => {

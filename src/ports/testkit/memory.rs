@@ -1,0 +1,345 @@
+//! A small store in memory: the reference that the conformance suite and the model test hold others to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::memory_outbox::Outbox;
+use crate::domain::decision::Decision;
+use crate::domain::identity::{Claim, TypedClaim};
+use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
+use crate::domain::planted::fault;
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::{Waiting, WaitingFor};
+use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::store::{
+    Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, Marker, Owed, Page, Plan, Published, RecordWrite, Store, SystemFacts,
+    Versioned,
+};
+
+/// Keeps everything in memory. A clone is the same store.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    records: BTreeMap<CanonicalId, Versioned>,
+    links: HashMap<NativeKey, CanonicalId>,
+    claims: HashMap<TypedClaim, CanonicalId>,
+    markers: HashMap<UpdateId, Marker>,
+    /// Which row an update has.
+    rows: HashMap<UpdateId, u64>,
+    decisions: BTreeMap<u64, Decision>,
+    waiting: BTreeMap<(u64, UpdateId), Waiting>,
+    dead: BTreeMap<u64, DeadLetter>,
+    outbox: Outbox,
+    facts: BTreeMap<SystemName, SystemFacts>,
+    counters: HashMap<String, u64>,
+    next: u64,
+}
+
+/// What the plans of a batch would change, so that each is judged after the ones before it.
+#[derive(Default)]
+struct Staged {
+    revisions: HashMap<CanonicalId, u64>,
+    links: HashMap<NativeKey, Option<CanonicalId>>,
+    claims: HashMap<TypedClaim, Option<CanonicalId>>,
+    /// Whether the update waits.
+    updates: HashMap<UpdateId, bool>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn typed(write: &RecordWrite, claim: &Claim) -> TypedClaim {
+    TypedClaim { entity_type: write.record.entity_type.clone(), claim: claim.clone() }
+}
+
+impl State {
+    fn conflicts(&self, batch: &Batch) -> Vec<usize> {
+        let mut staged = Staged::default();
+        for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
+            self.stage_releases(&mut staged, write);
+        }
+        let clashes = |(index, plan): (usize, &Plan)| (!self.stage(&mut staged, plan)).then_some(index);
+        batch.plans.iter().enumerate().filter_map(clashes).collect()
+    }
+
+    fn stage_releases(&self, staged: &mut Staged, write: &RecordWrite) {
+        let id = write.record.id;
+        for key in write.links_removed.iter().filter(|key| self.links.get(*key) == Some(&id)) {
+            staged.links.insert(key.clone(), None);
+        }
+        for claim in write.claims_released.iter().map(|claim| typed(write, claim)) {
+            if self.claims.get(&claim) == Some(&id) && !fault("claim_not_released") {
+                staged.claims.insert(claim, None);
+            }
+        }
+    }
+
+    /// Adds one plan to what is staged; false if it is in the way of what is there.
+    fn stage(&self, staged: &mut Staged, plan: &Plan) -> bool {
+        let record = plan.record.as_ref().is_none_or(|write| self.stage_record(staged, write));
+        let mut updates = true;
+        for row in &plan.decisions {
+            updates &= self.stage_update(staged, &row.decision.update, row.replaces, row.decision.decision.is_waiting());
+        }
+        for (update, _) in plan.dead_letters.iter().filter_map(|letter| letter.marks.as_ref()) {
+            updates &= self.stage_update(staged, update, plan.awake.contains(update), false);
+        }
+        record && updates
+    }
+
+    fn stage_record(&self, staged: &mut Staged, write: &RecordWrite) -> bool {
+        let id = write.record.id;
+        let stored = staged.revisions.get(&id).copied().or_else(|| self.records.get(&id).map(|record| record.revision));
+        let mut free = stored == write.expected || fault("version_check_skipped");
+        staged.revisions.insert(id, stored.unwrap_or(0) + 1);
+        for key in &write.links_added {
+            let owner = staged.links.get(key).copied().unwrap_or_else(|| self.links.get(key).copied());
+            free &= owner.is_none_or(|owner| owner == id);
+            staged.links.insert(key.clone(), owner.or(Some(id)));
+        }
+        for claim in write.claims_added.iter().map(|claim| typed(write, claim)) {
+            let owner = staged.claims.get(&claim).copied().unwrap_or_else(|| self.claims.get(&claim).copied());
+            free &= owner.is_none_or(|owner| owner == id);
+            staged.claims.insert(claim, owner.or(Some(id)));
+        }
+        free
+    }
+
+    fn stage_update(&self, staged: &mut Staged, update: &UpdateId, replaces: bool, waits: bool) -> bool {
+        let waiting = staged.updates.get(update).copied().or_else(|| self.markers.get(update).map(|marker| marker.waiting));
+        staged.updates.insert(update.clone(), waits);
+        // A final row never changes; a row that is to replace needs a waiting one.
+        (if replaces { waiting == Some(true) } else { waiting.is_none() }) || fault("duplicate_not_refused")
+    }
+
+    fn apply(&mut self, batch: &Batch) {
+        for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
+            self.release(write);
+        }
+        for plan in &batch.plans {
+            self.apply_plan(plan);
+        }
+        for facts in &batch.facts {
+            let known = self.facts.entry(facts.system.clone()).or_insert_with(|| SystemFacts::new(facts.system.clone()));
+            known.types.extend(facts.types.iter().cloned());
+            known.receipts_seen |= facts.receipts_seen;
+            known.base_seen |= facts.base_seen;
+        }
+    }
+
+    fn release(&mut self, write: &RecordWrite) {
+        let id = write.record.id;
+        for key in &write.links_removed {
+            if self.links.get(key) == Some(&id) {
+                self.links.remove(key);
+            }
+        }
+        for claim in write.claims_released.iter().map(|claim| typed(write, claim)) {
+            if self.claims.get(&claim) == Some(&id) && !fault("claim_not_released") {
+                self.claims.remove(&claim);
+            }
+        }
+    }
+
+    fn apply_plan(&mut self, plan: &Plan) {
+        if let Some(write) = &plan.record {
+            let id = write.record.id;
+            let revision = self.records.get(&id).map_or(0, |record| record.revision) + 1;
+            self.records.insert(id, Versioned { record: Arc::clone(&write.record), revision });
+            self.links.extend(write.links_added.iter().map(|key| (key.clone(), id)));
+            self.claims.extend(write.claims_added.iter().map(|claim| (typed(write, claim), id)));
+            for change in &write.outbox {
+                self.outbox.change(id, change);
+            }
+        }
+        for row in &plan.decisions {
+            let update = row.decision.update.clone();
+            self.next += 1;
+            if let Some(old) = self.rows.insert(update.clone(), self.next) {
+                self.decisions.remove(&old);
+            }
+            self.decisions.insert(self.next, row.decision.clone());
+            self.markers.insert(update, Marker { content_hash: row.content_hash, waiting: row.decision.decision.is_waiting() });
+        }
+        let gone: HashSet<&UpdateId> = plan.awake.iter().chain(plan.waiting.iter().map(|waiting| &waiting.update)).collect();
+        if !gone.is_empty() {
+            self.waiting.retain(|(_, update), _| !gone.contains(update));
+        }
+        self.waiting.extend(plan.waiting.iter().map(|waiting| ((waiting.arrival, waiting.update.clone()), waiting.clone())));
+        for letter in &plan.dead_letters {
+            self.bury(letter);
+        }
+    }
+
+    fn bury(&mut self, letter: &DeadLetter) {
+        if let Some((update, content_hash)) = &letter.marks {
+            if let Some(row) = self.rows.remove(update) {
+                self.decisions.remove(&row);
+            }
+            self.markers.insert(update.clone(), Marker { content_hash: *content_hash, waiting: false });
+        } else if self.dead.values().any(|kept| kept.id == letter.id && kept.reason == letter.reason && kept.body == letter.body) {
+            return;
+        }
+        self.next += 1;
+        self.dead.insert(self.next, DeadLetter { marks: None, ..letter.clone() });
+    }
+
+    fn is_ready(&self, waiting: &Waiting) -> bool {
+        let WaitingFor::MissingReference { references, behind } = &waiting.waiting_for else { return false };
+        references.iter().all(|missing| self.links.contains_key(&missing.key))
+            && behind.as_ref().is_none_or(|update| !self.waiting.keys().any(|(_, other)| other == update))
+    }
+}
+
+fn waits_on(waiting: &Waiting, keys: &[NativeKey]) -> bool {
+    match &waiting.waiting_for {
+        WaitingFor::MissingReference { references, .. } => references.iter().any(|missing| keys.contains(&missing.key)),
+        _ => false,
+    }
+}
+
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+fn admits(filter: &DecisionFilter, row: &Decision) -> bool {
+    filter.record.is_none_or(|id| row.canonical_id == Some(id))
+        && filter.system.as_ref().is_none_or(|system| row.source_system == *system)
+        && filter.entity_type.as_ref().is_none_or(|entity_type| row.entity_type == *entity_type)
+        && filter.decision.is_none_or(|kind| row.decision == kind)
+        && filter.since.is_none_or(|since| row.timestamp >= since)
+        && filter.until.is_none_or(|until| row.timestamp < until)
+        && filter.reason.as_ref().is_none_or(|reason| words(&row.reason).is_superset(&words(reason)))
+}
+
+fn position(after: Option<&Cursor>, operation: &'static str) -> Result<Option<u64>, PortError> {
+    let invalid = |_| PortError::new(PortErrorKind::Invalid, operation, "the cursor is not one of this list");
+    after.map(|cursor| cursor.0.parse().map_err(invalid)).transpose()
+}
+
+/// One page of rows that are already in order.
+fn page<'a, T: Clone + 'a>(rows: impl Iterator<Item = (&'a u64, &'a T)>, limit: usize) -> Page<T> {
+    let mut rows = rows.peekable();
+    let taken: Vec<_> = rows.by_ref().take(limit).collect();
+    let next = rows.peek().and_then(|_| taken.last()).map(|(position, _)| Cursor(position.to_string()));
+    Page { items: taken.into_iter().map(|(_, row)| row.clone()).collect(), next }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn look_up(&self, lookup: &Lookup) -> Result<Found, PortError> {
+        let state = self.state();
+        let asked = |waiting: &&Waiting| lookup.waiting_of.contains(&waiting.key) || waits_on(waiting, &lookup.waiting_on);
+        Ok(Found {
+            markers: lookup.updates.iter().filter_map(|id| state.markers.get(id).map(|marker| (id.clone(), *marker))).collect(),
+            links: lookup.links.iter().filter_map(|key| state.links.get(key).map(|id| (key.clone(), *id))).collect(),
+            claims: lookup.claims.iter().filter_map(|claim| state.claims.get(claim).map(|id| (claim.clone(), *id))).collect(),
+            waiting: state.waiting.values().filter(asked).cloned().collect(),
+        })
+    }
+
+    async fn records(&self, ids: &[CanonicalId]) -> Result<Vec<Versioned>, PortError> {
+        let state = self.state();
+        Ok(ids.iter().filter_map(|id| state.records.get(id).cloned()).collect())
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
+        let mut state = self.state();
+        let conflicts = state.conflicts(batch);
+        if !conflicts.is_empty() {
+            return Err(PortError::new(PortErrorKind::Conflict(conflicts), "commit", "others were faster"));
+        }
+        state.apply(batch);
+        Ok(())
+    }
+
+    async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
+        Ok(self.state().outbox.after(after).take(limit).collect())
+    }
+
+    async fn owed_of(&self, pairs: &[(CanonicalId, SystemName)]) -> Result<Vec<Owed>, PortError> {
+        let state = self.state();
+        Ok(pairs.iter().filter_map(|pair| state.outbox.get(pair).cloned()).collect())
+    }
+
+    async fn published(&self, messages: &[Published]) -> Result<(), PortError> {
+        let mut state = self.state();
+        for message in messages {
+            state.outbox.published(message);
+        }
+        Ok(())
+    }
+
+    async fn facts(&self) -> Result<Vec<SystemFacts>, PortError> {
+        Ok(self.state().facts.values().cloned().collect())
+    }
+
+    async fn waiting_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError> {
+        let state = self.state();
+        let due = |waiting: &&Waiting| waiting.retry_at.is_some_and(|at| at <= now) || state.is_ready(waiting);
+        Ok(state.waiting.values().filter(due).take(limit).cloned().collect())
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(self.state().waiting.values().filter_map(|waiting| waiting.retry_at).min())
+    }
+
+    async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
+        let state = self.state();
+        Ok(state.rows.get(update).and_then(|row| state.decisions.get(row)).cloned())
+    }
+
+    async fn decisions(&self, filter: &DecisionFilter, after: Option<&Cursor>, limit: usize) -> Result<Page<Decision>, PortError> {
+        let before = position(after, "list decisions")?.unwrap_or(u64::MAX);
+        let state = self.state();
+        Ok(page(state.decisions.range(..before).rev().filter(|(_, row)| admits(filter, row)), limit))
+    }
+
+    async fn list_records(
+        &self,
+        entity_type: Option<&EntityType>,
+        after: Option<CanonicalId>,
+        limit: usize,
+    ) -> Result<Vec<Versioned>, PortError> {
+        let state = self.state();
+        let wanted = |row: &&Versioned| entity_type.is_none_or(|wanted| row.record.entity_type == *wanted);
+        let rows = state.records.iter().filter(|(id, _)| after.is_none_or(|after| **id > after)).map(|(_, row)| row);
+        Ok(rows.filter(wanted).take(limit).cloned().collect())
+    }
+
+    async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {
+        let state = self.state();
+        let later = |waiting: &&Waiting| after.is_none_or(|after| waiting.arrival > after);
+        Ok(state.waiting.values().filter(later).take(limit).cloned().collect())
+    }
+
+    async fn dead_letters(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError> {
+        let after = position(after, "list dead letters")?.unwrap_or(0);
+        let state = self.state();
+        Ok(page(state.dead.range(after.saturating_add(1)..), limit))
+    }
+
+    async fn count_up(&self, name: &str) -> Result<u64, PortError> {
+        let mut state = self.state();
+        let counter = state.counters.entry(name.to_owned()).or_default();
+        *counter += 1;
+        Ok(*counter)
+    }
+
+    async fn epoch(&self) -> Result<u64, PortError> {
+        Ok(1)
+    }
+}
