@@ -128,8 +128,16 @@ impl Decider {
         let missing = resolve_references(&mut leaves, &item.references, &types, |key| unit.linked(key));
         let received_at = item.woken.as_ref().map_or(unit.inputs[position].received_at, |woken| woken.received_at);
         let waited = item.woken.as_ref().and_then(|woken| woken.change.clone());
-        let mut arrival =
-            Arrival { change: &item.change, leaves, missing, received_at, attempt: item.attempt(), waited, overtaken: Vec::new(), approval: None };
+        let mut arrival = Arrival {
+            change: &item.change,
+            leaves,
+            missing,
+            received_at,
+            attempt: item.attempt(),
+            waited,
+            overtaken: Vec::new(),
+            approval: None,
+        };
         if let Some(ahead) = self.queues_behind(unit, &item) {
             let waiting_for = WaitingFor::MissingReference { references: Vec::new(), behind: Some(ahead) };
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
@@ -195,7 +203,9 @@ impl Decider {
             ChangeBody::Delete => Some(super::waiting::unsupported("delete is")),
             ChangeBody::Rekey(_) => Some(super::waiting::unsupported("rekey is")),
             ChangeBody::Upsert(_) | ChangeBody::Patch(_) => {
-                let long = claims_of(&item.types.keys, |path| item.leaves.get(path)).into_iter().find(|claim| claim.value.len() > crate::domain::identity::KEY_VALUE_MAX)?;
+                let long = claims_of(&item.types.keys, |path| item.leaves.get(path))
+                    .into_iter()
+                    .find(|claim| claim.value.len() > crate::domain::identity::KEY_VALUE_MAX)?;
                 let detail = format!("the key {} is longer than 1 KiB; send a shorter value", long.key);
                 Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", long.key)))
             }
@@ -243,7 +253,13 @@ impl Decider {
     }
 
     /// A linked record whose new key value belongs to another record is parked, link or not.
-    async fn keys_agree(&mut self, unit: &mut Unit, item: &ChangeItem, arrival: &Arrival<'_>, id: CanonicalId) -> Result<Option<Located>, PortError> {
+    async fn keys_agree(
+        &mut self,
+        unit: &mut Unit,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        id: CanonicalId,
+    ) -> Result<Option<Located>, PortError> {
         let Some(record) = unit.record(id).filter(|_| !item.types.keys.is_empty()) else { return Ok(None) };
         let due = claims_of(&item.types.keys, |path| arrival.leaves.get(path).or_else(|| record.data.get(path)));
         let new: Vec<TypedClaim> = due
@@ -297,7 +313,12 @@ impl Decider {
         self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
     }
 
-    async fn ask(&self, record: &CanonicalRecord, proposal: &Proposal, arrival: &Arrival<'_>) -> Result<Answer, super::handlers::HandlerError> {
+    async fn ask(
+        &self,
+        record: &CanonicalRecord,
+        proposal: &Proposal,
+        arrival: &Arrival<'_>,
+    ) -> Result<Answer, super::handlers::HandlerError> {
         if !self.handlers.has(&record.entity_type) {
             return Ok(Answer::nobody(proposal.ruled.clone()));
         }
@@ -354,7 +375,13 @@ impl Decider {
     }
 
     /// Makes the record's claims what they should be; says who is in the way, if someone is.
-    async fn claim(&mut self, unit: &mut Unit, draft: usize, item: &ChangeItem, record: &mut CanonicalRecord) -> Result<Option<WaitingFor>, PortError> {
+    async fn claim(
+        &mut self,
+        unit: &mut Unit,
+        draft: usize,
+        item: &ChangeItem,
+        record: &mut CanonicalRecord,
+    ) -> Result<Option<WaitingFor>, PortError> {
         if item.types.keys.is_empty() {
             return Ok(None);
         }
@@ -407,7 +434,13 @@ impl Decider {
         }
     }
 
-    pub(super) fn plan_sends(&mut self, record: &mut CanonicalRecord, types: &TypeRules, now: Timestamp, source: Option<&SystemName>) -> Vec<(SystemName, u64)> {
+    pub(super) fn plan_sends(
+        &mut self,
+        record: &mut CanonicalRecord,
+        types: &TypeRules,
+        now: Timestamp,
+        source: Option<&SystemName>,
+    ) -> Vec<(SystemName, u64)> {
         if self.sends_held {
             return Vec::new();
         }

@@ -61,14 +61,20 @@ where
 /// One handler, whatever its type: records in, record and verdict out.
 #[async_trait]
 trait Erased: Send + Sync + 'static {
-    async fn run(self: Arc<Self>, proposed: Record, current: Option<Record>, meta: Arc<UpdateMeta>) -> Result<(Record, Record, Verdict), HandlerError>;
+    async fn run(
+        self: Arc<Self>,
+        proposed: Record,
+        current: Option<Record>,
+        meta: Arc<UpdateMeta>,
+    ) -> Result<(Record, Record, Verdict), HandlerError>;
 }
 
 struct Function<F, T>(F, std::marker::PhantomData<fn(T)>);
 struct Stateful<H, T>(H, std::marker::PhantomData<fn(T)>);
 
 fn read<T: DeserializeOwned>(record: Record, which: &str) -> Result<T, HandlerError> {
-    serde_json::from_value(Value::Object(record)).map_err(|error| HandlerError(format!("the {which} record does not fit the handler's type: {error}")))
+    serde_json::from_value(Value::Object(record))
+        .map_err(|error| HandlerError(format!("the {which} record does not fit the handler's type: {error}")))
 }
 
 fn write<T: Serialize>(value: &T) -> Result<Record, HandlerError> {
@@ -85,7 +91,12 @@ where
     T: Serialize + DeserializeOwned + 'static,
     F: UpdateFn<T>,
 {
-    async fn run(self: Arc<Self>, proposed: Record, current: Option<Record>, meta: Arc<UpdateMeta>) -> Result<(Record, Record, Verdict), HandlerError> {
+    async fn run(
+        self: Arc<Self>,
+        proposed: Record,
+        current: Option<Record>,
+        meta: Arc<UpdateMeta>,
+    ) -> Result<(Record, Record, Verdict), HandlerError> {
         // On a thread of its own: a function that blocks or hangs must not hold up anyone else.
         let work = tokio::task::spawn_blocking(move || {
             let mut typed: T = read(proposed, "proposed")?;
@@ -104,7 +115,12 @@ where
     T: Serialize + DeserializeOwned + Send + Sync + 'static,
     H: MergeHandler<T>,
 {
-    async fn run(self: Arc<Self>, proposed: Record, current: Option<Record>, meta: Arc<UpdateMeta>) -> Result<(Record, Record, Verdict), HandlerError> {
+    async fn run(
+        self: Arc<Self>,
+        proposed: Record,
+        current: Option<Record>,
+        meta: Arc<UpdateMeta>,
+    ) -> Result<(Record, Record, Verdict), HandlerError> {
         let work = tokio::spawn(async move {
             let mut typed: T = read(proposed, "proposed")?;
             let current: Option<T> = current.map(|current| read(current, "current")).transpose()?;
@@ -193,7 +209,13 @@ impl Handlers {
     }
 
     /// Asks the handlers of the type, one after the other; the first verdict other than accept ends the chain.
-    pub async fn ask(&self, record: &CanonicalRecord, proposal: &Proposal, meta: UpdateMeta, settings: &Settings) -> Result<Answer, HandlerError> {
+    pub async fn ask(
+        &self,
+        record: &CanonicalRecord,
+        proposal: &Proposal,
+        meta: UpdateMeta,
+        settings: &Settings,
+    ) -> Result<Answer, HandlerError> {
         let mut answer = Answer::nobody(proposal.ruled.clone());
         let current = (record.version > 0).then(|| record.data.close());
         let meta = Arc::new(meta);

@@ -358,4 +358,3 @@ fn open_change(change: &NativeChange, source: &Target, types: &TypeRules) -> Res
         ChangeBody::Delete | ChangeBody::Rekey(_) => Ok((Leaves::new(), Vec::new())),
     }
 }
-

@@ -88,7 +88,8 @@ impl Pipeline {
         if result.is_err() {
             // Half-decided inputs must not be committed: the whole unit is decided again once the store is back.
             let known = std::mem::take(&mut self.unit).inputs;
-            let missing = kept.into_iter().filter(|input| !known.iter().any(|other| other.arrival == input.arrival && other.tag == input.tag));
+            let missing =
+                kept.into_iter().filter(|input| !known.iter().any(|other| other.arrival == input.arrival && other.tag == input.tag));
             self.unit.inputs = known.iter().filter(|input| is_original(input)).cloned().chain(missing).collect();
             let inputs = std::mem::take(&mut self.unit.inputs);
             tokio::time::sleep(Duration::from_millis(100)).await;

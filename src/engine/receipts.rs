@@ -20,7 +20,8 @@ use crate::ports::store::{DecisionWrite, OutboxChange};
 impl Decider {
     /// Applies an adapter's answer to its record.
     pub(super) fn decide_receipt(&mut self, unit: &mut Unit, position: usize, receipt: &Receipt, source: &Target, types: &Arc<TypeRules>) {
-        let known = unit.decided.get(&receipt.update).copied().or_else(|| unit.markers.get(&receipt.update).map(|marker| marker.content_hash));
+        let known =
+            unit.decided.get(&receipt.update).copied().or_else(|| unit.markers.get(&receipt.update).map(|marker| marker.content_hash));
         if known.is_some() {
             unit.duplicates += 1;
             return;

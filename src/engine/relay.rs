@@ -53,7 +53,12 @@ pub struct Round {
 
 impl Relay {
     /// A relay between these ports.
-    pub async fn new(store: Arc<dyn Store>, broker: Arc<dyn Broker>, settings: Arc<Settings>, directory: Arc<Directory>) -> Result<Self, PortError> {
+    pub async fn new(
+        store: Arc<dyn Store>,
+        broker: Arc<dyn Broker>,
+        settings: Arc<Settings>,
+        directory: Arc<Directory>,
+    ) -> Result<Self, PortError> {
         let epoch = store.epoch().await?;
         Ok(Self { store, broker, settings, directory, epoch, held: HashMap::new(), held_on: HashMap::new() })
     }
@@ -205,7 +210,15 @@ impl Relay {
 
     /// Keeps a message until its parents are linked. Creates that wait for each other would wait for ever: one of them
     /// goes without the reference.
-    fn hold(&mut self, record: &CanonicalRecord, link: &Link, system: &SystemName, lacks: &[CanonicalId], types: &TypeRules, round: &mut Round) {
+    fn hold(
+        &mut self,
+        record: &CanonicalRecord,
+        link: &Link,
+        system: &SystemName,
+        lacks: &[CanonicalId],
+        types: &TypeRules,
+        round: &mut Round,
+    ) {
         let pair = (record.id, system.clone());
         self.held.insert(pair, lacks.iter().copied().collect());
         for parent in lacks {

@@ -55,7 +55,9 @@ impl Settings {
     #[must_use]
     pub fn backoff(&self, attempt: u32) -> Duration {
         let factor = self.retry_factor.max(1.0).powi(i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX));
-        Duration::try_from_secs_f64(self.retry_initial.as_secs_f64() * factor).unwrap_or(Duration::from_secs(3600)).min(Duration::from_secs(3600))
+        Duration::try_from_secs_f64(self.retry_initial.as_secs_f64() * factor)
+            .unwrap_or(Duration::from_secs(3600))
+            .min(Duration::from_secs(3600))
     }
 
     /// Compiles a configuration.

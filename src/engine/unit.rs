@@ -143,9 +143,22 @@ impl Unit {
         if self.waiting.is_empty() {
             return Vec::new();
         }
-        let mut found: Vec<Waiting> = self.waiting.values().filter(|(waiting, _)| wanted(waiting)).map(|(waiting, _)| waiting.clone()).collect();
+        let mut found: Vec<Waiting> =
+            self.waiting.values().filter(|(waiting, _)| wanted(waiting)).map(|(waiting, _)| waiting.clone()).collect();
         found.sort_by_key(|waiting| waiting.arrival);
         found
+    }
+
+    /// Writes a row. One of the same update in this unit is replaced: only the last word is kept.
+    pub fn put_row(&mut self, draft: usize, mut row: DecisionWrite) {
+        let waited = row.replaces;
+        for earlier in self.drafts.iter_mut().filter(|_| waited) {
+            if let Some(at) = earlier.decisions.iter().position(|other| other.decision.update == row.decision.update) {
+                row.replaces = earlier.decisions.remove(at).replaces;
+                break;
+            }
+        }
+        self.drafts[draft].decisions.push(row);
     }
 
     /// Notes that an update waits (again).
@@ -213,8 +226,11 @@ fn record_write(work: Work) -> Option<RecordWrite> {
     let none = BTreeSet::new();
     let claimed = was.map_or(&none, |was| &was.claims);
     let claims_added = record.claims.difference(claimed).cloned().collect();
-    let claims_released =
-        if crate::domain::planted::fault("claim_release_forgotten") { Vec::new() } else { claimed.difference(&record.claims).cloned().collect() };
+    let claims_released = if crate::domain::planted::fault("claim_release_forgotten") {
+        Vec::new()
+    } else {
+        claimed.difference(&record.claims).cloned().collect()
+    };
     let expected = before.as_ref().map(|before| before.revision);
     Some(RecordWrite { record: Arc::new(record), expected, links_added, links_removed: Vec::new(), claims_added, claims_released, outbox })
 }

@@ -37,7 +37,14 @@ impl Decider {
 
     /// A whole record overtakes what waits of its native record for an identity, a base or a reference. Their changes
     /// become its own, since it repeats them.
-    pub(super) fn supersede(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, arrival: &mut Arrival<'_>, situation: &Situation<'_>) {
+    pub(super) fn supersede(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &mut Arrival<'_>,
+        situation: &Situation<'_>,
+    ) {
         if !matches!(item.change.body, ChangeBody::Upsert(_)) {
             return;
         }
@@ -71,7 +78,7 @@ impl Decider {
             }
             unit.take_waiting(draft, &waiting.update);
             if let Some(row) = superseded_row(&waiting, &item.change.update, situation) {
-                unit.drafts[draft].decisions.push(row);
+                unit.put_row(draft, row);
             }
         }
     }
@@ -107,7 +114,15 @@ impl Decider {
     }
 
     /// Writes a change's row, and its waiting row if it waits.
-    pub(super) fn write_row(&mut self, unit: &mut Unit, position: usize, draft: usize, item: &ChangeItem, decision: Decision, waits: Option<Waits>) {
+    pub(super) fn write_row(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        draft: usize,
+        item: &ChangeItem,
+        decision: Decision,
+        waits: Option<Waits>,
+    ) {
         unit.drafts[draft].inputs.insert(position);
         let update = decision.update.clone();
         let now = decision.timestamp;
@@ -135,14 +150,8 @@ impl Decider {
             }
             Some(_) | None => wake_followers(unit, item),
         }
-        // A row of the same update in this unit is replaced: only the last word is kept.
-        let earlier = unit.drafts.iter_mut().find_map(|draft| {
-            let at = draft.decisions.iter().position(|row| row.decision.update == update)?;
-            Some(draft.decisions.remove(at))
-        });
-        let replaces = earlier.map_or(item.woken.is_some(), |earlier| earlier.replaces);
         let content_hash = item.change.content_hash;
-        unit.drafts[draft].decisions.push(DecisionWrite { decision, content_hash, replaces });
+        unit.put_row(draft, DecisionWrite { decision, content_hash, replaces: item.woken.is_some() });
     }
 
     /// A failing handler: tried again later, and a dead letter at the end.
@@ -253,7 +262,8 @@ impl Decider {
 /// What queued behind an update goes on once that is decided.
 fn wake_followers(unit: &mut Unit, item: &ChangeItem) {
     let update = &item.change.update;
-    let behind = |waiting: &Waiting| matches!(&waiting.waiting_for, WaitingFor::MissingReference { behind: Some(ahead), .. } if ahead == update);
+    let behind =
+        |waiting: &Waiting| matches!(&waiting.waiting_for, WaitingFor::MissingReference { behind: Some(ahead), .. } if ahead == update);
     let followers: Vec<Waiting> = unit.waiting_of(&item.change.key).into_iter().filter(behind).collect();
     for follower in followers {
         if !unit.woken.iter().any(|other| other.update == follower.update) {
