@@ -1,5 +1,5 @@
 //! One change, one record: from what arrived to a proposal ([`prepare`]), and with the handlers' answer to a decision
-//! ([`conclude`]). Both pure; the engine runs the handlers, which may be async, in between.
+//! ([`conclude`](super::conclude::conclude)). Both pure; the engine runs the handlers, which may be async, in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -197,8 +197,9 @@ impl Handlers {
     }
 
     fn add(&mut self, entity_type: EntityType, handler: Arc<dyn Erased>) {
-        let list = self.by_type.entry(entity_type.clone()).or_default();
-        let name = if list.is_empty() { entity_type.to_string() } else { format!("{entity_type}#{}", list.len() + 1) };
+        let first = entity_type.to_string();
+        let list = self.by_type.entry(entity_type).or_default();
+        let name = if list.is_empty() { first } else { format!("{first}#{}", list.len() + 1) };
         list.push(Named { name, handler });
     }
 

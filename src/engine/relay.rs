@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use syncline_contract::{Outbound, OutboundOp};
-
 use super::directory::Directory;
 use super::settings::Settings;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
-use crate::domain::link::{Link, SendOp};
+use crate::domain::link::Link;
 use crate::domain::planted;
 use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name};
 use crate::domain::rules::{MissingTarget, TypeRules};
@@ -171,29 +169,15 @@ impl Relay {
         };
         let sends = link.shadow.sends.iter().filter(|sent| sent.rev > row.delivered);
         let changed: BTreeSet<String> = sends.flat_map(|sent| &sent.fields).map(|path| native_name(path, &target.side)).collect();
-        let outbound = Outbound {
-            id: wire::outbound::message_id(record.id, &row.system, link.rev),
-            entity_type: record.entity_type.to_string(),
-            op: match newest.op {
-                SendOp::Create => OutboundOp::Create,
-                SendOp::Update => OutboundOp::Update,
-            },
-            native_id: link.native_id.as_ref().map(ToString::to_string),
-            canonical_id: record.id.to_string(),
-            rev: link.rev,
-            epoch: self.epoch,
-            version: newest.version,
-            entity: model,
-            changed: changed.into_iter().collect(),
-        };
+        let outbound = wire::outbound::message(record, link, newest, self.epoch, model, changed.into_iter().collect());
         let message = OutboundMessage {
-            id: outbound.id.clone(),
             system: row.system.clone(),
             record: record.id,
             entity_type: record.entity_type.clone(),
             op: newest.op,
             rev: link.rev,
             body: wire::outbound::encode(&outbound),
+            id: outbound.id,
         };
         Made::Message(message, target.receipts)
     }

@@ -1,8 +1,32 @@
 //! Domain to contract: what one system is sent.
 
-use syncline_contract::Outbound;
+use syncline_contract::{Outbound, OutboundOp};
 
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::Record;
 use crate::domain::ids::{CanonicalId, SystemName};
+use crate::domain::link::{Link, SendOp, Sent};
+
+/// `sent`, as it goes to the system of `link`. `entity` is that system's native model and `changed` names its fields that
+/// changed, both in native names.
+#[must_use]
+pub fn message(record: &CanonicalRecord, link: &Link, sent: &Sent, epoch: u64, entity: Record, changed: Vec<String>) -> Outbound {
+    Outbound {
+        id: message_id(record.id, &link.system, sent.rev),
+        entity_type: record.entity_type.to_string(),
+        op: match sent.op {
+            SendOp::Create => OutboundOp::Create,
+            SendOp::Update => OutboundOp::Update,
+        },
+        native_id: link.native_id.as_ref().map(ToString::to_string),
+        canonical_id: record.id.to_string(),
+        rev: sent.rev,
+        epoch,
+        version: sent.version,
+        entity,
+        changed,
+    }
+}
 
 /// The bytes of one outbound message.
 ///
