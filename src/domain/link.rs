@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::change::Seq;
 use super::ids::{NativeId, SystemName, UpdateId};
 use super::overlay::Overlay;
 use super::representation::Stored;
 use super::time::Timestamp;
-use super::value::FieldPath;
+use super::value::{FieldPath, Leaves};
 
 /// Whether the system has the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct Sent {
     /// The values it writes, as divergence from the canonical record.
     #[serde(default, skip_serializing_if = "Overlay::is_empty")]
     pub values: Overlay,
+    /// Fields that came to be only after it: a whole message says nothing about those.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsaid: BTreeSet<FieldPath>,
     /// Made by the commit that is being prepared: a further change before that commit replaces it.
     #[serde(skip)]
     pub fresh: bool,
@@ -84,8 +88,8 @@ pub struct Shadow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Box<Sent>>,
     /// Inexact systems: what it reported since our last message and differs from the canonical record.
-    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
-    pub disputed: Overlay,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disputed: BTreeMap<FieldPath, Value>,
     /// Inexact systems: hash of the last whole record it reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<u64>,
@@ -143,6 +147,16 @@ fn is_false(flag: &bool) -> bool {
 
 fn is_default_shadow(shadow: &Shadow) -> bool {
     *shadow == Shadow::default()
+}
+
+impl Sent {
+    /// Says the same against a canonical record that moved on in `changed`.
+    pub fn rebase(&mut self, old: &Leaves, new: &Leaves, changed: &[FieldPath]) {
+        for path in changed.iter().filter(|path| old.get(path).is_none() && !self.fields.contains(*path)) {
+            self.unsaid.insert(path.clone());
+        }
+        self.values.rebase(old, new, changed);
+    }
 }
 
 impl Link {

@@ -25,6 +25,8 @@ pub struct Overlay {
     pub waiting: HashMap<UpdateId, Waiting>,
     /// Updates that wait no more.
     pub awake: HashSet<UpdateId>,
+    /// Records that were relied on without being written.
+    checked: Vec<CanonicalId>,
 }
 
 impl Overlay {
@@ -40,6 +42,7 @@ impl Overlay {
                 let marker = Marker { content_hash: row.content_hash, waiting: row.decision.decision.is_waiting() };
                 overlay.markers.insert(row.decision.update.clone(), marker);
             }
+            overlay.checked.extend(plan.checks.iter().map(|(id, _)| *id));
             overlay.awake.extend(plan.awake.iter().cloned());
             overlay.waiting.extend(plan.waiting.iter().map(|waiting| (waiting.update.clone(), waiting.clone())));
         }
@@ -78,7 +81,7 @@ impl Overlay {
 
     /// Takes everything a failed commit was about out of the caches.
     pub fn forget(&self, caches: &Caches) {
-        for id in self.records.keys() {
+        for id in self.records.keys().chain(&self.checked) {
             caches.forget_record(*id);
         }
         for key in self.links.keys() {

@@ -25,6 +25,9 @@ use crate::ports::error::{PortError, PortErrorKind};
 /// Tries of one commit against a store that can't be reached, before giving up.
 const COMMIT_TRIES: u32 = 8;
 
+/// Lost races in a row before a commit is given up.
+const RACES_MAX: u32 = 1000;
+
 /// Decides and commits, one unit after the other.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -139,6 +142,7 @@ impl Pipeline {
         let mut again: Vec<Input> = Vec::new();
         let mut committed = Committed::default();
         let mut any = false;
+        let mut races = 0;
         while let Some(running) = self.running.as_mut() {
             // Polled in place, so that a caller which stops waiting loses nothing.
             let outcome = (&mut running.outcome).await;
@@ -152,7 +156,8 @@ impl Pipeline {
                     any = true;
                 }
                 Err(error) => {
-                    let Some(plans) = error.conflicting() else { return Err(error) };
+                    races += 1;
+                    let Some(plans) = error.conflicting().filter(|_| races < RACES_MAX) else { return Err(error) };
                     tracing::debug!(plans = plans.len(), "commit lost a race; deciding again");
                     overlay.forget(&self.decider.caches);
                     again.append(&mut std::mem::take(&mut self.unit).inputs);

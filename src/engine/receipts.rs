@@ -35,7 +35,7 @@ impl Decider {
         let by_key = key.as_ref().and_then(|key| unit.linked(key));
         let Some(draft) = receipt.canonical_id.or(by_key).and_then(|id| unit.draft_of(id)) else {
             let detail = "no record with this canonical id or native id is known".to_owned();
-            self.bury_receipt(unit, position, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
+            self.bury_receipt(unit, position, None, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
             return;
         };
         unit.drafts[draft].inputs.insert(position);
@@ -46,14 +46,14 @@ impl Decider {
         let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
         if let Some(other) = by_key.filter(|id| *id != record.id && reserved) {
             let detail = format!("its native id already belongs to record {other}; the two must be merged");
-            self.bury_receipt(unit, position, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
+            self.bury_receipt(unit, position, Some(draft), receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
             return;
         }
         let stored = key.as_ref().and_then(|key| open_native(receipt.stored.clone(), key, &source.side).ok()).unwrap_or_default();
         let answered = match answer(&mut record, receipt, &stored, &situation) {
             Ok(answered) => answered,
             Err(rejection) => {
-                self.bury_receipt(unit, position, receipt, &rejection);
+                self.bury_receipt(unit, position, Some(draft), receipt, &rejection);
                 return;
             }
         };

@@ -44,6 +44,8 @@ pub struct Draft {
     pub inputs: BTreeSet<usize>,
     /// Other drafts of this unit whose results it relies on.
     pub depends: BTreeSet<usize>,
+    /// Loaded records it was decided by, besides its own.
+    pub relied_on: BTreeSet<CanonicalId>,
 }
 
 /// Who owns a key value or a native id, as far as the unit knows, and the draft that made it so.
@@ -187,7 +189,7 @@ impl Unit {
         let mut batch = Batch::default();
         let mut positions = Vec::new();
         for (position, draft) in self.drafts.iter_mut().enumerate() {
-            let plan = plan(draft);
+            let plan = plan(draft, &self.loaded);
             let empty = plan.record.is_none()
                 && plan.decisions.is_empty()
                 && plan.waiting.is_empty()
@@ -205,10 +207,16 @@ impl Unit {
     }
 }
 
-fn plan(draft: &mut Draft) -> Plan {
+fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>) -> Plan {
+    let own = draft.work.as_ref().and_then(|work| Some((work.record.id, work.before.as_ref()?.revision)));
     let record = draft.work.take().and_then(record_write);
+    let written = record.as_ref().map(|write| write.record.id);
+    let others = draft.relied_on.iter().filter_map(|id| Some((*id, loaded.get(id)?.revision)));
+    // What was decided by a record that moved on meanwhile must be decided again, written or not.
+    let checks = own.into_iter().chain(others).filter(|(id, _)| Some(*id) != written).collect();
     Plan {
         record,
+        checks,
         decisions: std::mem::take(&mut draft.decisions),
         waiting: std::mem::take(&mut draft.waiting),
         awake: std::mem::take(&mut draft.awake),

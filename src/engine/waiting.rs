@@ -98,6 +98,13 @@ impl Decider {
         let known = change.as_ref().and_then(|change| unit.draft_of(change.canonical_id));
         let draft = known.unwrap_or_else(|| unit.add_loose());
         unit.drafts[draft].inputs.insert(position);
+        match &waiting_for {
+            WaitingFor::MatchCollision { records, .. } => unit.drafts[draft].relied_on.extend(records),
+            WaitingFor::DuplicateInSystem { record, .. } => {
+                unit.drafts[draft].relied_on.insert(*record);
+            }
+            WaitingFor::MissingReference { .. } | WaitingFor::NoIdentity | WaitingFor::NoBase | WaitingFor::Review | WaitingFor::Time => {}
+        }
         let mut decision = blank(arrival, situation, change.as_ref().map(|change| change.canonical_id));
         if let Some(id) = decision.canonical_id
             && let Some(record) = unit.record(id)
@@ -229,8 +236,9 @@ impl Decider {
         if rejection.reason == DeadReason::IdReuse {
             dead.id = format!("{}#{:016x}", dead.id, item.change.content_hash);
         }
-        let waited = item.woken.as_ref().and_then(|woken| woken.change.as_ref()).and_then(|change| unit.draft_of(change.canonical_id));
-        let draft = waited.unwrap_or_else(|| unit.add_loose());
+        let waited = item.woken.as_ref().and_then(|woken| woken.change.as_ref()).map(|change| change.canonical_id);
+        let known = waited.or_else(|| unit.linked(&item.change.key)).and_then(|id| unit.draft_of(id));
+        let draft = known.unwrap_or_else(|| unit.add_loose());
         unit.drafts[draft].inputs.insert(position);
         if item.woken.is_some() {
             dead.marks = Some((item.change.update.clone(), item.change.content_hash));
@@ -240,8 +248,15 @@ impl Decider {
     }
 
     /// Makes a receipt a dead letter.
-    pub(super) fn bury_receipt(&mut self, unit: &mut Unit, position: usize, receipt: &Receipt, rejection: &Rejection) {
-        let draft = unit.add_loose();
+    pub(super) fn bury_receipt(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        known: Option<usize>,
+        receipt: &Receipt,
+        rejection: &Rejection,
+    ) {
+        let draft = known.unwrap_or_else(|| unit.add_loose());
         unit.drafts[draft].inputs.insert(position);
         let dead = DeadLetter {
             id: receipt.update.to_string(),

@@ -88,6 +88,8 @@ pub struct Batch {
 pub struct Plan {
     /// The record, if it changed.
     pub record: Option<RecordWrite>,
+    /// Records this was decided by and that are not written: they must still be stored with these revisions.
+    pub checks: Vec<(CanonicalId, u64)>,
     /// Decision rows. A final row never changes; a waiting row is replaced by the next row of its update.
     pub decisions: Vec<DecisionWrite>,
     /// Waiting updates to keep, by update id (replacing what is there).
@@ -295,7 +297,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Applies every plan in `batch` or none of them, and returns when they are durable.
     ///
     /// Fails with [`Conflict`](super::error::PortErrorKind::Conflict), naming the plans in its way (as positions in
-    /// `batch.plans`; as many as it can find), when a stored revision differs from the expected one, a decision or
+    /// `batch.plans`; as many as it can find), when a stored revision differs from the expected or checked one, a decision or
     /// dead letter with the same update id exists that is not to be replaced, or a link or key belongs to another
     /// record. Releases count before additions.
     async fn commit(&self, batch: &Batch) -> Result<(), PortError>;

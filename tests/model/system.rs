@@ -42,7 +42,6 @@ pub struct Row {
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub body: Value,
-    pub native: String,
     /// The fields a user really changed; `None` where it can't be said (first reports).
     pub truth: Option<Vec<String>>,
 }
@@ -102,12 +101,15 @@ impl System {
         let value = self.stored(value);
         let Some(row) = self.rows.get_mut(native) else { return };
         let old = row.fields.insert(field.to_owned(), value.clone());
-        let changed = old.as_ref() != Some(&value) && !(old.is_none() && value.is_null());
+        let changed = old.as_ref() != Some(&value) && !(old.as_ref().is_none_or(Value::is_null) && value.is_null());
         let truth = if changed { vec![field.to_owned()] } else { Vec::new() };
         if self.traits.profile == Profile::SilentPatches {
             let mut body = self.envelope(kind, "patch", native);
             body.insert("entity".into(), json!({ field: value }));
-            self.outgoing.push_back(Outgoing { body: Value::Object(body), native: native.into(), truth: Some(vec![field.to_owned()]) });
+            let says = !value.is_null() || old.is_some_and(|old| !old.is_null());
+            // Clearing what is not there may or may not cross a message that fills it.
+            let truth = says.then(|| vec![field.to_owned()]);
+            self.outgoing.push_back(Outgoing { body: Value::Object(body), truth });
         } else {
             self.report(kind, native, Some(truth));
         }
@@ -124,7 +126,7 @@ impl System {
             body.insert("base".into(), json!(row.applied));
         }
         body.insert("seq".into(), json!(row.seq));
-        self.outgoing.push_back(Outgoing { body: Value::Object(body), native: native.into(), truth });
+        self.outgoing.push_back(Outgoing { body: Value::Object(body), truth });
     }
 
     /// Applies the next delivered message, answers it, and reports what it applied if its feed does.
@@ -139,9 +141,10 @@ impl System {
         row.canonical = Some(canonical.clone());
         if rev > row.applied {
             row.applied = rev;
-            let changed: Vec<&str> = message["changed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let changed = message["changed"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let changed: Vec<String> = changed.map(|path| path.replace("\\.", ".")).collect();
             for (name, value) in &entity {
-                let written = !self.traits.writes_changed || message["op"] == "create" || changed.contains(&name.as_str());
+                let written = !self.traits.writes_changed || message["op"] == "create" || changed.contains(name);
                 if name != "id" && written {
                     let value = if trims { value.as_str().map_or(value.clone(), |text| json!(text.trim())) } else { value.clone() };
                     row.fields.insert(name.clone(), value);
@@ -151,7 +154,7 @@ impl System {
         if matches!(self.traits.profile, Profile::Base | Profile::Receipts) {
             let mut body = self.envelope(&kind, "receipt", &native);
             body.extend(json!({"canonical_id": canonical, "rev": rev, "status": "applied"}).as_object().cloned().unwrap());
-            self.outgoing.push_back(Outgoing { body: Value::Object(body), native: native.clone(), truth: None });
+            self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
         }
         if self.traits.echoes {
             self.report(&kind, &native, Some(Vec::new()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use syncline::config::Config;
-use syncline::domain::ids::{CanonicalId, SystemName};
+use syncline::domain::ids::CanonicalId;
 use syncline::domain::time::Timestamp;
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
@@ -92,7 +92,6 @@ pub struct World {
     /// A dead process's messages, to be delivered again first.
     redelivered: VecDeque<Value>,
     arrival: u64,
-    pub waiting_rows: usize,
     pub broken: Option<String>,
 }
 
@@ -115,7 +114,7 @@ pub fn config(systems: &[(&str, Traits)]) -> String {
         for kind in ["thing", "part"] {
             text.push_str(&format!("[systems.{name}.entities.{kind}]\ncreate = {answers}\n"));
             if traits.trims {
-                text.push_str("compare = { a = { trim = true }, b = { trim = true } }\n");
+                text.push_str("compare = { a = { trim = true }, b = { trim = true }, \"n\\\\.c\" = { trim = true } }\n");
             }
         }
     }
@@ -140,7 +139,6 @@ impl World {
             inbound: VecDeque::new(),
             redelivered: VecDeque::new(),
             arrival: 0,
-            waiting_rows: 0,
             broken: None,
         };
         for _ in 0..2 {
@@ -203,6 +201,15 @@ impl World {
 
     /// An orchestrator takes up to `max` messages and decides them, without committing.
     pub async fn decide(&mut self, who: usize, max: usize) {
+        // The queue has a single active consumer: when another one takes over, what the first has not acknowledged comes
+        // again, while the first may still be busy with it.
+        for other in (0..self.orchestrators.len()).filter(|other| *other != who) {
+            let unacked = std::mem::take(&mut self.orchestrators[other].unacked);
+            if !unacked.is_empty() {
+                self.tell(|| format!("orchestrator {who} takes over from {other}"));
+            }
+            self.redelivered.extend(unacked);
+        }
         let count = max.min(self.inbound.len() + self.redelivered.len());
         let bodies: Vec<Value> = (0..count).filter_map(|_| self.redelivered.pop_front().or_else(|| self.inbound.pop_front())).collect();
         let mut inputs = Vec::new();
@@ -224,7 +231,9 @@ impl World {
         let committed = self.orchestrators[who].pipeline.flush().await;
         self.orchestrators[who].unacked.clear();
         let committed = self.note(committed);
-        self.tell(|| format!("orchestrator {who} committed {:?}", committed.decisions));
+        if !committed.decisions.is_empty() {
+            self.tell(|| format!("orchestrator {who} committed {:?}", committed.decisions));
+        }
         let mut pairs: Vec<Pair> = committed.due.iter().map(|(id, due)| (*id, due.system.clone())).collect();
         for (key, id) in &committed.linked {
             pairs.extend(self.orchestrators[who].relay.unhold(*id, &key.system));
@@ -334,10 +343,6 @@ impl World {
                 Committed::default()
             }
         }
-    }
-
-    pub fn system_name(&self, system: usize) -> SystemName {
-        SystemName::new(&self.systems[system].name).unwrap()
     }
 
     /// Every value a field may take in edits.
