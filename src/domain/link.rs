@@ -58,6 +58,9 @@ pub struct Sent {
     /// Made by the commit that is being prepared: a further change before that commit replaces it.
     #[serde(skip)]
     pub fresh: bool,
+    /// Recorded outside of the usual comparison and not yet noted as due.
+    #[serde(skip)]
+    pub unannounced: bool,
 }
 
 /// Fields whose change waits for a decision: not corrected in the source until then.

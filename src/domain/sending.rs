@@ -86,7 +86,8 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let link = &record.links[index];
     let create = link.state == LinkState::Reserved;
     let mut fields = outdated(record, link, target, context);
-    if fields.is_empty() && !everyone && !(create && link.rev == 0) {
+    let unannounced = link.newest().is_some_and(|sent| sent.unannounced);
+    if fields.is_empty() && !everyone && !unannounced && !(create && link.rev == 0) {
         return None;
     }
     if link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
@@ -122,6 +123,7 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
             values,
             unsaid: BTreeSet::new(),
             fresh: true,
+            unannounced: false,
         });
     }
     link.shadow.disputed.clear();

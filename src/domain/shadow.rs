@@ -132,17 +132,18 @@ impl Comparison<'_> {
 
     fn inexact_whole(&mut self, report: &Report<'_>) -> Compared {
         let hash = hash(report.leaves);
-        let repeated = self.shadow.said == Some(hash) && !self.shadow.sends.is_empty();
+        let sends = self.on_their_way();
+        let repeated = self.shadow.said == Some(hash) && sends > 0;
         self.shadow.said = Some(hash);
-        let uncertain = !self.shadow.sends.is_empty() || self.too_old;
-        if let Some(index) = (0..self.shadow.sends.len()).find(|&index| self.differing(report, Some(index)).is_empty()) {
+        let uncertain = sends > 0 || self.too_old;
+        if let Some(index) = (0..sends).find(|&index| self.says_all_of(report, index)) {
             self.settle_by_inference(index);
             return Compared { echo: true, ..Compared::default() };
         }
         if repeated {
             return self.repeated(report);
         }
-        let candidates = std::iter::once(None).chain((0..self.shadow.sends.len()).map(Some));
+        let candidates = std::iter::once(None).chain((0..sends).map(Some));
         // The fewest differing fields; the earliest on a tie, which `min_by_key` gives.
         let (explanation, differing) = candidates
             .map(|candidate| (candidate, self.differing(report, candidate)))
@@ -154,10 +155,25 @@ impl Comparison<'_> {
         Compared { changes: self.take(report, differing, uncertain), ..Compared::default() }
     }
 
+    /// How many of the sends can have reached the system: not what the commit being prepared records.
+    fn on_their_way(&self) -> usize {
+        self.shadow.sends.iter().take_while(|sent| !sent.fresh).count()
+    }
+
+    /// Whether the whole record is what the system would hold after a send. A field that the send was to fill and the
+    /// record does not name speaks against it.
+    fn says_all_of(&self, report: &Report<'_>, index: usize) -> bool {
+        let named = |path: &FieldPath| report.leaves.iter().any(|(said, _)| said.is_within(path) || path.is_within(said));
+        let filled = |path: &FieldPath| self.state(Some(index), path).is_some() && self.state(None, path).is_none();
+        let unsaid = self.shadow.sends[index].fields.iter().any(|path| filled(path) && !named(path));
+        !unsaid && self.differing(report, Some(index)).is_empty()
+    }
+
     /// The same record again while sends are unconfirmed: not seen yet within their window, a real change back after it.
     fn repeated(&mut self, report: &Report<'_>) -> Compared {
         let (now, window) = (report.now, report.window);
-        let Some(seen) = self.shadow.sends.iter().rposition(|sent| now.since(sent.at) > window) else {
+        let sends = &self.shadow.sends[..self.on_their_way()];
+        let Some(seen) = sends.iter().rposition(|sent| now.since(sent.at) > window) else {
             return Compared::default();
         };
         let differing = self.differing(report, Some(seen));
@@ -167,10 +183,11 @@ impl Comparison<'_> {
 
     fn inexact_patch(&mut self, report: &Report<'_>, silent: bool) -> Compared {
         self.shadow.said = None;
-        let uncertain = !self.shadow.sends.is_empty() || self.too_old;
+        let sends = self.on_their_way();
+        let uncertain = sends > 0 || self.too_old;
         let echoes = |this: &Self, path: &FieldPath, value: &Value| {
             !silent
-                && (0..this.shadow.sends.len()).any(|index| {
+                && (0..sends).any(|index| {
                     this.shadow.sends[index].writes(path, this.equality)
                         && this.equality.holds(path, this.state(Some(index), path), Some(value))
                 })
@@ -183,7 +200,7 @@ impl Comparison<'_> {
             let same = |this: &Self, index: usize| {
                 echoed.iter().all(|(path, value)| this.equality.holds(path, this.state(Some(index), path), Some(value)))
             };
-            if let Some(index) = (0..self.shadow.sends.len()).find(|&i| covers(&self.shadow.sends[i]) && same(self, i)) {
+            if let Some(index) = (0..sends).find(|&i| covers(&self.shadow.sends[i]) && same(self, i)) {
                 self.settle_by_inference(index);
             }
         }

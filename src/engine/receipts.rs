@@ -39,6 +39,8 @@ impl Decider {
             return;
         };
         unit.drafts[draft].inputs.insert(position);
+        let maker = key.as_ref().and_then(|key| unit.links.get(key)?.made_by).filter(|maker| *maker != draft);
+        unit.drafts[draft].depends.extend(maker);
         let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return };
         let rules = self.settings.rules.clone();
         let now = self.clock.now();

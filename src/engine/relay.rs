@@ -157,7 +157,7 @@ impl Relay {
         let types = self.settings.rules.of_type(&record.entity_type);
         let target = self.directory.target(&row.system, &record.entity_type);
         // Confirmed meanwhile by what the system reported: there is nothing left to say.
-        let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else { return Made::Nothing(link.rev) };
+        let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else { return Made::Nothing(row.rev.max(link.rev)) };
         let native_of = |id: CanonicalId| -> Option<NativeId> { records.get(&id)?.native_id(&row.system).cloned() };
         let unlinked = |field: &FieldPath, _: CanonicalId| self.unlinked(field, &types, &row.system, link);
         let model = match native_model(record, link, &target.side, &types, native_of, unlinked) {

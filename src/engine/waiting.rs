@@ -105,6 +105,8 @@ impl Decider {
             }
             WaitingFor::MissingReference { .. } | WaitingFor::NoIdentity | WaitingFor::NoBase | WaitingFor::Review | WaitingFor::Time => {}
         }
+        let touched: Vec<usize> = unit.drafts[draft].relied_on.iter().filter_map(|id| unit.by_record.get(id).copied()).collect();
+        unit.drafts[draft].depends.extend(touched.into_iter().filter(|other| *other != draft));
         let mut decision = blank(arrival, situation, change.as_ref().map(|change| change.canonical_id));
         if let Some(id) = decision.canonical_id
             && let Some(record) = unit.record(id)
