@@ -96,7 +96,7 @@ impl CanonicalRecord {
         }
         let mut claims = claims_of(keys, |path| self.data.get(path));
         for link in &self.links {
-            claims.extend(claims_of(keys, |path| link.shadow.held.get(&self.data, path)));
+            claims.extend(claims_of(keys, |path| link.shadow.identifies(&self.data, path)));
         }
         claims
     }

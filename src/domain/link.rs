@@ -84,6 +84,9 @@ pub struct Shadow {
     /// Whether `held` is just what the last confirmed send wrote (nothing was reported that differed since).
     #[serde(default, skip_serializing_if = "is_false")]
     pub held_is_sent: bool,
+    /// The last send the system says it applied; for adapters that say their base it may be still among `sends`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub answered_rev: u64,
     /// Unconfirmed sends, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends: Vec<Sent>,
@@ -150,6 +153,16 @@ fn is_false(flag: &bool) -> bool {
 
 fn is_default_shadow(shadow: &Shadow) -> bool {
     *shadow == Shadow::default()
+}
+
+impl Shadow {
+    /// What the system is believed to hold as far as identity goes: a field that an answered send has overwritten no
+    /// longer counts, although an adapter that says its base has not reported it yet.
+    #[must_use]
+    pub fn identifies<'a>(&'a self, canonical: &'a Leaves, path: &FieldPath) -> Option<&'a Value> {
+        let overwritten = |sent: &Sent| sent.rev <= self.answered_rev && sent.fields.contains(path);
+        if self.sends.iter().any(overwritten) { None } else { self.held.get(canonical, path) }
+    }
 }
 
 impl Sent {

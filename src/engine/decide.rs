@@ -395,14 +395,28 @@ impl Decider {
         for owner in owners.values() {
             unit.drafts[draft].depends.extend(owner.made_by.filter(|maker| *maker != draft));
         }
-        for claim in record.claims.difference(&due) {
-            unit.claims.insert(typed(claim), Owner { id: None, made_by: Some(draft) });
-        }
+        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
+        self.release_claims(unit, draft, record, gone);
         for claim in new {
             unit.claims.insert(claim, Owner { id: Some(record.id), made_by: Some(draft) });
         }
         record.claims = due;
         Ok(None)
+    }
+
+    /// Lets go of key values.
+    pub(super) fn release_claims(
+        &self,
+        unit: &mut Unit,
+        draft: usize,
+        record: &mut CanonicalRecord,
+        gone: Vec<crate::domain::identity::Claim>,
+    ) {
+        for claim in gone {
+            record.claims.remove(&claim);
+            let claim = TypedClaim { entity_type: record.entity_type.clone(), claim };
+            unit.claims.insert(claim, Owner { id: None, made_by: Some(draft) });
+        }
     }
 
     /// Puts the record back into its draft and notes its new links; what waited for them wakes.

@@ -59,6 +59,10 @@ impl Decider {
                 return;
             }
         };
+        // A key value the system has just overwritten is free again.
+        let due = record.claims_due(&types.keys);
+        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
+        self.release_claims(unit, draft, &mut record, gone);
         let system = receipt.system().clone();
         let mut outbox = vec![match receipt.status {
             ReceiptStatus::Applied => OutboxChange::Applied { system, rev: receipt.rev },

@@ -199,6 +199,13 @@ impl World {
         }
     }
 
+    /// What was not acknowledged goes back to the head of the queue, in its order.
+    fn requeue(&mut self, unacked: Vec<Value>) {
+        for body in unacked.into_iter().rev() {
+            self.redelivered.push_front(body);
+        }
+    }
+
     /// An orchestrator takes up to `max` messages and decides them, without committing.
     pub async fn decide(&mut self, who: usize, max: usize) {
         // The queue has a single active consumer: when another one takes over, what the first has not acknowledged comes
@@ -208,7 +215,7 @@ impl World {
             if !unacked.is_empty() {
                 self.tell(|| format!("orchestrator {who} takes over from {other}"));
             }
-            self.redelivered.extend(unacked);
+            self.requeue(unacked);
         }
         let count = max.min(self.inbound.len() + self.redelivered.len());
         let bodies: Vec<Value> = (0..count).filter_map(|_| self.redelivered.pop_front().or_else(|| self.inbound.pop_front())).collect();
@@ -247,7 +254,7 @@ impl World {
     pub async fn kill(&mut self, who: usize) {
         self.tell(|| format!("orchestrator {who} is killed"));
         let unacked = std::mem::take(&mut self.orchestrators[who].unacked);
-        self.redelivered.extend(unacked);
+        self.requeue(unacked);
         self.orchestrators[who] = self.start_orchestrator().await;
     }
 
