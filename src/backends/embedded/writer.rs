@@ -1,0 +1,255 @@
+//! The one thread that writes. It takes whatever waits and commits it together, so that many batches share one sync of
+//! the disk; a batch in conflict is rolled back alone.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::codec::signed;
+use super::error::{again, failed, stopped};
+use super::keys::Keys;
+use super::schema;
+use super::statements::Statements;
+use crate::ports::error::{PortError, PortErrorKind};
+
+/// Jobs that share one transaction at most.
+const GROUP: usize = 128;
+/// Pages of the log after which they are moved into the file by the checkpointer.
+const LOG_LOW: i64 = 2_000;
+/// …and after which the writer waits for that.
+const LOG_HIGH: i64 = 32_000;
+
+/// What a job does when its transaction is over.
+type Finish = Box<dyn FnOnce(Result<(), &PortError>) + Send>;
+/// Writes; says whether it is to be kept, and what to do afterwards.
+type Job = Box<dyn FnOnce(&mut Session<'_>) -> (bool, Finish) + Send>;
+
+/// Sends jobs to the writing thread.
+#[derive(Debug)]
+pub(super) struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread on a connection of its own.
+    pub fn start(conn: Connection, file: &Path, queue: usize) -> Result<Self, PortError> {
+        let (jobs, inbox) = mpsc::channel(queue);
+        let (wake, woken) = sync_channel(1);
+        let (ready, started) = sync_channel(1);
+        let checkpointer = schema::open_checkpointer(file)?;
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let no_thread = |error: std::io::Error| {
+            PortError::new(PortErrorKind::Unavailable, "open the store", format!("cannot start a thread: {error}")).because(error)
+        };
+        let threads = vec![
+            thread("store-writer").spawn(move || serve(&conn, inbox, &ready, &wake)).map_err(no_thread)?,
+            thread("store-log").spawn(move || move_log(&checkpointer, &woken)).map_err(no_thread)?,
+        ];
+        started.recv().map_err(|_| stopped("open the store"))??;
+        Ok(Self { jobs: Some(jobs), threads })
+    }
+
+    /// Runs a job in the next transaction and returns when it is durable.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |session| {
+            let result = work(session);
+            let keep = result.is_ok();
+            let finish: Finish = Box::new(move |committed| {
+                let result = result.and_then(|value| committed.map(|()| value).map_err(|error| again(error, operation)));
+                // Nobody waits any more if the caller was dropped.
+                let _ = reply.send(result);
+            });
+            (keep, finish)
+        });
+        let jobs = self.jobs.as_ref().ok_or_else(|| stopped(operation))?;
+        jobs.send(job).await.map_err(|_| stopped(operation))?;
+        answer.await.map_err(|_| stopped(operation))?
+    }
+
+    /// Has something written in the next transaction; does not wait for it.
+    pub async fn send(&self, work: impl FnOnce(&mut Session<'_>) -> Result<(), PortError> + Send + 'static) {
+        let job: Job = Box::new(move |session| (work(session).is_ok(), Box::new(|_| {})));
+        if let Some(jobs) = &self.jobs {
+            // A closed store tells the next one who waits.
+            let _ = jobs.send(job).await;
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Without senders the writer ends after its last job, and with it the checkpointer.
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the writer keeps in memory about the file; forgotten again when a job is rolled back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    /// The number of the last record.
+    pub record: i64,
+    /// The newest decision row.
+    pub decision: i64,
+    /// No decision row's number is further from its time than this.
+    pub late: i64,
+    /// Whether anything may be waiting.
+    pub waits: bool,
+    /// The position of the last outbox row, ever.
+    pub position: i64,
+    /// The tag of the last inbound message, ever.
+    pub tag: i64,
+    /// How many inbound messages there are.
+    pub inbound: u64,
+}
+
+/// The writer's connection with everything prepared.
+pub(super) struct Session<'c> {
+    pub conn: &'c Connection,
+    pub sql: Statements<'c>,
+    pub keys: Keys<'c>,
+    pub state: State,
+    names: HashMap<String, i64>,
+}
+
+impl<'c> Session<'c> {
+    fn open(conn: &'c Connection) -> rusqlite::Result<Self> {
+        let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let state = State {
+            record: number("SELECT coalesce(max(n), 0) FROM records")?,
+            decision: number("SELECT coalesce(max(id), 0) FROM decisions")?,
+            late: number("SELECT value FROM meta WHERE name = 'late'")?,
+            waits: number("SELECT EXISTS(SELECT 1 FROM waiting)")? == 1,
+            position: number("SELECT coalesce(max(position), 0) FROM outbox")?,
+            tag: number("SELECT coalesce(max(tag), 0) FROM inbound")?,
+            inbound: super::codec::unsigned(number("SELECT count(*) FROM inbound")?),
+        };
+        Ok(Self { conn, sql: Statements::prepare(conn)?, keys: Keys::prepare(conn)?, state, names: HashMap::new() })
+    }
+
+    /// The number of a system's or type's name.
+    pub fn name(&mut self, name: &str) -> rusqlite::Result<i64> {
+        if let Some(id) = self.names.get(name) {
+            return Ok(*id);
+        }
+        let known = self.sql.name_get.query_map([name], |row| row.get(0))?.next().transpose()?;
+        let id = match known {
+            Some(id) => id,
+            None => self.sql.name_add.insert([name])?,
+        };
+        self.names.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Keeps a number the file knows about itself.
+    pub fn set_meta(&mut self, name: &str, value: u64) -> rusqlite::Result<()> {
+        self.sql.meta_set.execute((name, signed(value))).map(|_| ())
+    }
+
+    /// Runs one job in a savepoint of its own. An error means that the whole transaction is lost.
+    fn job(&mut self, job: Job) -> Result<Finish, (Finish, rusqlite::Error)> {
+        let before = self.state;
+        if let Err(error) = self.sql.savepoint.execute([]) {
+            return Err((job(self).1, error));
+        }
+        let (keep, finish) = job(self);
+        let done = if keep {
+            self.sql.release.execute([])
+        } else {
+            self.state = before;
+            self.names.clear();
+            self.sql.rollback_to.execute([]).and_then(|_| self.sql.release.execute([]))
+        };
+        match done {
+            Ok(_) => Ok(finish),
+            Err(error) => Err((finish, error)),
+        }
+    }
+
+    /// Runs jobs in one transaction and answers them when it is over.
+    fn group(&mut self, jobs: &mut Vec<Job>) {
+        let before = self.state;
+        let mut answers = Vec::with_capacity(jobs.len());
+        let mut outcome = self.sql.begin.execute([]);
+        if outcome.is_ok() {
+            for job in jobs.drain(..) {
+                match self.job(job) {
+                    Ok(finish) => answers.push(finish),
+                    Err((finish, error)) => {
+                        answers.push(finish);
+                        outcome = Err(error);
+                        break;
+                    }
+                }
+            }
+        }
+        let outcome = outcome.and_then(|_| self.sql.commit.execute([])).map_err(failed("commit"));
+        if outcome.is_err() {
+            self.state = before;
+            self.names.clear();
+            if !self.conn.is_autocommit() {
+                // SQLite has often rolled back by itself; if this fails too, the next begin says so.
+                let _ = self.conn.execute_batch("ROLLBACK");
+            }
+        }
+        for finish in answers {
+            finish(outcome.as_ref().map(|_| ()));
+        }
+        // Jobs that never ran drop their replies, which their callers see as a closed store.
+        jobs.clear();
+    }
+}
+
+fn serve(conn: &Connection, mut inbox: mpsc::Receiver<Job>, ready: &SyncSender<Result<(), PortError>>, wake: &SyncSender<()>) {
+    let mut session = match Session::open(conn).map_err(failed("open the store")) {
+        Ok(session) => session,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    let mut jobs = Vec::with_capacity(GROUP);
+    while inbox.blocking_recv_many(&mut jobs, GROUP) > 0 {
+        session.group(&mut jobs);
+        watch_log(&mut session, wake);
+    }
+}
+
+/// Has the log moved into the file when it has grown.
+fn watch_log(session: &mut Session<'_>, wake: &SyncSender<()>) {
+    let grown = session.sql.log.query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+    let Ok((pages, moved)) = grown else { return };
+    if pages > LOG_HIGH {
+        checkpoint(session.conn);
+    } else if pages - moved > LOG_LOW {
+        match wake.try_send(()) {
+            // It is at it, or it has ended; then the writer does it once the log has grown further.
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+fn move_log(conn: &Connection, woken: &Receiver<()>) {
+    while woken.recv().is_ok() {
+        checkpoint(conn);
+    }
+}
+
+fn checkpoint(conn: &Connection) {
+    // A failure leaves everything in the log, where it is durable too; the next commit tries again.
+    let _ = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+}
