@@ -217,7 +217,7 @@ impl Store for EmbeddedStore {
     async fn count_up(&self, name: &str) -> Result<u64, PortError> {
         let name = name.to_owned();
         let count = move |session: &mut writer::Session<'_>| {
-            session.sql.count_up.query_row([name], |row| row.get(0)).map(unsigned).map_err(failed("count up"))
+            session.sql.count_up.query_row([&name], |row| row.get(0)).map(unsigned).map_err(failed("count up"))
         };
         self.0.writer.run("count up", count).await
     }

@@ -23,15 +23,49 @@ const LOG_LOW: i64 = 2_000;
 /// …and after which the writer waits for that.
 const LOG_HIGH: i64 = 32_000;
 
-/// What a job does when its transaction is over.
-type Finish = Box<dyn FnOnce(Result<(), &PortError>) + Send>;
-/// Writes; says whether it is to be kept, and what to do afterwards.
-type Job = Box<dyn FnOnce(&mut Session<'_>) -> (bool, Finish) + Send>;
+/// Something to write, and whoever waits for it.
+trait Job: Send {
+    /// Writes. May be called again after its work was rolled back. False: nothing of it may stay.
+    fn run(&mut self, session: &mut Session<'_>) -> bool;
+
+    /// Tells whoever waits how its transaction ended.
+    fn finish(self: Box<Self>, committed: Result<(), &PortError>);
+}
+
+struct Task<T, W> {
+    operation: &'static str,
+    work: W,
+    result: Option<Result<T, PortError>>,
+    reply: Option<oneshot::Sender<Result<T, PortError>>>,
+}
+
+impl<T: Send, W: FnMut(&mut Session<'_>) -> Result<T, PortError> + Send> Job for Task<T, W> {
+    fn run(&mut self, session: &mut Session<'_>) -> bool {
+        let result = (self.work)(session);
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn finish(mut self: Box<Self>, committed: Result<(), &PortError>) {
+        let operation = self.operation;
+        let result = match (self.result.take(), committed) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(again(error, operation)),
+            (None, Ok(())) => Err(stopped(operation)),
+        };
+        if let Some(reply) = self.reply.take() {
+            // Nobody waits any more if the caller was dropped.
+            let _ = reply.send(result);
+        }
+    }
+}
 
 /// Sends jobs to the writing thread.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<Box<dyn Job>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -58,30 +92,21 @@ impl Writer {
     pub async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&mut Session<'_>) -> Result<T, PortError> + Send + 'static,
+        work: impl FnMut(&mut Session<'_>) -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |session| {
-            let result = work(session);
-            let keep = result.is_ok();
-            let finish: Finish = Box::new(move |committed| {
-                let result = result.and_then(|value| committed.map(|()| value).map_err(|error| again(error, operation)));
-                // Nobody waits any more if the caller was dropped.
-                let _ = reply.send(result);
-            });
-            (keep, finish)
-        });
+        let task = Task { operation, work, result: None, reply: Some(reply) };
         let jobs = self.jobs.as_ref().ok_or_else(|| stopped(operation))?;
-        jobs.send(job).await.map_err(|_| stopped(operation))?;
+        jobs.send(Box::new(task)).await.map_err(|_| stopped(operation))?;
         answer.await.map_err(|_| stopped(operation))?
     }
 
     /// Has something written in the next transaction; does not wait for it.
-    pub async fn send(&self, work: impl FnOnce(&mut Session<'_>) -> Result<(), PortError> + Send + 'static) {
-        let job: Job = Box::new(move |session| (work(session).is_ok(), Box::new(|_| {})));
+    pub async fn send(&self, work: impl FnMut(&mut Session<'_>) -> Result<(), PortError> + Send + 'static) {
         if let Some(jobs) = &self.jobs {
+            let task = Task { operation: "write", work, result: None, reply: None };
             // A closed store tells the next one who waits.
-            let _ = jobs.send(job).await;
+            let _ = jobs.send(Box::new(task)).await;
         }
     }
 }
@@ -159,61 +184,72 @@ impl<'c> Session<'c> {
         self.sql.meta_set.execute((name, signed(value))).map(|_| ())
     }
 
-    /// Runs one job in a savepoint of its own. An error means that the whole transaction is lost.
-    fn job(&mut self, job: Job) -> Result<Finish, (Finish, rusqlite::Error)> {
-        let before = self.state;
-        if let Err(error) = self.sql.savepoint.execute([]) {
-            return Err((job(self).1, error));
-        }
-        let (keep, finish) = job(self);
-        let done = if keep {
-            self.sql.release.execute([])
-        } else {
-            self.state = before;
-            self.names.clear();
-            self.sql.rollback_to.execute([]).and_then(|_| self.sql.release.execute([]))
+    /// Runs jobs in one transaction and answers them when it is over.
+    fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        let outcome = match self.attempt(jobs, false) {
+            // Something is in conflict. Once more, each in a savepoint: that costs memory for every page, so it is not
+            // done before it must.
+            Ok(false) => self.attempt(jobs, true),
+            outcome => outcome,
         };
-        match done {
-            Ok(_) => Ok(finish),
-            Err(error) => Err((finish, error)),
+        let outcome = outcome.map(|_| ()).map_err(failed("commit"));
+        for job in jobs.drain(..) {
+            job.finish(outcome.as_ref().map(|()| ()));
         }
     }
 
-    /// Runs jobs in one transaction and answers them when it is over.
-    fn group(&mut self, jobs: &mut Vec<Job>) {
+    /// Runs all jobs and commits. False: without savepoints a job that failed spoiled it for all, and nothing was written.
+    fn attempt(&mut self, jobs: &mut [Box<dyn Job>], savepoints: bool) -> rusqlite::Result<bool> {
         let before = self.state;
-        let mut answers = Vec::with_capacity(jobs.len());
-        let mut outcome = self.sql.begin.execute([]);
-        if outcome.is_ok() {
-            for job in jobs.drain(..) {
-                match self.job(job) {
-                    Ok(finish) => answers.push(finish),
-                    Err((finish, error)) => {
-                        answers.push(finish);
-                        outcome = Err(error);
-                        break;
-                    }
-                }
+        let done = self.sql.begin.execute([]).and_then(|_| self.all(jobs, savepoints)).and_then(|whole| {
+            if whole {
+                self.sql.commit.execute([])?;
             }
-        }
-        let outcome = outcome.and_then(|_| self.sql.commit.execute([])).map_err(failed("commit"));
-        if outcome.is_err() {
-            self.state = before;
-            self.names.clear();
+            Ok(whole)
+        });
+        if !matches!(done, Ok(true)) {
+            self.forget(before);
             if !self.conn.is_autocommit() {
                 // SQLite has often rolled back by itself; if this fails too, the next begin says so.
                 let _ = self.conn.execute_batch("ROLLBACK");
             }
         }
-        for finish in answers {
-            finish(outcome.as_ref().map(|_| ()));
+        done
+    }
+
+    fn all(&mut self, jobs: &mut [Box<dyn Job>], savepoints: bool) -> rusqlite::Result<bool> {
+        for job in jobs {
+            if savepoints {
+                self.in_savepoint(job.as_mut())?;
+                continue;
+            }
+            let changes = self.conn.total_changes();
+            // Who failed before it wrote anything is no trouble to the others.
+            if !job.run(self) && self.conn.total_changes() != changes {
+                return Ok(false);
+            }
         }
-        // Jobs that never ran drop their replies, which their callers see as a closed store.
-        jobs.clear();
+        Ok(true)
+    }
+
+    fn in_savepoint(&mut self, job: &mut dyn Job) -> rusqlite::Result<()> {
+        let before = self.state;
+        self.sql.savepoint.execute([])?;
+        if !job.run(self) {
+            self.forget(before);
+            self.sql.rollback_to.execute([])?;
+        }
+        self.sql.release.execute([]).map(|_| ())
+    }
+
+    /// Back to what was known before something was rolled back.
+    fn forget(&mut self, before: State) {
+        self.state = before;
+        self.names.clear();
     }
 }
 
-fn serve(conn: &Connection, mut inbox: mpsc::Receiver<Job>, ready: &SyncSender<Result<(), PortError>>, wake: &SyncSender<()>) {
+fn serve(conn: &Connection, mut inbox: mpsc::Receiver<Box<dyn Job>>, ready: &SyncSender<Result<(), PortError>>, wake: &SyncSender<()>) {
     let mut session = match Session::open(conn).map_err(failed("open the store")) {
         Ok(session) => session,
         Err(error) => {
