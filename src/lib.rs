@@ -1,5 +1,6 @@
 //! Syncline: a bidirectional multi-master sync broker.
 
+pub mod backends;
 pub mod config;
 pub mod domain;
 pub mod engine;

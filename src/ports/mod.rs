@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod clock;
 pub mod error;
+pub mod outbox;
 pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;

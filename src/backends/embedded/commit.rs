@@ -1,0 +1,331 @@
+//! A batch: written down by the caller, applied by the writer.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::codec::{Entry, Hasher, Key, canonical, decision_body, is_rare, kind_number, marker_entry, marker_row, signed};
+use super::error::{failed, unreadable};
+use super::keys::Kind;
+use super::outbox;
+use super::parked::{self, EncodedWaiting};
+use super::writer::Session;
+use crate::domain::decision::DecisionKind;
+use crate::domain::ids::EntityType;
+use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::store::{Batch, DeadLetter, DecisionWrite, OutboxChange, Plan, RecordWrite, SystemFacts};
+
+pub(super) const COMMIT: &str = "commit";
+
+/// A batch with everything that needs no lock done: hashes taken, rows written as text.
+pub(super) struct Encoded {
+    plans: Vec<EncodedPlan>,
+    facts: Vec<SystemFacts>,
+}
+
+struct EncodedPlan {
+    record: Option<EncodedRecord>,
+    decisions: Vec<EncodedDecision>,
+    waiting: Vec<EncodedWaiting>,
+    awake: Vec<String>,
+    dead: Vec<EncodedDead>,
+}
+
+struct EncodedRecord {
+    id: Entry,
+    entity_type: EntityType,
+    expected: Option<i64>,
+    body: String,
+    added: Vec<(Kind, Key)>,
+    removed: Vec<(Kind, Key)>,
+    outbox: Vec<OutboxChange>,
+}
+
+struct EncodedDecision {
+    key: Key,
+    uid: String,
+    content_hash: u64,
+    replaces: bool,
+    at: i64,
+    record: Option<Entry>,
+    kind: DecisionKind,
+    system: String,
+    entity_type: EntityType,
+    body: String,
+}
+
+struct EncodedDead {
+    letter: DeadLetter,
+    body: String,
+    marks: Option<(Key, u64)>,
+    replaces: bool,
+}
+
+/// Writes a batch down. Runs beside the writer, on the caller's thread.
+pub(super) fn encode(hasher: &Hasher, batch: &Batch) -> Result<Encoded, PortError> {
+    let plans = batch.plans.iter().map(|plan| encode_plan(hasher, plan)).collect::<Result<_, _>>();
+    Ok(Encoded { plans: plans.map_err(|error| unreadable(COMMIT, "row", error))?, facts: batch.facts.clone() })
+}
+
+fn encode_plan(hasher: &Hasher, plan: &Plan) -> Result<EncodedPlan, serde_json::Error> {
+    let dead = |letter: &DeadLetter| -> Result<EncodedDead, serde_json::Error> {
+        let replaces = letter.marks.as_ref().is_some_and(|(update, _)| plan.awake.contains(update));
+        let marks = letter.marks.as_ref().map(|(update, content_hash)| (hasher.update(update), *content_hash));
+        Ok(EncodedDead { letter: letter.clone(), body: serde_json::to_string(letter)?, marks, replaces })
+    };
+    Ok(EncodedPlan {
+        record: plan.record.as_ref().map(|write| encode_record(hasher, write)).transpose()?,
+        decisions: plan.decisions.iter().map(|row| encode_decision(hasher, row)).collect::<Result<_, _>>()?,
+        waiting: plan.waiting.iter().map(|waiting| parked::encode(hasher, waiting)).collect::<Result<_, _>>()?,
+        awake: plan.awake.iter().map(ToString::to_string).collect(),
+        dead: plan.dead_letters.iter().map(dead).collect::<Result<_, _>>()?,
+    })
+}
+
+fn encode_record(hasher: &Hasher, write: &RecordWrite) -> Result<EncodedRecord, serde_json::Error> {
+    let record = &write.record;
+    let keys = |links: &[_], claims: &[_]| {
+        let links = links.iter().map(|key| (Kind::Link, hasher.native(key)));
+        links.chain(claims.iter().map(|claim| (Kind::Claim, hasher.claim(&record.entity_type, claim)))).collect()
+    };
+    Ok(EncodedRecord {
+        id: *record.id.as_bytes(),
+        entity_type: record.entity_type.clone(),
+        expected: write.expected.map(signed),
+        body: serde_json::to_string(&**record)?,
+        added: keys(&write.links_added, &write.claims_added),
+        removed: keys(&write.links_removed, &write.claims_released),
+        outbox: write.outbox.clone(),
+    })
+}
+
+fn encode_decision(hasher: &Hasher, row: &DecisionWrite) -> Result<EncodedDecision, serde_json::Error> {
+    let decision = &row.decision;
+    Ok(EncodedDecision {
+        key: hasher.update(&decision.update),
+        uid: decision.update.to_string(),
+        content_hash: row.content_hash,
+        replaces: row.replaces,
+        at: decision.timestamp.as_micros(),
+        record: decision.canonical_id.map(|id| *id.as_bytes()),
+        kind: decision.decision,
+        system: decision.source_system.to_string(),
+        entity_type: decision.entity_type.clone(),
+        body: decision_body(decision)?,
+    })
+}
+
+/// A record's row and its history, while a plan is applied.
+struct Head {
+    id: Entry,
+    n: i64,
+    revision: i64,
+    newest: Option<i64>,
+    /// Whether there is a row.
+    stored: bool,
+    /// Whether `newest` is not stored yet.
+    moved: bool,
+}
+
+/// Applies a batch inside the writer's transaction. On a conflict the caller's savepoint undoes what was done.
+pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), PortError> {
+    let error = failed(COMMIT);
+    for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
+        release(session, write).map_err(error)?;
+    }
+    let mut conflicts = Vec::new();
+    for (index, plan) in batch.plans.iter().enumerate() {
+        if !apply_plan(session, plan)? {
+            conflicts.push(index);
+        }
+    }
+    if !conflicts.is_empty() {
+        let message = format!("{} of {} plans met data that others had changed", conflicts.len(), batch.plans.len());
+        return Err(PortError::new(PortErrorKind::Conflict(conflicts), COMMIT, message));
+    }
+    let awake = batch.plans.iter().flat_map(|plan| &plan.awake);
+    let waiting = batch.plans.iter().flat_map(|plan| &plan.waiting);
+    parked::apply(session, awake, waiting).map_err(error)?;
+    batch.facts.iter().try_for_each(|facts| note_facts(session, facts))
+}
+
+fn release(session: &mut Session<'_>, write: &EncodedRecord) -> rusqlite::Result<()> {
+    for (kind, key) in &write.removed {
+        if session.keys.get(*kind, *key)? == Some(write.id) {
+            session.keys.remove(*kind, *key)?;
+            if *kind == Kind::Link {
+                parked::link_changed(session, *key)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Applies one plan; false if it is in the way of what is stored.
+fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan) -> Result<bool, PortError> {
+    let error = failed(COMMIT);
+    let mut heads: Vec<Head> = Vec::with_capacity(1);
+    let mut free = true;
+    if let Some(write) = &plan.record {
+        let head = head(session, &mut heads, write.id).map_err(error)?;
+        if (head.revision > 0).then_some(head.revision) != write.expected {
+            return Ok(false);
+        }
+        for (kind, key) in &write.added {
+            free &= add_key(session, *kind, *key, write.id).map_err(error)?;
+        }
+    }
+    for row in &plan.decisions {
+        free &= add_decision(session, row, &mut heads).map_err(error)?;
+    }
+    for head in &heads {
+        let write = plan.record.as_ref().filter(|write| write.id == head.id);
+        write_record(session, head, write).map_err(error)?;
+    }
+    for (write, change) in plan.record.iter().flat_map(|write| write.outbox.iter().map(move |change| (write, change))) {
+        outbox::change(session, canonical(write.id), change)?;
+    }
+    for letter in &plan.dead {
+        free &= bury(session, letter)?;
+    }
+    Ok(free)
+}
+
+/// Finds the row of a record, or gives it a number.
+fn head<'h>(session: &mut Session<'_>, heads: &'h mut Vec<Head>, id: Entry) -> rusqlite::Result<&'h mut Head> {
+    let index = match heads.iter().position(|head| head.id == id) {
+        Some(index) => index,
+        None => {
+            let read = |row: &rusqlite::Row<'_>| {
+                Ok(Head { id, n: row.get(0)?, revision: row.get(1)?, newest: row.get(2)?, stored: true, moved: false })
+            };
+            let stored = session.sql.record_get.query_row([id], read).optional()?;
+            heads.push(stored.unwrap_or_else(|| {
+                session.state.record += 1;
+                Head { id, n: session.state.record, revision: 0, newest: None, stored: false, moved: false }
+            }));
+            heads.len() - 1
+        }
+    };
+    Ok(&mut heads[index])
+}
+
+/// Gives a link or key value to a record; false if it belongs to another one.
+fn add_key(session: &mut Session<'_>, kind: Kind, key: Key, owner: Entry) -> rusqlite::Result<bool> {
+    let stored = session.keys.add(kind, key, &owner)?;
+    if kind == Kind::Link && stored.is_none() {
+        parked::link_changed(session, key)?;
+    }
+    Ok(stored.is_none_or(|stored| stored == owner))
+}
+
+/// Adds a row; false if its update has one that may not be replaced.
+fn add_decision(session: &mut Session<'_>, row: &EncodedDecision, heads: &mut Vec<Head>) -> rusqlite::Result<bool> {
+    let id = next_decision(session, row.at)?;
+    let entry = marker_entry(row.content_hash, if row.kind.is_waiting() { -id } else { id });
+    if !mark(session, row.key, &entry, row.replaces)? {
+        return Ok(false);
+    }
+    let mut record = None;
+    let mut previous = None;
+    if let Some(canonical) = row.record {
+        let head = head(session, heads, canonical)?;
+        record = Some(head.n);
+        previous = head.newest.replace(id);
+        head.moved = true;
+    }
+    let (system, entity_type) = (session.name(&row.system)?, session.name(row.entity_type.as_str())?);
+    let kind = kind_number(row.kind);
+    let rare = is_rare(row.kind).then_some(kind);
+    let columns = params![id, id - row.at, record, previous, kind, rare, system, entity_type, row.uid, row.body];
+    session.sql.decision_add.execute(columns)?;
+    Ok(true)
+}
+
+/// The number of the next row: its time, unless that is taken or over.
+fn next_decision(session: &mut Session<'_>, at: i64) -> rusqlite::Result<i64> {
+    let id = at.max(session.state.decision + 1);
+    session.state.decision = id;
+    let late = id.saturating_sub(at);
+    if late > session.state.late {
+        // Doubled, so that it is seldom written.
+        session.state.late = late.saturating_mul(2);
+        session.sql.meta_set.execute(("late", session.state.late))?;
+    }
+    Ok(id)
+}
+
+/// Leaves a marker for an update; false if there is one that may not be replaced. The row it pointed at is emptied.
+fn mark(session: &mut Session<'_>, key: Key, entry: &Entry, replaces: bool) -> rusqlite::Result<bool> {
+    if !replaces {
+        return Ok(session.keys.add(Kind::Marker, key, entry)?.is_none());
+    }
+    match session.keys.get(Kind::Marker, key)?.map(marker_row) {
+        Some(old) if old < 0 => {
+            session.sql.decision_blank.execute([-old])?;
+            session.keys.set(Kind::Marker, key, entry)?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn write_record(session: &mut Session<'_>, head: &Head, write: Option<&EncodedRecord>) -> rusqlite::Result<()> {
+    match write {
+        Some(write) if head.revision > 0 => {
+            session.sql.record_set.execute(params![head.n, head.revision + 1, head.newest, write.body])?;
+        }
+        Some(write) => {
+            let entity_type = session.name(write.entity_type.as_str())?;
+            let statement = if head.stored { &mut session.sql.record_make } else { &mut session.sql.record_add };
+            statement.execute(params![head.n, head.id, entity_type, 1, head.newest, write.body])?;
+        }
+        None if head.stored => {
+            session.sql.head_set.execute((head.n, head.newest))?;
+        }
+        None => {
+            session.sql.record_add.execute(params![head.n, head.id, None::<i64>, 0, head.newest, None::<&str>])?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a dead letter; false if its update has a row or a dead letter already.
+fn bury(session: &mut Session<'_>, dead: &EncodedDead) -> Result<bool, PortError> {
+    let error = failed(COMMIT);
+    if let Some((key, content_hash)) = dead.marks {
+        if !mark(session, key, &marker_entry(content_hash, 0), dead.replaces).map_err(error)? {
+            return Ok(false);
+        }
+    } else if is_kept(session, &dead.letter)? {
+        return Ok(true);
+    }
+    session.sql.dead_add.execute((&dead.letter.id, &dead.body)).map_err(error)?;
+    Ok(true)
+}
+
+/// Whether this very letter is there: its message was delivered again.
+fn is_kept(session: &mut Session<'_>, letter: &DeadLetter) -> Result<bool, PortError> {
+    let read = session.sql.dead_like.query_map([&letter.id], |row| row.get::<_, String>(0));
+    let bodies = read.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed(COMMIT))?;
+    for body in bodies {
+        let kept: DeadLetter = serde_json::from_str(&body).map_err(|error| unreadable(COMMIT, "dead letter", error))?;
+        if kept.reason == letter.reason && kept.body == letter.body {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Adds what became known about a system to what was.
+fn note_facts(session: &mut Session<'_>, facts: &SystemFacts) -> Result<(), PortError> {
+    let error = failed(COMMIT);
+    let stored = session.sql.facts_get.query_row([facts.system.as_str()], |row| row.get::<_, String>(0)).optional().map_err(error)?;
+    let mut known = match stored {
+        Some(body) => serde_json::from_str(&body).map_err(|error| unreadable(COMMIT, "fact", error))?,
+        None => SystemFacts::new(facts.system.clone()),
+    };
+    known.types.extend(facts.types.iter().cloned());
+    known.receipts_seen |= facts.receipts_seen;
+    known.base_seen |= facts.base_seen;
+    let body = serde_json::to_string(&known).map_err(|error| unreadable(COMMIT, "fact", error))?;
+    session.sql.facts_set.execute((facts.system.as_str(), body)).map(|_| ()).map_err(error)
+}

@@ -1,0 +1,254 @@
+//! Lists: decisions, records, waiting updates, dead letters, facts.
+
+use std::collections::BTreeSet;
+
+use rusqlite::types::Value as Column;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use super::codec::{self, Hasher, is_rare, kind_number, marker_row, signed};
+use super::error::{failed, unreadable};
+use super::keys::{Kind, find};
+use super::lookup::{parse_waiting, versioned};
+use crate::domain::decision::Decision;
+use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::Waiting;
+use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned};
+
+const DECISION: &str = "read a decision";
+const DECISIONS: &str = "list decisions";
+const RECORDS: &str = "list records";
+const WAITING: &str = "list waiting updates";
+const DEAD: &str = "list dead letters";
+const FACTS: &str = "read facts";
+const ROW: &str = "SELECT id, late, uid, body, previous, record FROM decisions WHERE id = ?1";
+
+fn position(after: Option<&Cursor>, operation: &'static str) -> Result<Option<i64>, PortError> {
+    let invalid = |_| PortError::new(PortErrorKind::Invalid, operation, "the cursor is not one of this list");
+    after.map(|cursor| cursor.0.parse().map_err(invalid)).transpose()
+}
+
+/// A page from rows read one too far.
+fn page<T>(mut rows: Vec<(i64, T)>, limit: usize) -> Page<T> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|(position, _)| Cursor(position.to_string()));
+    Page { items: rows.into_iter().map(|(_, row)| row).collect(), next }
+}
+
+/// The row of one update.
+pub(super) fn decision(conn: &Connection, hasher: &Hasher, update: &UpdateId) -> Result<Option<Decision>, PortError> {
+    let error = failed(DECISION);
+    let marker = find(conn, Kind::Marker, std::iter::once(hasher.update(update))).map_err(error)?;
+    let id = marker.first().map_or(0, |(_, entry)| marker_row(*entry).abs());
+    let mut statement = conn.prepare_cached(ROW).map_err(error)?;
+    let mut rows = statement.query([id]).map_err(error)?;
+    rows.next().map_err(error)?.map_or(Ok(None), |row| read_decision(DECISION, row))
+}
+
+/// Reads a row of (id, late, uid, body); `None` if only its place is left.
+fn read_decision(operation: &'static str, row: &Row<'_>) -> Result<Option<Decision>, PortError> {
+    let error = failed(operation);
+    let Some(late) = row.get::<_, Option<i64>>(1).map_err(error)? else { return Ok(None) };
+    let at = row.get::<_, i64>(0).map_err(error)? - late;
+    let text = |column| row.get_ref(column).map_err(error)?.as_str().map_err(|error| unreadable(operation, "decision", error));
+    codec::decision(operation, text(2)?, at, text(3)?).map(Some)
+}
+
+/// Rows, newest first.
+pub(super) fn decisions(
+    conn: &Connection,
+    filter: &DecisionFilter,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Page<Decision>, PortError> {
+    let before = position(after, DECISIONS)?;
+    let found = match filter.record {
+        Some(record) => history(conn, record, filter, before, limit)?,
+        None => scan(conn, filter, before, limit)?,
+    };
+    Ok(page(found, limit))
+}
+
+/// The history of one record: each row knows the one before it.
+fn history(
+    conn: &Connection,
+    record: CanonicalId,
+    filter: &DecisionFilter,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<Vec<(i64, Decision)>, PortError> {
+    let error = failed(DECISIONS);
+    let head = "SELECT n, head FROM records WHERE id = ?1";
+    let head = conn.query_row(head, [record.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)));
+    let Some((n, mut next)) = head.optional().map_err(error)? else { return Ok(Vec::new()) };
+    let mut statement = conn.prepare_cached(ROW).map_err(error)?;
+    if let Some(before) = before {
+        let read = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(4)?, row.get::<_, Option<i64>>(5)?));
+        match statement.query_row([before], read).optional().map_err(error)? {
+            // The usual case: go on where the last page ended.
+            Some((previous, Some(record))) if record == n => next = previous,
+            _ => {}
+        }
+    }
+    let wanted = words(filter);
+    let mut found = Vec::new();
+    while let Some(id) = next
+        && found.len() <= limit
+    {
+        let mut rows = statement.query([id]).map_err(error)?;
+        let Some(row) = rows.next().map_err(error)? else { break };
+        if before.is_none_or(|before| id < before)
+            && let Some(decision) = read_decision(DECISIONS, row)?
+            && admits(filter, &wanted, &decision)
+        {
+            found.push((id, decision));
+        }
+        next = row.get(4).map_err(error)?;
+    }
+    Ok(found)
+}
+
+fn scan(conn: &Connection, filter: &DecisionFilter, before: Option<i64>, limit: usize) -> Result<Vec<(i64, Decision)>, PortError> {
+    let error = failed(DECISIONS);
+    let (sql, values) = scan_query(conn, filter, before)?;
+    let wanted = words(filter);
+    let mut statement = conn.prepare(&sql).map_err(error)?;
+    let mut rows = statement.query(params_from_iter(values)).map_err(error)?;
+    let mut found = Vec::new();
+    while found.len() <= limit {
+        let Some(row) = rows.next().map_err(error)? else { break };
+        if let Some(decision) = read_decision(DECISIONS, row)?
+            && admits(filter, &wanted, &decision)
+        {
+            found.push((row.get(0).map_err(error)?, decision));
+        }
+    }
+    Ok(found)
+}
+
+/// Rows are numbered by their time, give or take what they were late: a range of numbers holds a range of times.
+fn scan_query(conn: &Connection, filter: &DecisionFilter, before: Option<i64>) -> Result<(String, Vec<Column>), PortError> {
+    let error = failed(DECISIONS);
+    let mut sql = String::from("SELECT id, late, uid, body FROM decisions WHERE kind IS NOT NULL");
+    let mut values = Vec::new();
+    let mut and = |part: &str, value: i64| {
+        sql.push_str(" AND ");
+        sql.push_str(part);
+        values.push(Column::Integer(value));
+    };
+    if let Some(before) = before {
+        and("id < ?", before);
+    }
+    if let Some(since) = filter.since {
+        and("id >= ?", since.as_micros());
+    }
+    if let Some(until) = filter.until {
+        let late: i64 = super::schema::meta(conn, "late")?;
+        and("id < ?", until.as_micros().saturating_add(late));
+    }
+    if let Some(kind) = filter.decision {
+        and(if is_rare(kind) { "rare = ?" } else { "kind = ?" }, kind_number(kind));
+    }
+    let name = |name: &str| {
+        let id = conn.query_row("SELECT id FROM names WHERE name = ?1", [name], |row| row.get(0)).optional().map_err(error)?;
+        // A name nobody has used yet has no rows.
+        Ok::<i64, PortError>(id.unwrap_or(-1))
+    };
+    if let Some(system) = &filter.system {
+        and("system = ?", name(system.as_str())?);
+    }
+    if let Some(entity_type) = &filter.entity_type {
+        and("type = ?", name(entity_type.as_str())?);
+    }
+    sql.push_str(" ORDER BY id DESC");
+    Ok((sql, values))
+}
+
+fn words_of(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+fn words(filter: &DecisionFilter) -> BTreeSet<String> {
+    filter.reason.as_deref().map(words_of).unwrap_or_default()
+}
+
+fn admits(filter: &DecisionFilter, wanted: &BTreeSet<String>, row: &Decision) -> bool {
+    filter.system.as_ref().is_none_or(|system| row.source_system == *system)
+        && filter.entity_type.as_ref().is_none_or(|entity_type| row.entity_type == *entity_type)
+        && filter.decision.is_none_or(|kind| row.decision == kind)
+        && filter.since.is_none_or(|since| row.timestamp >= since)
+        && filter.until.is_none_or(|until| row.timestamp < until)
+        && (wanted.is_empty() || words_of(&row.reason).is_superset(wanted))
+}
+
+/// Records by id.
+pub(super) fn records(
+    conn: &Connection,
+    entity_type: Option<&EntityType>,
+    after: Option<CanonicalId>,
+    limit: usize,
+) -> Result<Vec<Versioned>, PortError> {
+    let error = failed(RECORDS);
+    let wanted = if entity_type.is_some() { "type = (SELECT id FROM names WHERE name = ?2)" } else { "type IS NOT ?2" };
+    let sql = format!("SELECT revision, body FROM records WHERE id > ?1 AND {wanted} ORDER BY id LIMIT ?3");
+    let mut statement = conn.prepare_cached(&sql).map_err(error)?;
+    let after = after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
+    let mut rows = statement.query(params![after, entity_type.map(EntityType::as_str), signed(limit as u64)]).map_err(error)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(error)? {
+        found.push(versioned(RECORDS, row)?);
+    }
+    Ok(found)
+}
+
+fn waiting_rows(conn: &Connection, sql: &str, from: i64, limit: usize) -> Result<Vec<Waiting>, PortError> {
+    let error = failed(WAITING);
+    let mut statement = conn.prepare_cached(sql).map_err(error)?;
+    let bodies = statement.query_map([from, signed(limit as u64)], |row| row.get::<_, String>(0)).map_err(error)?;
+    bodies.map(|body| parse_waiting(WAITING, &body.map_err(error)?)).collect()
+}
+
+/// Waiting updates in arrival order.
+pub(super) fn waiting(conn: &Connection, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {
+    let sql = "SELECT body FROM waiting WHERE arrival > ?1 ORDER BY arrival, uid LIMIT ?2";
+    waiting_rows(conn, sql, after.map_or(-1, signed), limit)
+}
+
+/// Waiting updates whose time has come, or that miss nothing any more.
+pub(super) fn waiting_due(conn: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError> {
+    let sql = "SELECT body FROM waiting WHERE retry_at <= ?1 OR open = 0 ORDER BY arrival, uid LIMIT ?2";
+    waiting_rows(conn, sql, now.as_micros(), limit)
+}
+
+/// The earliest time any waiting update has.
+pub(super) fn next_due(conn: &Connection) -> Result<Option<Timestamp>, PortError> {
+    let sql = "SELECT min(retry_at) FROM waiting WHERE retry_at IS NOT NULL";
+    let due = conn.prepare_cached(sql).and_then(|mut statement| statement.query_row([], |row| row.get::<_, Option<i64>>(0)));
+    Ok(due.map_err(failed(WAITING))?.map(Timestamp::from_micros))
+}
+
+/// Dead letters, oldest first.
+pub(super) fn dead_letters(conn: &Connection, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError> {
+    let error = failed(DEAD);
+    let after = position(after, DEAD)?.unwrap_or(0);
+    let mut statement = conn.prepare_cached("SELECT n, body FROM dead WHERE n > ?1 ORDER BY n LIMIT ?2").map_err(error)?;
+    let mut rows = statement.query([after, signed(limit as u64).saturating_add(1)]).map_err(error)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(error)? {
+        let body: String = row.get(1).map_err(error)?;
+        let letter = serde_json::from_str(&body).map_err(|error| unreadable(DEAD, "dead letter", error))?;
+        found.push((row.get(0).map_err(error)?, letter));
+    }
+    Ok(page(found, limit))
+}
+
+/// Everything known about systems.
+pub(super) fn facts(conn: &Connection) -> Result<Vec<SystemFacts>, PortError> {
+    let error = failed(FACTS);
+    let mut statement = conn.prepare_cached("SELECT body FROM facts ORDER BY system").map_err(error)?;
+    let bodies = statement.query_map([], |row| row.get::<_, String>(0)).map_err(error)?;
+    let parse = |body: String| serde_json::from_str(&body).map_err(|error| unreadable(FACTS, "fact", error));
+    bodies.map(|body| parse(body.map_err(error)?)).collect()
+}

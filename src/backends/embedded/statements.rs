@@ -1,0 +1,70 @@
+//! What the writer says to SQLite, prepared once.
+
+use rusqlite::{Connection, Statement};
+
+macro_rules! statements {
+    ($($name:ident = $sql:expr;)*) => {
+        /// Every statement of the writer.
+        pub(super) struct Statements<'c> {
+            $(pub $name: Statement<'c>,)*
+        }
+
+        impl<'c> Statements<'c> {
+            pub fn prepare(conn: &'c Connection) -> rusqlite::Result<Self> {
+                Ok(Self { $($name: conn.prepare($sql)?,)* })
+            }
+        }
+    };
+}
+
+statements! {
+    begin = "BEGIN IMMEDIATE";
+    commit = "COMMIT";
+    savepoint = "SAVEPOINT job";
+    release = "RELEASE job";
+    rollback_to = "ROLLBACK TO job";
+    log = "PRAGMA wal_checkpoint(NOOP)";
+
+    meta_set = "UPDATE meta SET value = ?2 WHERE name = ?1";
+    name_get = "SELECT id FROM names WHERE name = ?1";
+    name_add = "INSERT INTO names(name) VALUES(?1)";
+    count_up = "INSERT INTO counters VALUES(?1, 1) ON CONFLICT(name) DO UPDATE SET value = value + 1 RETURNING value";
+    facts_get = "SELECT body FROM facts WHERE system = ?1";
+    facts_set = "INSERT OR REPLACE INTO facts VALUES(?1, ?2)";
+
+    record_get = "SELECT n, revision, head FROM records WHERE id = ?1";
+    record_add = "INSERT INTO records(n, id, type, revision, head, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+    record_make = "UPDATE records SET id = ?2, type = ?3, revision = ?4, head = ?5, body = ?6 WHERE n = ?1";
+    record_set = "UPDATE records SET revision = ?2, head = ?3, body = ?4 WHERE n = ?1";
+    head_set = "UPDATE records SET head = ?2 WHERE n = ?1";
+
+    decision_add = "INSERT INTO decisions(id, late, record, previous, kind, rare, system, type, uid, body)
+        VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    decision_blank = "UPDATE decisions SET late = NULL, kind = NULL, rare = NULL, system = NULL, type = NULL, uid = NULL, body = NULL
+        WHERE id = ?1";
+
+    waiting_find = "SELECT n, refs FROM waiting WHERE uid = ?1";
+    waiting_drop = "DELETE FROM waiting WHERE n = ?1";
+    waiting_add = "INSERT INTO waiting(uid, arrival, h, c, retry_at, behind, refs, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    waiting_judge = "SELECT refs, behind FROM waiting WHERE n = ?1";
+    waiting_open = "UPDATE waiting SET open = ?2 WHERE n = ?1";
+    waiting_behind = "SELECT n FROM waiting WHERE behind = ?1";
+    waits_on = "SELECT n FROM waits_on WHERE h = ?1 AND c = ?2";
+    waits_on_add = "INSERT OR IGNORE INTO waits_on VALUES(?1, ?2, ?3)";
+    waits_on_drop = "DELETE FROM waits_on WHERE h = ?1 AND c = ?2 AND n = ?3";
+
+    dead_like = "SELECT body FROM dead WHERE id = ?1";
+    dead_add = "INSERT INTO dead(id, body) VALUES(?1, ?2)";
+
+    owed_get = "SELECT rev, published, delivered, retry_at, attempts, position FROM outbox WHERE record = ?1 AND system = ?2";
+    owed_add = "INSERT INTO outbox VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    owed_note = "UPDATE outbox SET published = ?2, delivered = ?3 WHERE position = ?1";
+    owed_drop = "DELETE FROM outbox WHERE position = ?1";
+
+    inbound_add = "INSERT INTO inbound VALUES(?1, ?2, ?3, 0, ?4)";
+    inbound_drop = "DELETE FROM inbound WHERE tag = ?1";
+    outbound_rev = "SELECT n, rev FROM outbound WHERE system = ?1 AND record = ?2";
+    outbound_add = "INSERT INTO outbound(system, record, rev, id, type, op, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    outbound_set = "UPDATE outbound SET rev = ?2, id = ?3, type = ?4, op = ?5, body = ?6 WHERE n = ?1";
+    outbound_drop = "DELETE FROM outbound WHERE system = ?1 AND record = ?2 AND rev <= ?3";
+}

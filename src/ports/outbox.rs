@@ -1,0 +1,77 @@
+//! What becomes of an outbox row, the same in every backend. Pure.
+
+use super::store::{OutboxChange, Owed, Published};
+use crate::domain::ids::{CanonicalId, SystemName};
+
+/// What becomes of an outbox row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It stays as it is.
+    Same,
+    /// It has (again) something to send: written at the end of the order.
+    Due(Owed),
+    /// It is written where it is.
+    Noted(Owed),
+    /// Nothing is owed any more.
+    Gone,
+}
+
+/// What a change makes of the row, if there is one.
+#[must_use]
+pub fn changed(row: Option<Owed>, record: CanonicalId, change: &OutboxChange) -> Next {
+    match change {
+        OutboxChange::Due { system, rev } => {
+            let row = row.unwrap_or_else(|| Owed { delivered: rev.saturating_sub(1), ..blank(record, system) });
+            if row.rev < *rev { Next::Due(Owed { rev: *rev, ..row }) } else { Next::Same }
+        }
+        OutboxChange::Applied { rev, .. } => answered(row, *rev, true),
+        OutboxChange::Rejected { rev, .. } => answered(row, *rev, false),
+        OutboxChange::Failed { system, rev, retry_at } => {
+            let row = row.unwrap_or_else(|| blank(record, system));
+            // The message did not arrive, so the next one names its fields again.
+            let (published, delivered) = (0, 0);
+            let attempts = row.attempts.saturating_add(1);
+            Next::Due(Owed { rev: row.rev.max(*rev), published, delivered, attempts, retry_at: Some(*retry_at), ..row })
+        }
+    }
+}
+
+/// The system has answered `rev` for good; what is newer is still owed.
+fn answered(row: Option<Owed>, rev: u64, applied: bool) -> Next {
+    let Some(row) = row else { return Next::Same };
+    if rev >= row.rev {
+        return Next::Gone;
+    }
+    if applied && rev < row.published {
+        return Next::Same;
+    }
+    let delivered = if applied { row.delivered.max(rev) } else { row.delivered };
+    Next::Due(Owed { published: 0, delivered, attempts: 0, retry_at: None, ..row })
+}
+
+/// What a confirmation of the broker makes of the row.
+#[must_use]
+pub fn confirmed(row: Owed, message: &Published) -> Next {
+    if message.rev >= row.rev && !message.awaits_receipt {
+        return Next::Gone;
+    }
+    if message.rev <= row.delivered {
+        // The receipt was faster than the confirmation: nothing is on its way any more.
+        return Next::Same;
+    }
+    Next::Noted(Owed { published: message.rev, delivered: message.rev, ..row })
+}
+
+fn blank(record: CanonicalId, system: &SystemName) -> Owed {
+    Owed { record, system: system.clone(), rev: 0, published: 0, delivered: 0, retry_at: None, attempts: 0 }
+}
+
+impl OutboxChange {
+    /// The system it is about.
+    #[must_use]
+    pub const fn system(&self) -> &SystemName {
+        match self {
+            Self::Due { system, .. } | Self::Applied { system, .. } | Self::Failed { system, .. } | Self::Rejected { system, .. } => system,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What each system is owed.
+
+use std::sync::Arc;
+
+use super::StoreKit;
+use super::sample::*;
+use crate::ports::store::{OutboxChange, Owed, Plan, Published, RecordWrite, Store};
+
+type DynStore = Arc<dyn Store>;
+
+fn due(rev: u64) -> OutboxChange {
+    OutboxChange::Due { system: system("oem"), rev }
+}
+
+fn applied(rev: u64) -> OutboxChange {
+    OutboxChange::Applied { system: system("oem"), rev }
+}
+
+fn failed(rev: u64) -> OutboxChange {
+    OutboxChange::Failed { system: system("oem"), rev, retry_at: at(30) }
+}
+
+fn rejected(rev: u64) -> OutboxChange {
+    OutboxChange::Rejected { system: system("oem"), rev }
+}
+
+/// Writes record `n` with these changes.
+async fn change(store: &DynStore, n: u64, outbox: Vec<OutboxChange>) {
+    let expected = store.records(&[id(n)]).await.unwrap().first().map(|record| record.revision);
+    let plan = Plan { record: Some(RecordWrite { outbox, ..write(record(n, 1), expected) }), ..Plan::default() };
+    store.commit(&batch(vec![plan])).await.unwrap();
+}
+
+async fn publish(store: &DynStore, rev: u64, awaits_receipt: bool) {
+    store.published(&[Published { record: id(1), system: system("oem"), rev, awaits_receipt }]).await.unwrap();
+}
+
+/// The row of record 1: rev, published, delivered, attempts.
+async fn row(store: &DynStore) -> Option<(u64, u64, u64, u32)> {
+    let rows = store.owed_of(&[(id(1), system("oem")), (id(1), system("crm")), (id(9), system("oem"))]).await.unwrap();
+    assert!(rows.len() < 2);
+    rows.first().map(|row| (row.rev, row.published, row.delivered, row.attempts))
+}
+
+/// Which records are owed, in order.
+async fn order(store: &DynStore) -> Vec<u64> {
+    let rows = store.owed(0, 99).await.unwrap();
+    assert!(rows.is_sorted_by(|(a, _), (b, _)| a < b));
+    rows.iter().filter_map(|(_, row)| (1..9).find(|n| id(*n) == row.record)).collect()
+}
+
+pub(super) async fn what_is_due_is_owed_in_order(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 2, vec![due(4), OutboxChange::Due { system: system("crm"), rev: 1 }]).await;
+    change(&store, 1, vec![due(1)]).await;
+    let rows = store.owed(0, 99).await.unwrap();
+    let blank = Owed { record: id(2), system: system("oem"), rev: 4, published: 0, delivered: 3, retry_at: None, attempts: 0 };
+    assert_eq!(rows[0].1, blank);
+    assert_eq!(order(&store).await, [2, 2, 1]);
+    let second = store.owed(rows[0].0, 1).await.unwrap();
+    assert_eq!(second, [rows[1].clone()]);
+    assert!(store.owed(rows[2].0, 9).await.unwrap().is_empty());
+    let store = kit.reopen(store).await;
+    assert_eq!(order(&store).await, [2, 2, 1]);
+    assert_eq!(row(&store).await, Some((1, 0, 0, 0)));
+}
+
+pub(super) async fn a_newer_rev_takes_the_place_of_an_older(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(1)]).await;
+    change(&store, 1, vec![due(3)]).await;
+    assert_eq!(row(&store).await, Some((3, 0, 0, 0)));
+    change(&store, 1, vec![due(2)]).await;
+    assert_eq!(row(&store).await, Some((3, 0, 0, 0)), "an older rev changes nothing");
+    publish(&store, 3, true).await;
+    change(&store, 1, vec![due(5)]).await;
+    assert_eq!(row(&store).await, Some((5, 3, 3, 0)));
+}
+
+pub(super) async fn a_published_message_awaits_its_receipt(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(2)]).await;
+    publish(&store, 2, true).await;
+    assert_eq!(row(&store).await, Some((2, 2, 2, 0)));
+    assert_eq!(order(&store).await, [1], "the relay sees it, and leaves it alone");
+    publish(&store, 1, true).await;
+    assert_eq!(row(&store).await, Some((2, 2, 2, 0)), "an older confirmation changes nothing");
+}
+
+pub(super) async fn without_receipts_a_published_row_goes(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(2)]).await;
+    publish(&store, 2, false).await;
+    assert_eq!(row(&store).await, None);
+    publish(&store, 2, false).await;
+    change(&store, 1, vec![due(3)]).await;
+    change(&store, 1, vec![due(4)]).await;
+    publish(&store, 3, false).await;
+    assert_eq!(row(&store).await, Some((4, 3, 3, 0)), "something newer is owed");
+    publish(&store, 4, false).await;
+    assert_eq!(row(&store).await, None);
+}
+
+pub(super) async fn an_applied_rev_settles_what_was_sent(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![applied(1)]).await;
+    assert_eq!(row(&store).await, None);
+    change(&store, 1, vec![due(3)]).await;
+    publish(&store, 3, true).await;
+    change(&store, 1, vec![due(5), applied(2)]).await;
+    assert_eq!(row(&store).await, Some((5, 3, 3, 0)), "rev 3 is still on its way");
+    change(&store, 1, vec![applied(3)]).await;
+    assert_eq!(row(&store).await, Some((5, 0, 3, 0)), "rev 5 may go now");
+    change(&store, 1, vec![applied(7)]).await;
+    assert_eq!(row(&store).await, None);
+}
+
+pub(super) async fn a_failed_message_is_sent_again(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(3)]).await;
+    publish(&store, 3, true).await;
+    change(&store, 1, vec![failed(3)]).await;
+    assert_eq!(row(&store).await, Some((3, 0, 0, 1)), "its fields are named again");
+    assert_eq!(store.owed_of(&[(id(1), system("oem"))]).await.unwrap()[0].retry_at, Some(at(30)));
+    publish(&store, 3, true).await;
+    change(&store, 1, vec![due(4)]).await;
+    assert_eq!(row(&store).await, Some((4, 3, 3, 1)));
+    change(&store, 1, vec![applied(3)]).await;
+    assert_eq!(row(&store).await, Some((4, 0, 3, 0)), "no failure in a row any more");
+    assert_eq!(store.owed_of(&[(id(1), system("oem"))]).await.unwrap()[0].retry_at, None);
+    // Without receipts its row was gone already.
+    publish(&store, 4, false).await;
+    change(&store, 1, vec![failed(4)]).await;
+    assert_eq!(row(&store).await, Some((4, 0, 0, 1)));
+}
+
+pub(super) async fn a_rejected_message_is_not(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(3)]).await;
+    publish(&store, 3, true).await;
+    change(&store, 1, vec![due(4)]).await;
+    change(&store, 1, vec![rejected(3)]).await;
+    assert_eq!(row(&store).await, Some((4, 0, 3, 0)), "what came after it is still owed");
+    change(&store, 1, vec![rejected(4)]).await;
+    assert_eq!(row(&store).await, None);
+}
+
+pub(super) async fn a_receipt_may_be_faster_than_the_confirmation(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(3)]).await;
+    change(&store, 1, vec![due(4), applied(3)]).await;
+    publish(&store, 3, true).await;
+    assert_eq!(row(&store).await, Some((4, 0, 3, 0)), "nothing is on its way");
+    change(&store, 1, vec![applied(4)]).await;
+    publish(&store, 4, true).await;
+    assert_eq!(row(&store).await, None);
+}
+
+pub(super) async fn positions_only_grow(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(1)]).await;
+    change(&store, 2, vec![due(1)]).await;
+    let last = store.owed(0, 99).await.unwrap()[1].0;
+    // A relay that read so far misses neither a newer rev nor a failure nor a row in the place of a deleted one.
+    change(&store, 1, vec![due(2)]).await;
+    assert_eq!(order(&store).await, [2, 1]);
+    assert_eq!(store.owed(last, 9).await.unwrap().len(), 1);
+    change(&store, 2, vec![failed(1)]).await;
+    assert_eq!(store.owed(last, 9).await.unwrap().len(), 2);
+    let last = store.owed(last, 9).await.unwrap()[1].0;
+    change(&store, 2, vec![applied(1)]).await;
+    change(&store, 3, vec![due(1)]).await;
+    assert_eq!(store.owed(last, 9).await.unwrap().len(), 1);
+}
