@@ -174,12 +174,12 @@ impl Unit {
     /// Notes that an update waits no more.
     pub fn take_waiting(&mut self, draft: usize, update: &UpdateId) {
         if let Some((_, Some(maker))) = self.waiting.remove(update) {
-            if maker == draft {
-                self.drafts[draft].waiting.retain(|waiting| waiting.update != *update);
-            } else {
+            self.drafts[maker].waiting.retain(|waiting| waiting.update != *update);
+            if maker != draft {
                 self.drafts[draft].depends.insert(maker);
             }
         }
+        self.woken.retain(|waiting| waiting.update != *update);
         self.drafts[draft].awake.push(update.clone());
     }
 

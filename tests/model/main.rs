@@ -28,6 +28,9 @@ fn first_failure(from: u64, count: u64) -> Option<(History, String)> {
                         return;
                     }
                     let history = History::from_seed(seed);
+                    if std::env::var("SYNCLINE_MODEL_LIVE").is_ok() {
+                        let _ = history::run_told(&history, None, &mut Vec::new());
+                    }
                     if let Err(broken) = run(&history, None) {
                         let mut found = found.lock().unwrap();
                         if found.as_ref().is_none_or(|(other, ..)| *other > seed) {

@@ -168,7 +168,11 @@ impl World {
 
     pub fn tell(&mut self, line: impl FnOnce() -> String) {
         if let Some(log) = &mut self.log {
-            log.push(line());
+            let line = line();
+            if std::env::var("SYNCLINE_MODEL_LIVE").is_ok() {
+                eprintln!("{line}");
+            }
+            log.push(line);
         }
     }
 
