@@ -206,7 +206,9 @@ fn model_paths(record: &CanonicalRecord, link: &Link, side: &Side) -> Vec<FieldP
             paths.push(path.clone());
         }
     }
-    paths.retain(|path| side.takes(path));
+    // A field that came to be after the message was recorded is not in it: the same message always has the same bytes.
+    let unsaid = |path: &FieldPath| link.newest().is_some_and(|sent| sent.unsaid.contains(path));
+    paths.retain(|path| side.takes(path) && !unsaid(path));
     paths
 }
 

@@ -255,11 +255,12 @@ impl Comparison<'_> {
 
     /// Turns differing fields into changes and writes them into `held`.
     fn take(&mut self, report: &Report<'_>, differing: Vec<FieldPath>, assumed: bool) -> Vec<FieldChange> {
+        let silent = matches!(report.knowledge, Knowledge::Inexact { silent: true });
         let mut changes = Vec::with_capacity(differing.len());
         for path in differing {
             let value = report.leaves.get(&path).cloned().unwrap_or(Value::Null);
             let base = self.shadow.held.get(self.canonical, &path).cloned();
-            if value.is_null() && self.never_had(&path) {
+            if value.is_null() && !silent && self.never_had(&path) {
                 continue; // a null where the system never had the field says nothing
             }
             if !planted::fault("shadow_not_updated") {

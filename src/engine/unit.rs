@@ -176,6 +176,9 @@ impl Unit {
         if let Some((_, Some(maker))) = self.waiting.remove(update) {
             self.drafts[maker].waiting.retain(|waiting| waiting.update != *update);
             if maker != draft {
+                // Its only trace is here now: if this draft is decided again, so is the message it came with.
+                let inputs = self.drafts[maker].inputs.clone();
+                self.drafts[draft].inputs.extend(inputs);
                 self.drafts[draft].depends.insert(maker);
             }
         }
