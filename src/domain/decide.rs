@@ -170,7 +170,7 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
     let applied = match arrival.change.base {
         Some(base) => base,
-        None if situation.source.receipts => 0,
+        None if situation.source.receipts && !planted::fault("create_taken_for_applied") => 0,
         None => link.shadow.sends.first().map_or(0, |sent| sent.rev),
     };
     settle_through(&mut link.shadow, data, equality, applied);
@@ -422,7 +422,7 @@ fn conflict(record: &CanonicalRecord, footing: Footing, change: &FieldChange, si
     let base = match (footing, change.assumed) {
         (Footing::Joins, _) if ours.is_none() => return None,
         (Footing::Joins, _) => None,
-        (_, true) if !planted::fault("assumed_conflict_missing") => Some(ConflictBase::Assumed(Assumed::Assumed)),
+        (_, true) => Some(ConflictBase::Assumed(Assumed::Assumed)),
         _ if !moved_on || !by_another => return None,
         _ => Some(ConflictBase::Value(change.base.clone().unwrap_or(Value::Null))),
     };

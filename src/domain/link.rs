@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::change::Seq;
 use super::ids::{NativeId, SystemName, UpdateId};
 use super::overlay::Overlay;
+use super::planted;
 use super::representation::Stored;
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves};
@@ -169,7 +170,9 @@ impl Sent {
     /// Says the same against a canonical record that moved on in `changed`.
     pub fn rebase(&mut self, old: &Leaves, new: &Leaves, changed: &[FieldPath]) {
         for path in changed.iter().filter(|path| old.get(path).is_none() && !self.fields.contains(*path)) {
-            self.unsaid.insert(path.clone());
+            if !planted::fault("unsaid_ignored") {
+                self.unsaid.insert(path.clone());
+            }
         }
         self.values.rebase(old, new, changed);
     }

@@ -102,6 +102,7 @@ pub fn compare_report(shadow: &mut Shadow, canonical: &Leaves, equality: Equalit
     let mut comparison = Comparison { shadow, canonical, equality, too_old };
     // A base older than what is already folded into `held` can't be answered exactly any more.
     let knowledge = match report.knowledge {
+        Knowledge::Base(_) if planted::fault("base_ignored") => Knowledge::Receipts,
         Knowledge::Base(_) if too_old => Knowledge::Inexact { silent: false },
         known => known,
     };
@@ -157,7 +158,7 @@ impl Comparison<'_> {
 
     /// How many of the sends can have reached the system: not what the commit being prepared records.
     fn on_their_way(&self) -> usize {
-        self.shadow.sends.iter().take_while(|sent| !sent.fresh).count()
+        self.shadow.sends.iter().take_while(|sent| !sent.fresh || planted::fault("unpublished_counts")).count()
     }
 
     /// Whether the whole record is what the system would hold after a send. A field that the send was to fill and the

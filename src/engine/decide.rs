@@ -438,9 +438,6 @@ impl Decider {
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             work.links_added.push(key);
         }
-        if planted::fault("wake_forgotten") {
-            return;
-        }
         for waiting in woken {
             if !unit.woken.iter().any(|other| other.update == waiting.update) {
                 unit.woken.push(waiting);
@@ -496,7 +493,7 @@ impl Decider {
 /// Who is in the way of claiming key values for a record.
 fn collision(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>) -> Option<WaitingFor> {
     let others: BTreeSet<CanonicalId> = owners.values().filter_map(|owner| owner.id).filter(|owner| *owner != id).collect();
-    if others.is_empty() || planted::fault("key_claim_skipped") {
+    if others.is_empty() {
         return None;
     }
     let mut keys: Vec<String> =

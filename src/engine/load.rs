@@ -290,9 +290,6 @@ impl Decider {
 
     /// A cached link is believed only if the loaded record lists it; otherwise it is resolved again.
     async fn distrust_stale_ids(&mut self, unit: &mut Unit, cached: &[NativeKey]) -> Result<(), PortError> {
-        if planted::fault("stale_id_believed") {
-            return Ok(());
-        }
         let lists = |unit: &Unit, key: &NativeKey| {
             let record = unit.linked(key).and_then(|id| unit.record(id));
             record.is_none_or(|record| record.link_of(&key.system, &key.native_id).is_some())

@@ -178,7 +178,9 @@ impl Unit {
             if maker != draft {
                 // Its only trace is here now: if this draft is decided again, so is the message it came with.
                 let inputs = self.drafts[maker].inputs.clone();
-                self.drafts[draft].inputs.extend(inputs);
+                if !crate::domain::planted::fault("woken_message_lost") {
+                    self.drafts[draft].inputs.extend(inputs);
+                }
                 self.drafts[draft].depends.insert(maker);
             }
         }
@@ -216,7 +218,8 @@ fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>) -> Plan {
     let written = record.as_ref().map(|write| write.record.id);
     let others = draft.relied_on.iter().filter_map(|id| Some((*id, loaded.get(id)?.revision)));
     // What was decided by a record that moved on meanwhile must be decided again, written or not.
-    let checks = own.into_iter().chain(others).filter(|(id, _)| Some(*id) != written).collect();
+    let relied = |id: &CanonicalId| Some(*id) != written && !crate::domain::planted::fault("reliance_unchecked");
+    let checks = own.into_iter().chain(others).filter(|(id, _)| relied(id)).collect();
     Plan {
         record,
         checks,

@@ -36,6 +36,9 @@ pub enum Step {
     Publish {
         system: usize,
     },
+    OldCopy {
+        pick: usize,
+    },
     Duplicate {
         pick: usize,
     },
@@ -135,7 +138,8 @@ fn step(random: &mut Random, systems: usize) -> Step {
         31..=32 => Step::Reserial { system, record },
         33..=38 => Step::Poll { system, record },
         39..=52 => Step::Publish { system },
-        53..=56 => Step::Duplicate { pick: random.below(50) },
+        53..=55 => Step::Duplicate { pick: random.below(50) },
+        56 => Step::OldCopy { pick: random.below(50) },
         57..=66 => Step::Decide { who, max: 1 + random.below(4) },
         67..=76 => Step::Commit { who, send: random.chance(80) },
         77..=79 => Step::Kill { who },
@@ -234,6 +238,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
             world.publish(system);
         }
         Step::Duplicate { pick } => world.duplicate(pick),
+        Step::OldCopy { pick } => world.old_copy(pick),
         Step::Decide { who, max } => world.decide(who, max).await,
         Step::Commit { who, send } => world.commit(who, send).await,
         Step::Kill { who } => world.kill(who).await,

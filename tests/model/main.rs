@@ -63,17 +63,19 @@ const FAULTS: &[&str] = &[
     "dispute_ignored",
     "not_rebased",
     "seq_ignored",
-    "assumed_conflict_missing",
     "receipt_ignored",
-    "wake_forgotten",
     "waiting_row_missing",
-    "key_claim_skipped",
     "claim_release_forgotten",
-    "stale_id_believed",
     "never_marked_sent",
     "version_check_skipped",
     "claim_not_released",
     "duplicate_not_refused",
+    "unsaid_ignored",
+    "unpublished_counts",
+    "base_ignored",
+    "create_taken_for_applied",
+    "reliance_unchecked",
+    "woken_message_lost",
 ];
 
 #[test]

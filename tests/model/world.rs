@@ -97,7 +97,8 @@ pub struct World {
 
 pub fn config(systems: &[(&str, Traits)]) -> String {
     let mut text = String::from(
-        "[orchestration]\npush_updates = true\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\n[entities.part]\nreferences = { thing_id = \"thing\" }\n",
+        "[orchestration]\npush_updates = true\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\n[entities.part]\nreferences = { thing_id = \"thing\" }\n\
+         [entities.thing.survivorship]\nb = \"first\"\n",
     );
     for (name, traits) in systems {
         text.push_str(&format!("[systems.{name}]\n"));
@@ -208,6 +209,23 @@ impl World {
         for body in unacked.into_iter().rev() {
             self.redelivered.push_front(body);
         }
+    }
+
+    /// An adapter that lost its place sends an old copy again, under a new id.
+    pub fn old_copy(&mut self, pick: usize) {
+        let with_seq: Vec<&Outgoing> = self.published.values().filter(|outgoing| outgoing.body.get("seq").is_some()).collect();
+        if with_seq.is_empty() {
+            return;
+        }
+        let mut body = with_seq[pick % with_seq.len()].body.clone();
+        if self.inbound.contains(&body) || self.redelivered.contains(&body) {
+            return; // only what was delivered before is an old copy
+        }
+        body["id"] = json!(format!("copy{:04}", self.published.len()));
+        let id = format!("{}:{}", body["system"].as_str().unwrap_or_default(), body["id"].as_str().unwrap_or_default());
+        self.tell(|| format!("{id} is an old copy: {body}"));
+        self.inbound.push_back(body.clone());
+        self.published.insert(id, Outgoing { body, truth: Some(Vec::new()) });
     }
 
     /// An orchestrator takes up to `max` messages and decides them, without committing.
