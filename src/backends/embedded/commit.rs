@@ -150,7 +150,7 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), Po
 fn release(session: &mut Session<'_>, write: &EncodedRecord) -> rusqlite::Result<()> {
     for (kind, key) in &write.removed {
         if session.keys.get(*kind, *key)? == Some(write.id) {
-            session.keys.remove(*kind, *key)?;
+            session.keys.change(*kind, *key, None);
             if *kind == Kind::Link {
                 parked::link_changed(session, *key)?;
             }
@@ -261,7 +261,7 @@ fn mark(session: &mut Session<'_>, key: Key, entry: &Entry, replaces: bool) -> r
     match session.keys.get(Kind::Marker, key)?.map(marker_row) {
         Some(old) if old < 0 => {
             session.sql.decision_blank.execute([-old])?;
-            session.keys.set(Kind::Marker, key, entry)?;
+            session.keys.change(Kind::Marker, key, Some(*entry));
             Ok(true)
         }
         _ => Ok(false),

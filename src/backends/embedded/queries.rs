@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use rusqlite::types::Value as Column;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::codec::{self, Hasher, is_rare, kind_number, marker_row, signed};
+use super::codec::{self, Key, is_rare, kind_number, marker_row, signed};
 use super::error::{failed, unreadable};
 use super::keys::{Kind, find};
 use super::lookup::{parse_waiting, versioned};
+use super::recent::Recent;
 use crate::domain::decision::Decision;
-use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
+use crate::domain::ids::{CanonicalId, EntityType};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::error::{PortError, PortErrorKind};
@@ -38,9 +39,10 @@ fn page<T>(mut rows: Vec<(i64, T)>, limit: usize) -> Page<T> {
 }
 
 /// The row of one update.
-pub(super) fn decision(conn: &Connection, hasher: &Hasher, update: &UpdateId) -> Result<Option<Decision>, PortError> {
+pub(super) fn decision(conn: &Connection, key: Key, recent: &Recent) -> Result<Option<Decision>, PortError> {
     let error = failed(DECISION);
-    let marker = find(conn, Kind::Marker, std::iter::once(hasher.update(update))).map_err(error)?;
+    let known = recent.find(Kind::Marker, &[key]);
+    let marker = find(conn, Kind::Marker, &[key], &known).map_err(error)?;
     let id = marker.first().map_or(0, |(_, entry)| marker_row(*entry).abs());
     let mut statement = conn.prepare_cached(ROW).map_err(error)?;
     let mut rows = statement.query([id]).map_err(error)?;

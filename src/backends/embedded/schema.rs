@@ -42,6 +42,8 @@ CREATE INDEX decisions_rare ON decisions(rare) WHERE rare IS NOT NULL;
 CREATE TABLE markers(h INTEGER PRIMARY KEY, c INTEGER NOT NULL, v BLOB NOT NULL);
 CREATE TABLE links(h INTEGER PRIMARY KEY, c INTEGER NOT NULL, v BLOB NOT NULL);
 CREATE TABLE claims(h INTEGER PRIMARY KEY, c INTEGER NOT NULL, v BLOB NOT NULL);
+-- what changed lately in these three, as it came; see recent.rs
+CREATE TABLE recent(n INTEGER PRIMARY KEY, entries BLOB NOT NULL);
 CREATE TABLE clashes(kind INTEGER, h INTEGER, c INTEGER, v BLOB NOT NULL, PRIMARY KEY(kind, h, c)) WITHOUT ROWID;
 
 -- open: how much of what it waits for is not known yet. refs: the hashes of the native records it waits for.
