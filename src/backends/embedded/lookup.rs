@@ -59,7 +59,7 @@ impl Readers {
 }
 
 /// Reads everything in one view of the store, which is also faster than a view for each query.
-fn in_one_view<T>(
+pub(super) fn in_one_view<T>(
     conn: &Connection,
     operation: &'static str,
     read: impl FnOnce(&Connection) -> Result<T, PortError>,

@@ -21,9 +21,9 @@ use crate::ports::error::{PortError, PortErrorKind};
 /// Jobs that share one transaction at most.
 const GROUP: usize = 128;
 /// Pages of the log after which they are moved into the file by the checkpointer.
-const LOG_LOW: i64 = 2_000;
+const LOG_LOW: i64 = 1_000;
 /// …and after which the writer waits for that.
-const LOG_HIGH: i64 = 32_000;
+const LOG_HIGH: i64 = 4_000;
 
 /// Something to write, and whoever waits for it.
 trait Job: Send {
