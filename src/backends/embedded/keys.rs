@@ -270,3 +270,68 @@ pub(super) fn find(conn: &Connection, kind: Kind, keys: &[Key], recent: &[Option
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+
+    use super::super::schema;
+    use super::*;
+
+    /// Numbers that look random.
+    fn next(seed: &mut u64) -> u64 {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed >> 33
+    }
+
+    /// What all of it comes to: what is in memory, else what is in the tables.
+    fn all(conn: &Connection, recent: &Recent, keys: &[Key]) -> BTreeMap<(Kind, Key), Entry> {
+        let mut found = BTreeMap::new();
+        for kind in [Kind::Marker, Kind::Link, Kind::Claim] {
+            let stored = find(conn, kind, keys, &recent.find(kind, keys)).unwrap();
+            found.extend(stored.into_iter().map(|(index, entry)| ((kind, keys[index]), entry)));
+        }
+        found
+    }
+
+    #[test]
+    fn keys_are_found_wherever_they_are_and_never_come_back() {
+        for limit in [0, 3, 10, 60] {
+            let folder = tempfile::TempDir::new().unwrap();
+            let conn = schema::open_writer(&folder.path().join("db"), 100).unwrap();
+            // Four rows for thirty keys: most are clashes.
+            let every: Vec<Key> = (0..30).map(|n| Key { h: n % 4, c: n }).collect();
+            let mut seed = 7 + limit as u64;
+            let mut expected = BTreeMap::new();
+            for _ in 0..20 {
+                let (recent, last) = Recent::load(&conn).unwrap();
+                let recent = Arc::new(recent);
+                assert_eq!(all(&conn, &recent, &every), expected, "after a start");
+                let mut keys = Keys::prepare(&conn, Arc::clone(&recent), last, limit).unwrap();
+                for _ in 0..40 {
+                    conn.execute_batch("BEGIN").unwrap();
+                    let keep = next(&mut seed) % 4 > 0;
+                    let before = expected.clone();
+                    for _ in 0..next(&mut seed) % 5 {
+                        let kind = Kind::from_byte((next(&mut seed) % 3) as u8);
+                        let key = every[(next(&mut seed) % 30) as usize];
+                        assert_eq!(keys.get(kind, key).unwrap(), expected.get(&(kind, key)).copied());
+                        let entry = (next(&mut seed) % 2 == 0).then(|| [(next(&mut seed) % 250) as u8; 16]);
+                        keys.change(kind, key, entry);
+                        match entry {
+                            Some(entry) => expected.insert((kind, key), entry),
+                            None => expected.remove(&(kind, key)),
+                        };
+                    }
+                    if keep {
+                        keys.commit(|| conn.execute("COMMIT", [])).unwrap();
+                    } else {
+                        conn.execute_batch("ROLLBACK").unwrap();
+                        keys.undo_to(0);
+                        expected = before;
+                    }
+                    assert_eq!(all(&conn, &recent, &every), expected, "limit {limit}");
+                }
+            }
+        }
+    }
+}
