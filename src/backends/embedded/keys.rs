@@ -283,6 +283,10 @@ mod tests {
         *seed >> 33
     }
 
+    fn pick(seed: &mut u64, sides: u64) -> usize {
+        usize::try_from(next(seed) % sides).unwrap()
+    }
+
     /// What all of it comes to: what is in memory, else what is in the tables.
     fn all(conn: &Connection, recent: &Recent, keys: &[Key]) -> BTreeMap<(Kind, Key), Entry> {
         let mut found = BTreeMap::new();
@@ -312,10 +316,10 @@ mod tests {
                     let keep = next(&mut seed) % 4 > 0;
                     let before = expected.clone();
                     for _ in 0..next(&mut seed) % 5 {
-                        let kind = Kind::from_byte((next(&mut seed) % 3) as u8);
-                        let key = every[(next(&mut seed) % 30) as usize];
+                        let kind = [Kind::Marker, Kind::Link, Kind::Claim][pick(&mut seed, 3)];
+                        let key = every[pick(&mut seed, 30)];
                         assert_eq!(keys.get(kind, key).unwrap(), expected.get(&(kind, key)).copied());
-                        let entry = (next(&mut seed) % 2 == 0).then(|| [(next(&mut seed) % 250) as u8; 16]);
+                        let entry = (next(&mut seed) % 2 == 0).then(|| [u8::try_from(pick(&mut seed, 250)).unwrap(); 16]);
                         keys.change(kind, key, entry);
                         match entry {
                             Some(entry) => expected.insert((kind, key), entry),
