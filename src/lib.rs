@@ -3,4 +3,6 @@
 pub mod backends;
 pub mod config;
 pub mod domain;
+pub mod engine;
 pub mod ports;
+pub mod wire;

@@ -9,7 +9,7 @@ use super::ids::{CanonicalId, EntityType, NativeId, SystemName};
 use super::link::{Link, LinkState};
 use super::provenance::Provenance;
 use super::time::Timestamp;
-use super::value::{FieldPath, Leaves};
+use super::value::{FieldPath, Leaves, same_held};
 
 /// The one merged record with everything the decision about an update needs: its links, what each system holds, and
 /// who gave each field its value.
@@ -77,11 +77,11 @@ impl CanonicalRecord {
         let old = std::mem::replace(&mut self.data, data);
         for link in &mut self.links {
             let shadow = &mut link.shadow;
-            let states = [&mut shadow.held, &mut shadow.disputed];
-            let sends = shadow.sends.iter_mut().map(|sent| &mut sent.values);
-            let last = shadow.last.iter_mut().map(|sent| &mut sent.values);
-            for state in states.into_iter().chain(sends).chain(last) {
-                state.rebase(&old, &self.data, changed);
+            shadow.held.rebase(&old, &self.data, changed);
+            let data = &self.data;
+            shadow.disputed.retain(|path, said| !same_held(data.get(path), Some(said)));
+            for sent in shadow.sends.iter_mut().chain(shadow.last.as_deref_mut()) {
+                sent.rebase(&old, &self.data, changed);
             }
             // A stored form only counts for the very value it was the answer to.
             shadow.stored.retain(|path, _| !changed.contains(path));
@@ -96,7 +96,7 @@ impl CanonicalRecord {
         }
         let mut claims = claims_of(keys, |path| self.data.get(path));
         for link in &self.links {
-            claims.extend(claims_of(keys, |path| link.shadow.held.get(&self.data, path)));
+            claims.extend(claims_of(keys, |path| link.shadow.identifies(&self.data, path)));
         }
         claims
     }

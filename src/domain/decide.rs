@@ -1,5 +1,5 @@
 //! One change, one record: from what arrived to a proposal ([`prepare`]), and with the handlers' answer to a decision
-//! ([`conclude`]). Both pure; the engine runs the handlers, which may be async, in between.
+//! ([`conclude`](super::conclude::conclude)). Both pure; the engine runs the handlers, which may be async, in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
 use super::decision::{Assumed, Conflict, ConflictBase, Winner};
 use super::handler::UpdateMeta;
 use super::ids::CanonicalId;
-use super::link::{Link, LinkState, SeqSeen, Waits};
+use super::link::{Link, LinkState, SendOp, Sent, SeqSeen, Waits};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::{Equality, same_set};
@@ -114,7 +114,7 @@ pub fn prepare(
     arrival: &Arrival<'_>,
     situation: &Situation<'_>,
 ) -> Result<Prepared, Rejection> {
-    let index = footing_link(record, footing, arrival, situation);
+    let (index, footing) = footing_link(record, footing, arrival, situation);
     if arrival.waited.is_none()
         && let Some(reason) = old_copy(&mut record.links[index], arrival.change)?
     {
@@ -129,40 +129,57 @@ pub fn prepare(
     if !arrival.missing.is_empty() {
         return Ok(Prepared::Waits(wait_for_references(record, index, arrival, changes)));
     }
-    if changes.is_empty() {
+    if changes.is_empty() && footing != Footing::New {
         let reason = nothing_reason(&compared.stale, compared.echo, record, arrival);
         return Ok(Prepared::Nothing { echo: compared.echo, reason });
     }
     Ok(Prepared::Proposal(Box::new(propose(record, footing, changes, compared.stale, arrival, situation))))
 }
 
-fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arrival<'_>, situation: &Situation<'_>) -> usize {
+fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arrival<'_>, situation: &Situation<'_>) -> (usize, Footing) {
     let key = &arrival.change.key;
     if let Some(index) = record.link_of(&key.system, &key.native_id) {
         record.links[index].state = LinkState::Linked;
-        return index;
+        return (index, footing);
     }
     if footing == Footing::Binds
         && let Some(index) = record.link_with(&key.system)
     {
-        bind(record, index, arrival, situation);
-        return index;
+        let footing = bind(record, index, arrival, situation);
+        return (index, footing);
     }
     let nothing = Overlay::nothing(&record.data);
     record.links.push(Link::new(key.system.clone(), Some(key.native_id.clone()), nothing));
-    record.links.len() - 1
+    (record.links.len() - 1, footing)
 }
 
-/// The reservation gets its native id, and what was sent for it becomes what the system holds.
-fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situation: &Situation<'_>) {
+/// The reservation gets its native id, and what was sent for it becomes what the system holds, if it can have got it.
+///
+/// A report that was read before the create was applied shows a record the system had all along: it joins like any
+/// other, and what was to be created is sent again as an update.
+fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situation: &Situation<'_>) -> Footing {
     let CanonicalRecord { links, data, .. } = record;
     let link = &mut links[index];
     link.native_id = Some(arrival.change.key.native_id.clone());
     link.state = LinkState::Linked;
     link.omits.clear();
+    // What this very commit would record was never published.
+    let never = link.shadow.sends.len();
+    link.shadow.sends.retain(|sent| !sent.fresh);
+    link.rev -= u64::from(link.shadow.sends.len() < never);
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
-    let applied = arrival.change.base.or_else(|| link.shadow.sends.first().map(|sent| sent.rev)).unwrap_or(0);
+    let applied = match arrival.change.base {
+        Some(base) => base,
+        None if situation.source.receipts => 0,
+        None => link.shadow.sends.first().map_or(0, |sent| sent.rev),
+    };
     settle_through(&mut link.shadow, data, equality, applied);
+    if let Some(newest) = link.shadow.sends.last().filter(|sent| sent.op == SendOp::Create) {
+        link.rev += 1;
+        let update = Sent { rev: link.rev, at: situation.now, op: SendOp::Update, fresh: true, unannounced: true, ..newest.clone() };
+        link.shadow.sends.push(update);
+    }
+    if link.shadow.held_rev > 0 { Footing::Binds } else { Footing::Joins }
 }
 
 /// An update at or below the last `seq` of its native record says nothing new, whatever its id.

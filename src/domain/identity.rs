@@ -175,7 +175,8 @@ mod tests {
     use crate::domain::value::Leaves;
 
     fn claims(keys: &[KeyRule], record: Value) -> Vec<String> {
-        let leaves = Leaves::open(record.as_object().cloned().unwrap());
+        let Value::Object(record) = record else { panic!("{record} is no record") };
+        let leaves = Leaves::open(record);
         claims_of(keys, |path| leaves.get(path)).iter().map(ToString::to_string).collect()
     }
 

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::change::Seq;
 use super::ids::{NativeId, SystemName, UpdateId};
 use super::overlay::Overlay;
 use super::representation::Stored;
 use super::time::Timestamp;
-use super::value::FieldPath;
+use super::value::{FieldPath, Leaves};
 
 /// Whether the system has the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,9 +52,15 @@ pub struct Sent {
     /// The values it writes, as divergence from the canonical record.
     #[serde(default, skip_serializing_if = "Overlay::is_empty")]
     pub values: Overlay,
+    /// Fields that came to be only after it: a whole message says nothing about those.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsaid: BTreeSet<FieldPath>,
     /// Made by the commit that is being prepared: a further change before that commit replaces it.
     #[serde(skip)]
     pub fresh: bool,
+    /// Recorded outside of the usual comparison and not yet noted as due.
+    #[serde(skip)]
+    pub unannounced: bool,
 }
 
 /// Fields whose change waits for a decision: not corrected in the source until then.
@@ -77,6 +84,9 @@ pub struct Shadow {
     /// Whether `held` is just what the last confirmed send wrote (nothing was reported that differed since).
     #[serde(default, skip_serializing_if = "is_false")]
     pub held_is_sent: bool,
+    /// The last send the system says it applied; for adapters that say their base it may be still among `sends`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub answered_rev: u64,
     /// Unconfirmed sends, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends: Vec<Sent>,
@@ -84,8 +94,8 @@ pub struct Shadow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Box<Sent>>,
     /// Inexact systems: what it reported since our last message and differs from the canonical record.
-    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
-    pub disputed: Overlay,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disputed: BTreeMap<FieldPath, Value>,
     /// Inexact systems: hash of the last whole record it reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<u64>,
@@ -143,6 +153,26 @@ fn is_false(flag: &bool) -> bool {
 
 fn is_default_shadow(shadow: &Shadow) -> bool {
     *shadow == Shadow::default()
+}
+
+impl Shadow {
+    /// What the system is believed to hold as far as identity goes: a field that an answered send has overwritten no
+    /// longer counts, although an adapter that says its base has not reported it yet.
+    #[must_use]
+    pub fn identifies<'a>(&'a self, canonical: &'a Leaves, path: &FieldPath) -> Option<&'a Value> {
+        let overwritten = |sent: &Sent| sent.rev <= self.answered_rev && sent.fields.contains(path);
+        if self.sends.iter().any(overwritten) { None } else { self.held.get(canonical, path) }
+    }
+}
+
+impl Sent {
+    /// Says the same against a canonical record that moved on in `changed`.
+    pub fn rebase(&mut self, old: &Leaves, new: &Leaves, changed: &[FieldPath]) {
+        for path in changed.iter().filter(|path| old.get(path).is_none() && !self.fields.contains(*path)) {
+            self.unsaid.insert(path.clone());
+        }
+        self.values.rebase(old, new, changed);
+    }
 }
 
 impl Link {

@@ -28,7 +28,8 @@ pub fn open_native(entity: Record, key: &NativeKey, side: &Side) -> Result<Leave
     }
     let mut leaves = Leaves::open(entity);
     if !side.rename.is_empty() {
-        leaves = renamed(leaves, side.rename.iter().map(|(canonical, native)| (native, canonical)));
+        let names: Vec<_> = side.rename.iter().map(|(canonical, native)| (native, canonical)).collect();
+        leaves = renamed(leaves, &names);
     }
     for (path, pairs) in &side.values {
         if let Some(value) = leaves.get(path)
@@ -40,10 +41,10 @@ pub fn open_native(entity: Record, key: &NativeKey, side: &Side) -> Result<Leave
     Ok(leaves)
 }
 
-fn renamed<'a>(leaves: Leaves, names: impl Iterator<Item = (&'a FieldPath, &'a FieldPath)> + Clone) -> Leaves {
+fn renamed(leaves: Leaves, names: &[(&FieldPath, &FieldPath)]) -> Leaves {
     let (mut kept, mut moved) = (Leaves::new(), Vec::new());
     for (path, value) in leaves {
-        match names.clone().find(|(from, _)| path.is_within(from)) {
+        match names.iter().find(|(from, _)| path.is_within(from)) {
             Some((from, to)) => {
                 moved.push((FieldPath::escaped(&format!("{to}{}", path.as_str().strip_prefix(from.as_str()).unwrap_or_default())), value));
             }
@@ -186,7 +187,8 @@ pub fn native_model(
         return Err(Lacks(lacks));
     }
     if !side.rename.is_empty() {
-        model = renamed(model, side.rename.iter());
+        let names: Vec<_> = side.rename.iter().collect();
+        model = renamed(model, &names);
     }
     let mut model = model.close();
     if let Some(native_id) = &link.native_id {
@@ -204,7 +206,9 @@ fn model_paths(record: &CanonicalRecord, link: &Link, side: &Side) -> Vec<FieldP
             paths.push(path.clone());
         }
     }
-    paths.retain(|path| side.takes(path));
+    // A field that came to be after the message was recorded is not in it: the same message always has the same bytes.
+    let unsaid = |path: &FieldPath| link.newest().is_some_and(|sent| sent.unsaid.contains(path));
+    paths.retain(|path| side.takes(path) && !unsaid(path));
     paths
 }
 

@@ -57,6 +57,7 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
                 settle_through(&mut link.shadow, data, equality, receipt.rev);
             }
             link.rejected = None;
+            link.shadow.answered_rev = link.shadow.answered_rev.max(receipt.rev);
             let id = link.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
             let reason =
                 if bound { format!("{system} made the record; there it is {id}") } else { format!("{system} applied rev {}", receipt.rev) };

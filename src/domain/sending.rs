@@ -86,7 +86,8 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let link = &record.links[index];
     let create = link.state == LinkState::Reserved;
     let mut fields = outdated(record, link, target, context);
-    if fields.is_empty() && !everyone && !(create && link.rev == 0) {
+    let unannounced = link.newest().is_some_and(|sent| sent.unannounced);
+    if fields.is_empty() && !everyone && !unannounced && !(create && link.rev == 0) {
         return None;
     }
     if link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
@@ -112,12 +113,24 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let op = if create { SendOp::Create } else { SendOp::Update };
     let whole = create || !target.side.writes_changed_only;
     if !planted::fault("send_not_in_shadow") {
-        link.shadow.sends.push(Sent { rev: link.rev, at: context.now, version: *version, op, fields, whole, values, fresh: true });
+        link.shadow.sends.push(Sent {
+            rev: link.rev,
+            at: context.now,
+            version: *version,
+            op,
+            fields,
+            whole,
+            values,
+            unsaid: BTreeSet::new(),
+            fresh: true,
+            unannounced: false,
+        });
     }
-    link.shadow.disputed = Overlay::new();
+    link.shadow.disputed.clear();
     link.shadow.last = None;
     let equality = Equality { types: context.types, side: &target.side, stored: &stored };
-    bound_sends(&mut link.shadow, data, equality, target.receipts);
+    let silent = !target.exact() && target.side.echo == Some(false);
+    bound_sends(&mut link.shadow, data, equality, target.receipts, silent);
     Some(Due { system: target.system.clone(), rev: link.rev })
 }
 
@@ -140,7 +153,7 @@ pub fn outdated(record: &CanonicalRecord, link: &Link, target: &Target, context:
         .cloned()
         .collect();
     if !target.exact() && !planted::fault("dispute_ignored") {
-        let disputed = shadow.disputed.differences().filter(|(path, said)| counts(path) && differs(path, *said));
+        let disputed = shadow.disputed.iter().filter(|(path, said)| counts(path) && differs(path, Some(said)));
         fields.extend(disputed.map(|(path, _)| path.clone()));
         if let Some(last) = shadow.last.as_deref().filter(|last| context.now.since(last.at) <= context.rules.window) {
             let overtaken =

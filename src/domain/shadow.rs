@@ -12,7 +12,7 @@ use super::link::{Sent, Shadow};
 use super::planted;
 use super::representation::{Equality, Stored};
 use super::time::Timestamp;
-use super::value::{FieldPath, Leaves, is_empty_object};
+use super::value::{FieldPath, Leaves, is_empty_object, same_held};
 
 /// Unconfirmed sends kept per link before old ones are folded together.
 const SENDS_MAX: usize = 64;
@@ -90,16 +90,19 @@ struct Comparison<'a> {
     shadow: &'a mut Shadow,
     canonical: &'a Leaves,
     equality: Equality<'a>,
+    /// What the system says it had applied is older than what is known to be held: its base must be guessed.
+    too_old: bool,
 }
 
 /// Compares a report with the shadow, and moves the shadow on to what the system is now known to hold.
 ///
 /// `shadow` must not be the one `equality` reads its stored forms from; pass a copy of those.
 pub fn compare_report(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, report: &Report<'_>) -> Compared {
-    let mut comparison = Comparison { shadow, canonical, equality };
+    let too_old = matches!(report.knowledge, Knowledge::Base(base) if base < shadow.held_rev);
+    let mut comparison = Comparison { shadow, canonical, equality, too_old };
     // A base older than what is already folded into `held` can't be answered exactly any more.
     let knowledge = match report.knowledge {
-        Knowledge::Base(base) if base < comparison.shadow.held_rev => Knowledge::Inexact { silent: false },
+        Knowledge::Base(_) if too_old => Knowledge::Inexact { silent: false },
         known => known,
     };
     let mut compared = match knowledge {
@@ -129,17 +132,18 @@ impl Comparison<'_> {
 
     fn inexact_whole(&mut self, report: &Report<'_>) -> Compared {
         let hash = hash(report.leaves);
-        let repeated = self.shadow.said == Some(hash) && !self.shadow.sends.is_empty();
+        let sends = self.on_their_way();
+        let repeated = self.shadow.said == Some(hash) && sends > 0;
         self.shadow.said = Some(hash);
-        let uncertain = !self.shadow.sends.is_empty();
-        if let Some(index) = (0..self.shadow.sends.len()).find(|&index| self.differing(report, Some(index)).is_empty()) {
+        let uncertain = sends > 0 || self.too_old;
+        if let Some(index) = (0..sends).find(|&index| self.says_all_of(report, index)) {
             self.settle_by_inference(index);
             return Compared { echo: true, ..Compared::default() };
         }
         if repeated {
             return self.repeated(report);
         }
-        let candidates = std::iter::once(None).chain((0..self.shadow.sends.len()).map(Some));
+        let candidates = std::iter::once(None).chain((0..sends).map(Some));
         // The fewest differing fields; the earliest on a tie, which `min_by_key` gives.
         let (explanation, differing) = candidates
             .map(|candidate| (candidate, self.differing(report, candidate)))
@@ -151,10 +155,25 @@ impl Comparison<'_> {
         Compared { changes: self.take(report, differing, uncertain), ..Compared::default() }
     }
 
+    /// How many of the sends can have reached the system: not what the commit being prepared records.
+    fn on_their_way(&self) -> usize {
+        self.shadow.sends.iter().take_while(|sent| !sent.fresh).count()
+    }
+
+    /// Whether the whole record is what the system would hold after a send. A field that the send was to fill and the
+    /// record does not name speaks against it.
+    fn says_all_of(&self, report: &Report<'_>, index: usize) -> bool {
+        let named = |path: &FieldPath| report.leaves.iter().any(|(said, _)| said.is_within(path) || path.is_within(said));
+        let filled = |path: &FieldPath| self.state(Some(index), path).is_some() && self.state(None, path).is_none();
+        let unsaid = self.shadow.sends[index].fields.iter().any(|path| filled(path) && !named(path));
+        !unsaid && self.differing(report, Some(index)).is_empty()
+    }
+
     /// The same record again while sends are unconfirmed: not seen yet within their window, a real change back after it.
     fn repeated(&mut self, report: &Report<'_>) -> Compared {
         let (now, window) = (report.now, report.window);
-        let Some(seen) = self.shadow.sends.iter().rposition(|sent| now.since(sent.at) > window) else {
+        let sends = &self.shadow.sends[..self.on_their_way()];
+        let Some(seen) = sends.iter().rposition(|sent| now.since(sent.at) > window) else {
             return Compared::default();
         };
         let differing = self.differing(report, Some(seen));
@@ -164,10 +183,11 @@ impl Comparison<'_> {
 
     fn inexact_patch(&mut self, report: &Report<'_>, silent: bool) -> Compared {
         self.shadow.said = None;
-        let uncertain = !self.shadow.sends.is_empty();
+        let sends = self.on_their_way();
+        let uncertain = sends > 0 || self.too_old;
         let echoes = |this: &Self, path: &FieldPath, value: &Value| {
             !silent
-                && (0..this.shadow.sends.len()).any(|index| {
+                && (0..sends).any(|index| {
                     this.shadow.sends[index].writes(path, this.equality)
                         && this.equality.holds(path, this.state(Some(index), path), Some(value))
                 })
@@ -180,7 +200,7 @@ impl Comparison<'_> {
             let same = |this: &Self, index: usize| {
                 echoed.iter().all(|(path, value)| this.equality.holds(path, this.state(Some(index), path), Some(value)))
             };
-            if let Some(index) = (0..self.shadow.sends.len()).find(|&i| covers(&self.shadow.sends[i]) && same(self, i)) {
+            if let Some(index) = (0..sends).find(|&i| covers(&self.shadow.sends[i]) && same(self, i)) {
                 self.settle_by_inference(index);
             }
         }
@@ -235,11 +255,12 @@ impl Comparison<'_> {
 
     /// Turns differing fields into changes and writes them into `held`.
     fn take(&mut self, report: &Report<'_>, differing: Vec<FieldPath>, assumed: bool) -> Vec<FieldChange> {
+        let silent = matches!(report.knowledge, Knowledge::Inexact { silent: true });
         let mut changes = Vec::with_capacity(differing.len());
         for path in differing {
             let value = report.leaves.get(&path).cloned().unwrap_or(Value::Null);
             let base = self.shadow.held.get(self.canonical, &path).cloned();
-            if value.is_null() && base.is_none() && !self.inside(None, &path) {
+            if value.is_null() && !silent && self.never_had(&path) {
                 continue; // a null where the system never had the field says nothing
             }
             if !planted::fault("shadow_not_updated") {
@@ -251,6 +272,12 @@ impl Comparison<'_> {
             self.shadow.held_is_sent = false;
         }
         changes
+    }
+
+    /// Neither held nor ever sent: the system can't have had a value there.
+    fn never_had(&self, path: &FieldPath) -> bool {
+        let had = |through: Option<usize>| self.state(through, path).is_some() || self.inside(through, path);
+        !had(None) && !(0..self.shadow.sends.len()).any(|index| had(Some(index)))
     }
 
     fn settle_by_inference(&mut self, index: usize) {
@@ -265,7 +292,11 @@ impl Comparison<'_> {
             return; // nothing is on its way: what it holds is known, and is compared anyway
         }
         for (path, value) in report.leaves.iter() {
-            self.shadow.disputed.set(self.canonical, path.clone(), Some(value.clone()));
+            if same_held(self.canonical.get(path), Some(value)) {
+                self.shadow.disputed.remove(path);
+            } else {
+                self.shadow.disputed.insert(path.clone(), value.clone());
+            }
         }
     }
 
@@ -296,7 +327,11 @@ impl Sent {
     /// Whether applying this message writes the field.
     #[must_use]
     pub fn writes(&self, path: &FieldPath, equality: Equality<'_>) -> bool {
-        if self.whole { equality.side.takes(path) } else { self.fields.iter().any(|field| path.is_within(field) || field.is_within(path)) }
+        if self.whole {
+            equality.side.takes(path) && !self.unsaid.contains(path)
+        } else {
+            self.fields.iter().any(|field| path.is_within(field) || field.is_within(path))
+        }
     }
 }
 
@@ -344,9 +379,10 @@ fn apply(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, sent: 
 }
 
 /// Keeps the list of unconfirmed sends bounded. With receipts at most one message is on its way, so the newest but one
-/// was never published and can go into its successor; else the oldest is taken for applied.
-pub fn bound_sends(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, receipts: bool) {
-    while shadow.sends.len() > SENDS_MAX {
+/// was never published and can go into its successor; else the oldest is taken for applied. A silent system's reports
+/// are never explained by sends, so the newest is all that counts there.
+pub fn bound_sends(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, receipts: bool, silent: bool) {
+    while shadow.sends.len() > if silent { 1 } else { SENDS_MAX } {
         if receipts {
             let overtaken = shadow.sends.remove(shadow.sends.len() - 2);
             if let Some(newest) = shadow.sends.last_mut() {

@@ -19,7 +19,7 @@ pub enum Rule {
         /// The system that is right.
         system: SystemName,
         /// What decides until it has spoken.
-        fallback: Box<Rule>,
+        fallback: Vec<Rule>,
     },
     /// The first value stays.
     First,
@@ -157,14 +157,15 @@ fn latest(contest: &Contest<'_>) -> Survivor {
     }
 }
 
-fn truth(system: &SystemName, fallback: &Rule, contest: &Contest<'_>, own: bool) -> Option<(Survivor, String)> {
+fn truth(system: &SystemName, fallback: &[Rule], contest: &Contest<'_>, own: bool) -> Option<(Survivor, String)> {
     if contest.source == system {
         return Some((Survivor::Incoming, format!("source_of_truth: {system}")));
     }
     if contest.current_from.is_some_and(|from| from.system == *system) {
         return Some((Survivor::Current, format!("source_of_truth: {system}")));
     }
-    let (survivor, name) = decide(fallback, contest, own)?;
+    let decided = fallback.iter().find_map(|rule| decide(rule, contest, own));
+    let (survivor, name) = decided.unwrap_or_else(|| (latest(contest), "latest".to_owned()));
     Some((survivor, format!("source_of_truth: {system} has not spoken yet, so {name}")))
 }
 

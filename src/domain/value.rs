@@ -409,7 +409,8 @@ mod tests {
     use super::*;
 
     fn open(value: Value) -> Leaves {
-        Leaves::open(value.as_object().cloned().unwrap())
+        let Value::Object(record) = value else { panic!("{value} is no record") };
+        Leaves::open(record)
     }
 
     #[test]

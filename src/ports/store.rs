@@ -65,7 +65,7 @@ pub struct Marker {
     pub waiting: bool,
 }
 
-/// A record with the revision of its stored form. The revision grows with every write, the `version` only with `data`.
+/// A record with the revision of its stored form. The revision is 1 for a new record and grows by one with every write, the `version` only with `data`.
 #[derive(Clone, Debug)]
 pub struct Versioned {
     /// The record.
@@ -88,13 +88,15 @@ pub struct Batch {
 pub struct Plan {
     /// The record, if it changed.
     pub record: Option<RecordWrite>,
+    /// Records this was decided by and that are not written: they must still be stored with these revisions.
+    pub checks: Vec<(CanonicalId, u64)>,
     /// Decision rows. A final row never changes; a waiting row is replaced by the next row of its update.
     pub decisions: Vec<DecisionWrite>,
     /// Waiting updates to keep, by update id (replacing what is there).
     pub waiting: Vec<Waiting>,
     /// Waiting updates that wait no more.
     pub awake: Vec<UpdateId>,
-    /// Messages that cannot be processed. One with an update id leaves a marker like a decision.
+    /// Messages that cannot be processed; one with the id of a stored dead letter replaces it.
     pub dead_letters: Vec<DeadLetter>,
 }
 
@@ -154,7 +156,7 @@ pub struct DeadLetter {
     /// `base64` if the body is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// The update it would have been, with its content hash, if it has an id that was not used before.
+    /// It ends an update that waited: the waiting decision row goes, and a marker with this content hash stays.
     #[serde(skip)]
     pub marks: Option<(UpdateId, u64)>,
 }
@@ -295,7 +297,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Applies every plan in `batch` or none of them, and returns when they are durable.
     ///
     /// Fails with [`Conflict`](super::error::PortErrorKind::Conflict), naming the plans in its way (as positions in
-    /// `batch.plans`; as many as it can find), when a stored revision differs from the expected one, a decision or
+    /// `batch.plans`; as many as it can find), when a stored revision differs from the expected or checked one, a decision or
     /// dead letter with the same update id exists that is not to be replaced, or a link or key belongs to another
     /// record. Releases count before additions.
     async fn commit(&self, batch: &Batch) -> Result<(), PortError>;

@@ -23,6 +23,7 @@ pub(super) struct Encoded {
 
 struct EncodedPlan {
     record: Option<EncodedRecord>,
+    checks: Vec<(Entry, i64)>,
     decisions: Vec<EncodedDecision>,
     waiting: Vec<EncodedWaiting>,
     awake: Vec<String>,
@@ -73,6 +74,7 @@ fn encode_plan(hasher: &Hasher, plan: &Plan) -> Result<EncodedPlan, serde_json::
     };
     Ok(EncodedPlan {
         record: plan.record.as_ref().map(|write| encode_record(hasher, write)).transpose()?,
+        checks: plan.checks.iter().map(|(id, revision)| (*id.as_bytes(), signed(*revision))).collect(),
         decisions: plan.decisions.iter().map(|row| encode_decision(hasher, row)).collect::<Result<_, _>>()?,
         waiting: plan.waiting.iter().map(|waiting| parked::encode(hasher, waiting)).collect::<Result<_, _>>()?,
         awake: plan.awake.iter().map(ToString::to_string).collect(),
@@ -128,10 +130,16 @@ struct Head {
 /// Applies a batch inside the writer's transaction. On a conflict the caller's savepoint undoes what was done.
 pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), PortError> {
     let error = failed(COMMIT);
+    // Against what was stored before this batch, since a plan of the batch itself may move a checked record on.
+    let mut conflicts = Vec::new();
+    for (index, plan) in batch.plans.iter().enumerate() {
+        if !are_current(session, &plan.checks).map_err(error)? {
+            conflicts.push(index);
+        }
+    }
     for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
         release(session, write).map_err(error)?;
     }
-    let mut conflicts = Vec::new();
     for (index, plan) in batch.plans.iter().enumerate() {
         if !apply_plan(session, plan)? {
             conflicts.push(index);
@@ -145,6 +153,17 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), Po
     let waiting = batch.plans.iter().flat_map(|plan| &plan.waiting);
     parked::apply(session, awake, waiting).map_err(error)?;
     batch.facts.iter().try_for_each(|facts| note_facts(session, facts))
+}
+
+/// Whether records are still stored with these revisions.
+fn are_current(session: &mut Session<'_>, checks: &[(Entry, i64)]) -> rusqlite::Result<bool> {
+    for (id, expected) in checks {
+        let revision = session.sql.record_get.query_row([id], |row| row.get::<_, i64>(1)).optional()?;
+        if revision != Some(*expected) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn release(session: &mut Session<'_>, write: &EncodedRecord) -> rusqlite::Result<()> {

@@ -97,7 +97,9 @@ impl State {
         for (update, _) in plan.dead_letters.iter().filter_map(|letter| letter.marks.as_ref()) {
             updates &= self.stage_update(staged, update, plan.awake.contains(update), false);
         }
-        record && updates
+        let current = |(id, revision): &(CanonicalId, u64)| self.records.get(id).is_some_and(|record| record.revision == *revision);
+        let checks = plan.checks.iter().all(current) || fault("version_check_skipped");
+        record && updates && checks
     }
 
     fn stage_record(&self, staged: &mut Staged, write: &RecordWrite) -> bool {

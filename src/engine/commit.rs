@@ -1,0 +1,100 @@
+//! What is being committed right now, as later decisions must already see it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::caches::Caches;
+use crate::domain::identity::TypedClaim;
+use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
+use crate::domain::waiting::{Waiting, WaitingFor};
+use crate::ports::store::{Batch, Marker, RecordWrite, Versioned};
+
+/// The results of a unit whose commit is under way. The next unit is decided on top of it and is committed only after
+/// it; if it fails, that unit is decided again.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    /// Records as they will be.
+    pub records: HashMap<CanonicalId, Versioned>,
+    /// Native ids linked.
+    pub links: HashMap<NativeKey, CanonicalId>,
+    /// Key values claimed (`Some`) or released (`None`).
+    pub claims: HashMap<TypedClaim, Option<CanonicalId>>,
+    /// Updates decided.
+    pub markers: HashMap<UpdateId, Marker>,
+    /// Updates that wait.
+    pub waiting: HashMap<UpdateId, Waiting>,
+    /// Updates that wait no more.
+    pub awake: HashSet<UpdateId>,
+    /// Records that were relied on without being written.
+    checked: Vec<CanonicalId>,
+}
+
+impl Overlay {
+    /// What a batch will have done.
+    #[must_use]
+    pub fn of(batch: &Batch) -> Self {
+        let mut overlay = Self::default();
+        for plan in &batch.plans {
+            if let Some(write) = &plan.record {
+                overlay.add_record(write);
+            }
+            for row in &plan.decisions {
+                let marker = Marker { content_hash: row.content_hash, waiting: row.decision.decision.is_waiting() };
+                overlay.markers.insert(row.decision.update.clone(), marker);
+            }
+            overlay.checked.extend(plan.checks.iter().map(|(id, _)| *id));
+            overlay.awake.extend(plan.awake.iter().cloned());
+            overlay.waiting.extend(plan.waiting.iter().map(|waiting| (waiting.update.clone(), waiting.clone())));
+        }
+        overlay
+    }
+
+    fn add_record(&mut self, write: &RecordWrite) {
+        let record = &write.record;
+        let claim = |claim: &crate::domain::identity::Claim| TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
+        for released in &write.claims_released {
+            self.claims.entry(claim(released)).or_insert(None);
+        }
+        self.claims.extend(write.claims_added.iter().map(|added| (claim(added), Some(record.id))));
+        self.links.extend(write.links_added.iter().map(|key| (key.clone(), record.id)));
+        self.records.insert(record.id, Versioned { record: record.clone(), revision: revision_after(write) });
+    }
+
+    /// Waiting updates that matter for these native records, by their own record or by what they wait for.
+    pub fn waiting_for_any<'a>(&'a self, keys: &'a HashSet<&NativeKey>) -> impl Iterator<Item = &'a Waiting> {
+        self.waiting.values().filter(|waiting| {
+            keys.contains(&waiting.key)
+                || matches!(&waiting.waiting_for, WaitingFor::MissingReference { references, .. }
+                    if references.iter().any(|missing| keys.contains(&missing.key)))
+        })
+    }
+
+    /// Puts what is now committed into the caches.
+    pub fn remember(&self, caches: &Caches) {
+        for versioned in self.records.values() {
+            caches.put_record(versioned.clone());
+        }
+        for (key, id) in &self.links {
+            caches.put_id(key, *id);
+        }
+    }
+
+    /// Takes everything a failed commit was about out of the caches.
+    pub fn forget(&self, caches: &Caches) {
+        for id in self.records.keys().chain(&self.checked) {
+            caches.forget_record(*id);
+        }
+        for key in self.links.keys() {
+            caches.forget_id(key);
+        }
+    }
+}
+
+/// The revision a record has once this write is committed.
+#[must_use]
+pub fn revision_after(write: &RecordWrite) -> u64 {
+    write.expected.map_or(1, |expected| expected + 1)
+}
+
+/// Shared ownership of an overlay.
+pub type SharedOverlay = Arc<Overlay>;

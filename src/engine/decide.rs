@@ -1,0 +1,531 @@
+//! One input after the other: which record is it, what did the source really change, what do rules and handlers say.
+//! The answers are the domain's; this is the street they come along.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::caches::SharedCaches;
+use super::commit::SharedOverlay;
+use super::directory::{Directory, Shown};
+use super::handlers::Handlers;
+use super::input::Input;
+use super::load::{ChangeItem, Content, Item};
+use super::settings::Settings;
+use super::unit::{Owner, Unit, Work};
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::{ChangeBody, DeadReason, Rejection};
+use crate::domain::conclude::{Outcome, blank, conclude};
+use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, meta, prepare};
+use crate::domain::decision::DecisionKind;
+use crate::domain::explain;
+use crate::domain::handler::Answer;
+use crate::domain::identity::{Match, TypedClaim, claims_of, match_owners};
+use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
+use crate::domain::planted;
+use crate::domain::projection::resolve_references;
+use crate::domain::provenance::DecidedBy;
+use crate::domain::rules::TypeRules;
+use crate::domain::sending::{SendContext, plan_sends};
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::WaitingFor;
+use crate::ports::clock::{Clock, Ids};
+use crate::ports::error::PortError;
+use crate::ports::store::{OutboxChange, Store};
+
+/// Decides inputs, one unit at a time. Keeps no state that the store does not have, except caches.
+#[derive(Debug)]
+pub struct Decider {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes canonical ids.
+    pub ids: Arc<dyn Ids>,
+    /// What it decides by.
+    pub settings: Arc<Settings>,
+    /// The user's handlers.
+    pub handlers: Arc<Handlers>,
+    /// Committed state, remembered.
+    pub caches: SharedCaches,
+    /// The unit being committed right now.
+    pub overlay: Option<SharedOverlay>,
+    /// Who takes part.
+    pub directory: Arc<Directory>,
+    /// Nothing is recorded as sent while this is on: an initial load, or a pause.
+    pub sends_held: bool,
+}
+
+/// How an update found its record.
+enum Located {
+    /// This is it.
+    At(CanonicalId, Footing),
+    /// Nobody has it.
+    Unknown,
+    /// It can't be known without help.
+    Stuck(WaitingFor),
+}
+
+impl Decider {
+    /// A decider over these ports.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        settings: Arc<Settings>,
+        handlers: Arc<Handlers>,
+        caches: SharedCaches,
+        directory: Arc<Directory>,
+    ) -> Self {
+        Self { store, clock, ids, settings, handlers, caches, overlay: None, directory, sends_held: false }
+    }
+
+    /// Decides inputs in order, on top of what the unit holds already.
+    pub async fn decide(&mut self, unit: &mut Unit, inputs: Vec<Input>) -> Result<(), PortError> {
+        let items = self.load(unit, inputs).await?;
+        for item in items {
+            self.decide_one(unit, item).await?;
+        }
+        // A parent that came wakes its children in the same unit, they theirs, and so on.
+        while !unit.woken.is_empty() {
+            let woken = std::mem::take(&mut unit.woken);
+            let inputs = woken.into_iter().map(super::waiting::awake_input).collect();
+            let items = self.load(unit, inputs).await?;
+            for item in items {
+                self.decide_one(unit, item).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn decide_one(&mut self, unit: &mut Unit, item: Item) -> Result<(), PortError> {
+        match item.content {
+            Content::Change(change) => self.decide_change(unit, item.position, *change).await,
+            Content::Receipt(receipt, source, types) => {
+                self.decide_receipt(unit, item.position, &receipt, &source, &types);
+                Ok(())
+            }
+            Content::Dead(dead) => {
+                let draft = unit.add_loose();
+                unit.drafts[draft].inputs.insert(item.position);
+                unit.drafts[draft].dead_letters.push(*dead);
+                Ok(())
+            }
+            Content::Resend(record, omit) => {
+                self.resend(unit, item.position, record, omit);
+                Ok(())
+            }
+        }
+    }
+
+    async fn decide_change(&mut self, unit: &mut Unit, position: usize, mut item: ChangeItem) -> Result<(), PortError> {
+        if !self.admit(unit, position, &item) {
+            return Ok(());
+        }
+        let rules = self.settings.rules.clone();
+        let (types, source) = (item.types.clone(), item.source.clone());
+        let situation = Situation { rules: &rules, types: &types, source: &source, now: self.clock.now() };
+        let mut leaves = std::mem::take(&mut item.leaves);
+        let missing = resolve_references(&mut leaves, &item.references, &types, |key| unit.linked(key));
+        let received_at = item.woken.as_ref().map_or(unit.inputs[position].received_at, |woken| woken.received_at);
+        let waited = item.woken.as_ref().and_then(|woken| woken.change.clone());
+        let mut arrival = Arrival {
+            change: &item.change,
+            leaves,
+            missing,
+            received_at,
+            attempt: item.attempt(),
+            waited,
+            overtaken: Vec::new(),
+            approval: None,
+        };
+        if let Some(ahead) = self.queues_behind(unit, &item) {
+            let waiting_for = WaitingFor::MissingReference { references: Vec::new(), behind: Some(ahead) };
+            self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
+            return Ok(());
+        }
+        let whole = matches!(item.change.body, ChangeBody::Upsert(_));
+        let (id, footing) = match self.locate(unit, &item, &arrival).await? {
+            Located::Stuck(waiting_for) => {
+                self.supersede(unit, position, &item, &mut arrival, &situation);
+                self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
+                return Ok(());
+            }
+            Located::At(id, footing) => (id, footing),
+            Located::Unknown if !whole => {
+                self.park(unit, position, &item, &arrival, &situation, WaitingFor::NoBase, None);
+                return Ok(());
+            }
+            Located::Unknown => (self.ids.canonical(situation.now), Footing::New),
+        };
+        if matches!(footing, Footing::New | Footing::Joins) && !arrival.missing.is_empty() {
+            self.supersede(unit, position, &item, &mut arrival, &situation);
+            let waiting_for = WaitingFor::MissingReference { references: arrival.missing.clone(), behind: None };
+            self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
+            return Ok(());
+        }
+        self.supersede(unit, position, &item, &mut arrival, &situation);
+        self.judge(unit, position, &item, &arrival, &situation, id, footing).await
+    }
+
+    /// Whether the update is to be decided at all: not if it was before, nor if its system may not send it.
+    fn admit(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem) -> bool {
+        let update = &item.change.update;
+        if item.woken.is_none()
+            && let Some(known) = unit.decided.get(update).copied().or_else(|| unit.markers.get(update).map(|marker| marker.content_hash))
+        {
+            if known == item.change.content_hash {
+                unit.duplicates += 1;
+            } else {
+                let detail = format!("{update} was decided before with other content; give every change an id of its own");
+                self.bury(unit, position, item, &Rejection::new(DeadReason::IdReuse, detail).at("id"));
+            }
+            return false;
+        }
+        unit.decided.insert(update.clone(), item.change.content_hash);
+        if let Some(rejection) = self.inadmissible(item) {
+            self.bury(unit, position, item, &rejection);
+            return false;
+        }
+        true
+    }
+
+    fn inadmissible(&self, item: &ChangeItem) -> Option<Rejection> {
+        let key = &item.change.key;
+        if !self.settings.rules.knows(&key.system) {
+            let detail = format!("no [systems.{}] in the configuration; add it, or set unknown_systems = \"accept\"", key.system);
+            return Some(Rejection::new(DeadReason::UnknownSystem, detail).at("system"));
+        }
+        if !item.source.side.inbound {
+            let detail = format!("{} only receives {} (direction = \"out\"); it must not send it", key.system, key.entity_type);
+            return Some(Rejection::new(DeadReason::NotTaken, detail).at("type"));
+        }
+        match &item.change.body {
+            ChangeBody::Delete => Some(super::waiting::unsupported("delete is")),
+            ChangeBody::Rekey(_) => Some(super::waiting::unsupported("rekey is")),
+            ChangeBody::Upsert(_) | ChangeBody::Patch(_) => {
+                let long = claims_of(&item.types.keys, |path| item.leaves.get(path))
+                    .into_iter()
+                    .find(|claim| claim.value.len() > crate::domain::identity::KEY_VALUE_MAX)?;
+                let detail = format!("the key {} is longer than 1 KiB; send a shorter value", long.key);
+                Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", long.key)))
+            }
+        }
+    }
+
+    /// Which canonical record is this? In the order of §1.3.
+    async fn locate(&mut self, unit: &mut Unit, item: &ChangeItem, arrival: &Arrival<'_>) -> Result<Located, PortError> {
+        let key = &item.change.key;
+        let typed = |claim| TypedClaim { entity_type: key.entity_type.clone(), claim };
+        if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some()) {
+            return Ok(self.keys_agree(unit, item, arrival, id).await?.unwrap_or(Located::At(id, Footing::Linked)));
+        }
+        if let Some(record) = item.change.canonical_id.and_then(|id| unit.record(id))
+            && record.entity_type == key.entity_type
+            && let Some(link) = record.link_with(&key.system).map(|index| &record.links[index])
+        {
+            return Ok(match &link.native_id {
+                None => Located::At(record.id, Footing::Binds),
+                Some(other) => Located::Stuck(WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() }),
+            });
+        }
+        let claims: BTreeSet<_> = claims_of(&item.types.keys, |path| arrival.leaves.get(path));
+        if claims.is_empty() {
+            return Ok(if item.types.key_required { Located::Stuck(WaitingFor::NoIdentity) } else { Located::Unknown });
+        }
+        let owners = claims.iter().filter_map(|claim| unit.claims.get(&typed(claim.clone()))?.id);
+        let id = match match_owners(owners) {
+            Match::Nobody => return Ok(Located::Unknown),
+            Match::Several(records) => {
+                let keys = claims.iter().map(ToString::to_string).collect();
+                return Ok(Located::Stuck(WaitingFor::MatchCollision { records, keys }));
+            }
+            Match::Owner(id) => id,
+        };
+        self.load_ids(unit, [id]).await?;
+        let Some(record) = unit.record(id) else { return Ok(Located::Unknown) };
+        Ok(match record.link_with(&key.system).map(|index| &record.links[index]) {
+            None => Located::At(id, Footing::Joins),
+            Some(link) => match &link.native_id {
+                None => Located::At(id, Footing::Binds),
+                Some(other) => Located::Stuck(WaitingFor::DuplicateInSystem { record: id, native_id: other.to_string() }),
+            },
+        })
+    }
+
+    /// A linked record whose new key value belongs to another record is parked, link or not.
+    async fn keys_agree(
+        &mut self,
+        unit: &mut Unit,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        id: CanonicalId,
+    ) -> Result<Option<Located>, PortError> {
+        let Some(record) = unit.record(id).filter(|_| !item.types.keys.is_empty()) else { return Ok(None) };
+        let due = claims_of(&item.types.keys, |path| arrival.leaves.get(path).or_else(|| record.data.get(path)));
+        let new: Vec<TypedClaim> = due
+            .into_iter()
+            .filter(|claim| !record.claims.contains(claim))
+            .map(|claim| TypedClaim { entity_type: item.change.key.entity_type.clone(), claim })
+            .collect();
+        let owners = self.owners(unit, &new).await?;
+        Ok(collision(id, &owners).map(Located::Stuck))
+    }
+
+    /// Compares, runs rules and handlers, and takes down what came of it.
+    #[allow(clippy::too_many_arguments)]
+    async fn judge(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        id: CanonicalId,
+        footing: Footing,
+    ) -> Result<(), PortError> {
+        let draft = self.open_draft(unit, item, id, footing, situation.now);
+        unit.drafts[draft].inputs.insert(position);
+        let Some(before) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
+        let mut record = before.clone();
+        let outcome = match prepare(&mut record, footing, arrival, situation) {
+            Err(rejection) => {
+                self.bury(unit, position, item, &rejection);
+                return Ok(());
+            }
+            Ok(Prepared::Nothing { echo, reason }) => nothing(&record, &before, footing, echo, reason, arrival, situation),
+            Ok(Prepared::Waits(change)) => {
+                self.keep(unit, draft, record, item, &before);
+                let waiting_for = WaitingFor::MissingReference { references: arrival.missing.clone(), behind: None };
+                self.park(unit, position, item, arrival, situation, waiting_for, Some(change));
+                return Ok(());
+            }
+            Ok(Prepared::Proposal(proposal)) => {
+                let asked = self.ask(&record, &proposal, arrival).await;
+                match asked {
+                    Ok(answer) => conclude(&mut record, &before, &proposal, answer, arrival, situation),
+                    Err(error) => {
+                        self.handler_failed(unit, position, item, arrival, situation, &proposal, &before, record, &error.to_string());
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
+    }
+
+    async fn ask(
+        &self,
+        record: &CanonicalRecord,
+        proposal: &Proposal,
+        arrival: &Arrival<'_>,
+    ) -> Result<Answer, super::handlers::HandlerError> {
+        if !self.handlers.has(&record.entity_type) {
+            return Ok(Answer::nobody(proposal.ruled.clone()));
+        }
+        self.handlers.ask(record, proposal, meta(record, proposal, arrival), &self.settings).await
+    }
+
+    fn open_draft(&self, unit: &mut Unit, item: &ChangeItem, id: CanonicalId, footing: Footing, now: Timestamp) -> usize {
+        let draft = if footing == Footing::New { None } else { unit.draft_of(id) };
+        let draft = draft.unwrap_or_else(|| {
+            let record = CanonicalRecord::new(id, item.change.key.entity_type.clone(), now);
+            unit.add_draft(Work { record, before: None, links_added: Vec::new(), outbox: Vec::new() })
+        });
+        // Results of this unit that this decision relies on: a parent made here, a key claimed or released here.
+        let used: Vec<usize> = item.references.iter().filter_map(|reference| unit.links.get(&reference.key)?.made_by).collect();
+        unit.drafts[draft].depends.extend(used.into_iter().filter(|maker| *maker != draft));
+        draft
+    }
+
+    /// Claims, sends and rows of a decision; a key value that belongs to another record undoes it and parks the update.
+    #[allow(clippy::too_many_arguments)]
+    async fn take_down(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        draft: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        before: CanonicalRecord,
+        mut record: CanonicalRecord,
+        outcome: Outcome,
+    ) -> Result<(), PortError> {
+        let Outcome { mut decision, waits } = outcome;
+        let discarded = waits.as_ref().is_some_and(|waits| waits.untouched) || record.version == 0;
+        if discarded {
+            record = before.clone();
+        } else if let Some(waiting_for) = self.claim(unit, draft, item, &mut record).await? {
+            self.park(unit, position, item, arrival, situation, waiting_for, None);
+            return Ok(());
+        } else {
+            let grew = decision.version_after > decision.version_before;
+            let due = self.plan_sends(&mut record, &item.types, situation.now, grew.then_some(&item.change.key.system));
+            decision.notified = due.iter().map(|change| change.0.clone()).collect();
+            if let Some(work) = unit.drafts[draft].work.as_mut() {
+                work.outbox.extend(due.into_iter().map(|(system, rev)| OutboxChange::Due { system, rev }));
+            }
+        }
+        if record.version == 0 {
+            decision.canonical_id = None;
+        }
+        self.keep(unit, draft, record, item, &before);
+        self.write_row(unit, position, draft, item, decision, waits);
+        Ok(())
+    }
+
+    /// Makes the record's claims what they should be; says who is in the way, if someone is.
+    async fn claim(
+        &mut self,
+        unit: &mut Unit,
+        draft: usize,
+        item: &ChangeItem,
+        record: &mut CanonicalRecord,
+    ) -> Result<Option<WaitingFor>, PortError> {
+        if item.types.keys.is_empty() {
+            return Ok(None);
+        }
+        let typed = |claim: &crate::domain::identity::Claim| TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
+        let due = record.claims_due(&item.types.keys);
+        let new: Vec<TypedClaim> = due.difference(&record.claims).map(typed).collect();
+        let owners = self.owners(unit, &new).await?;
+        if let Some(waiting_for) = collision(record.id, &owners) {
+            return Ok(Some(waiting_for));
+        }
+        for owner in owners.values() {
+            unit.drafts[draft].depends.extend(owner.made_by.filter(|maker| *maker != draft));
+        }
+        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
+        self.release_claims(unit, draft, record, gone);
+        for claim in new {
+            unit.claims.insert(claim, Owner { id: Some(record.id), made_by: Some(draft) });
+        }
+        record.claims = due;
+        Ok(None)
+    }
+
+    /// Lets go of key values.
+    pub(super) fn release_claims(
+        &self,
+        unit: &mut Unit,
+        draft: usize,
+        record: &mut CanonicalRecord,
+        gone: Vec<crate::domain::identity::Claim>,
+    ) {
+        for claim in gone {
+            record.claims.remove(&claim);
+            let claim = TypedClaim { entity_type: record.entity_type.clone(), claim };
+            unit.claims.insert(claim, Owner { id: None, made_by: Some(draft) });
+        }
+    }
+
+    /// Puts the record back into its draft and notes its new links; what waited for them wakes.
+    fn keep(&mut self, unit: &mut Unit, draft: usize, record: CanonicalRecord, item: &ChangeItem, before: &CanonicalRecord) {
+        let key = &item.change.key;
+        let linked = record.version > 0 && record.link_of(&key.system, &key.native_id).is_some();
+        let newly = linked && before.link_of(&key.system, &key.native_id).is_none();
+        if newly {
+            self.note_link(unit, draft, key.clone(), record.id);
+        }
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.record = record;
+        }
+    }
+
+    pub(super) fn note_link(&mut self, unit: &mut Unit, draft: usize, key: NativeKey, id: CanonicalId) {
+        unit.links.insert(key.clone(), Owner { id: Some(id), made_by: Some(draft) });
+        let woken = unit.waiting_on(&key);
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.links_added.push(key);
+        }
+        if planted::fault("wake_forgotten") {
+            return;
+        }
+        for waiting in woken {
+            if !unit.woken.iter().any(|other| other.update == waiting.update) {
+                unit.woken.push(waiting);
+            }
+        }
+    }
+
+    pub(super) fn plan_sends(
+        &mut self,
+        record: &mut CanonicalRecord,
+        types: &TypeRules,
+        now: Timestamp,
+        source: Option<&SystemName>,
+    ) -> Vec<(SystemName, u64)> {
+        if self.sends_held {
+            return Vec::new();
+        }
+        let rules = self.settings.rules.clone();
+        let targets = self.directory.targets(&record.entity_type);
+        let context = SendContext { rules: &rules, types, targets: &targets, now };
+        plan_sends(record, &context, source).into_iter().map(|due| (due.system, due.rev)).collect()
+    }
+
+    fn resend(&mut self, unit: &mut Unit, position: usize, id: CanonicalId, omit: Option<(SystemName, crate::domain::value::FieldPath)>) {
+        let Some(draft) = unit.draft_of(id) else { return };
+        unit.drafts[draft].inputs.insert(position);
+        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return };
+        let types = self.settings.rules.of_type(&record.entity_type);
+        if let Some((system, field)) = omit
+            && let Some(index) = record.link_with(&system)
+            && record.links[index].native_id.is_none()
+            && record.links[index].omits.insert(field)
+        {
+            // The create that waits for itself is replaced by one without the reference.
+            record.links[index].shadow.sends.clear();
+        }
+        let now = self.clock.now();
+        let due = self.plan_sends(&mut record, &types, now, None);
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.outbox.extend(due.into_iter().map(|(system, rev)| OutboxChange::Due { system, rev }));
+            work.record = record;
+        }
+    }
+
+    /// Notes what an input shows about its system.
+    pub(super) fn learn(&self, unit: &mut Unit, system: &SystemName, shown: Shown<'_>) {
+        if let Some(facts) = self.directory.learn(system, shown) {
+            unit.facts.insert(system.clone(), facts);
+        }
+    }
+}
+
+/// Who is in the way of claiming key values for a record.
+fn collision(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>) -> Option<WaitingFor> {
+    let others: BTreeSet<CanonicalId> = owners.values().filter_map(|owner| owner.id).filter(|owner| *owner != id).collect();
+    if others.is_empty() || planted::fault("key_claim_skipped") {
+        return None;
+    }
+    let mut keys: Vec<String> =
+        owners.iter().filter(|(_, owner)| owner.id.is_some_and(|owner| owner != id)).map(|(claim, _)| claim.claim.to_string()).collect();
+    keys.sort();
+    Some(WaitingFor::MatchCollision { records: std::iter::once(id).chain(others).collect(), keys })
+}
+
+fn nothing(
+    record: &CanonicalRecord,
+    before: &CanonicalRecord,
+    footing: Footing,
+    echo: bool,
+    reason: String,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> Outcome {
+    let mut decision = blank(arrival, situation, Some(record.id));
+    decision.decision = if echo { DecisionKind::Echo } else { DecisionKind::Unchanged };
+    decision.decided_by = DecidedBy::SYSTEM;
+    decision.version_before = before.version;
+    decision.version_after = record.version;
+    decision.reason = match footing {
+        Footing::Joins => {
+            let others = explain::list(before.links.iter().map(|link| link.system.to_string()));
+            format!("the same thing as in {others}: a new link, nothing new in it")
+        }
+        Footing::Binds => format!("{} made the record it was sent", arrival.change.key.system),
+        Footing::New | Footing::Linked => reason,
+    };
+    Outcome { decision, waits: None }
+}

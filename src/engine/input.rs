@@ -1,0 +1,42 @@
+//! What the engine is fed with.
+
+use std::sync::Arc;
+
+use crate::domain::change::Inbound;
+use crate::domain::ids::CanonicalId;
+use crate::domain::ids::SystemName;
+use crate::domain::time::Timestamp;
+use crate::domain::value::FieldPath;
+use crate::domain::waiting::Waiting;
+use crate::ports::store::DeadLetter;
+
+/// One thing to decide, with its place in arrival order.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The delivery to acknowledge once its outcome is durable.
+    pub tag: Option<u64>,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// Its place in arrival order.
+    pub arrival: u64,
+    /// What it is.
+    pub kind: InputKind,
+}
+
+/// What there is to decide.
+#[derive(Clone, Debug)]
+pub enum InputKind {
+    /// A decoded message.
+    Message(Arc<Inbound>),
+    /// A message that could not be decoded.
+    Broken(Arc<DeadLetter>),
+    /// A waiting update whose time or parent has come.
+    Awake(Arc<Waiting>),
+    /// A record whose sends are looked at without an update: after a pause, or to break a cycle of references.
+    Resend {
+        /// The record.
+        record: CanonicalId,
+        /// A reference to leave out of this system's open create.
+        omit: Option<(SystemName, FieldPath)>,
+    },
+}

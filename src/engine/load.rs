@@ -1,0 +1,360 @@
+//! Loads everything a chunk of inputs needs, one query per kind, before any of it is decided.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::decide::Decider;
+use super::directory::Shown;
+use super::input::{Input, InputKind};
+use super::unit::{Owner, Unit};
+use crate::domain::change::{ChangeBody, Inbound, NativeChange, Receipt, Rejection};
+use crate::domain::identity::{TypedClaim, claims_of};
+use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
+use crate::domain::planted;
+use crate::domain::projection::{NativeReference, native_references, open_native};
+use crate::domain::rules::TypeRules;
+use crate::domain::sending::Target;
+use crate::domain::value::{FieldPath, Leaves};
+use crate::domain::waiting::Waiting;
+use crate::ports::error::PortError;
+use crate::ports::store::{DeadLetter, Found, Lookup};
+
+/// An input made ready: in canonical names, with the rules it is decided by.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its position in the unit.
+    pub position: usize,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What an item is.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A change.
+    Change(Box<ChangeItem>),
+    /// A receipt.
+    Receipt(Box<Receipt>, Target, Arc<TypeRules>),
+    /// It can't be processed.
+    Dead(Box<DeadLetter>),
+    /// A record whose sends are looked at again.
+    Resend(CanonicalId, Option<(SystemName, FieldPath)>),
+}
+
+/// A change in canonical names.
+#[derive(Clone, Debug)]
+pub struct ChangeItem {
+    /// The change as it came.
+    pub change: NativeChange,
+    /// Its fields; references are still native ids.
+    pub leaves: Leaves,
+    /// Its references.
+    pub references: Vec<NativeReference>,
+    /// The source.
+    pub source: Target,
+    /// The rules of its type.
+    pub types: Arc<TypeRules>,
+    /// The row it waited as, if it did.
+    pub woken: Option<Arc<Waiting>>,
+}
+
+impl ChangeItem {
+    /// 1 on the first try.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.woken.as_ref().map_or(1, |woken| woken.attempts + 1)
+    }
+}
+
+impl Decider {
+    /// Makes inputs ready and loads what they need into the unit.
+    pub(super) async fn load(&mut self, unit: &mut Unit, inputs: Vec<Input>) -> Result<Vec<Item>, PortError> {
+        let mut items = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let position = unit.inputs.len();
+            let content = self.make_ready(unit, &input);
+            unit.inputs.push(input);
+            items.push(Item { position, content });
+        }
+        let cached = self.look_up(unit, &items).await?;
+        self.load_records(unit, &items).await?;
+        self.distrust_stale_ids(unit, &cached).await?;
+        self.look_up_new_claims(unit, &items).await?;
+        Ok(items)
+    }
+
+    fn make_ready(&mut self, unit: &mut Unit, input: &Input) -> Content {
+        match &input.kind {
+            InputKind::Broken(dead) => Content::Dead(Box::new(DeadLetter::clone(dead))),
+            InputKind::Resend { record, omit } => Content::Resend(*record, omit.clone()),
+            InputKind::Message(message) => match message.as_ref() {
+                Inbound::Change(change) => self.ready_change(unit, change.clone(), None, input),
+                Inbound::Receipt(receipt) => self.ready_receipt(unit, receipt.clone()),
+                Inbound::ChangeSet { id, .. } => {
+                    Content::Dead(Box::new(super::waiting::not_supported(input, &format!("change set {id}"), "change sets are")))
+                }
+            },
+            InputKind::Awake(waiting) => match super::waiting::change_of(waiting) {
+                Ok(change) => self.ready_change(unit, change, Some(waiting.clone()), input),
+                Err(rejection) => Content::Dead(Box::new(super::waiting::dead_waiting(waiting, &rejection))),
+            },
+        }
+    }
+
+    fn ready_change(&mut self, unit: &mut Unit, change: NativeChange, woken: Option<Arc<Waiting>>, input: &Input) -> Content {
+        let shown = Shown { entity_type: Some(&change.key.entity_type), base: change.base.is_some(), receipt: false };
+        self.learn(unit, &change.key.system, shown);
+        let types = self.settings.rules.of_type(&change.key.entity_type);
+        let source = self.directory.target(&change.key.system, &change.key.entity_type);
+        match open_change(&change, &source, &types) {
+            Ok((leaves, references)) => Content::Change(Box::new(ChangeItem { change, leaves, references, source, types, woken })),
+            Err(rejection) => Content::Dead(Box::new(super::waiting::dead_change(&change, &rejection, input.received_at))),
+        }
+    }
+
+    fn ready_receipt(&mut self, unit: &mut Unit, receipt: Receipt) -> Content {
+        self.learn(unit, receipt.system(), Shown { receipt: true, ..Shown::default() });
+        let types = self.settings.rules.of_type(&receipt.entity_type);
+        let source = self.directory.target(receipt.system(), &receipt.entity_type);
+        Content::Receipt(Box::new(receipt), source, types)
+    }
+
+    /// Asks for what is in none of unit, running commit and cache. Returns the links that came from the cache.
+    async fn look_up(&mut self, unit: &mut Unit, items: &[Item]) -> Result<Vec<NativeKey>, PortError> {
+        let mut lookup = Lookup::default();
+        let mut cached = Vec::new();
+        for item in items {
+            match &item.content {
+                Content::Change(change) => self.wants_of_change(unit, change, &mut lookup, &mut cached),
+                Content::Receipt(receipt, ..) => {
+                    self.want_marker(unit, &receipt.update, &mut lookup);
+                    if let Some(native_id) = &receipt.native_id {
+                        let key = NativeKey {
+                            system: receipt.system().clone(),
+                            entity_type: receipt.entity_type.clone(),
+                            native_id: native_id.clone(),
+                        };
+                        self.want_link(unit, &key, &mut lookup, &mut cached);
+                        if !unit.links.contains_key(&key) {
+                            lookup.waiting_on.push(key);
+                        }
+                    }
+                }
+                Content::Dead(_) | Content::Resend(..) => {}
+            }
+        }
+        let found = if lookup.is_empty() { Found::default() } else { self.store.look_up(&lookup).await? };
+        self.note(unit, &lookup, found);
+        Ok(cached)
+    }
+
+    fn wants_of_change(&self, unit: &mut Unit, item: &ChangeItem, lookup: &mut Lookup, cached: &mut Vec<NativeKey>) {
+        let key = &item.change.key;
+        if item.woken.is_none() {
+            self.want_marker(unit, &item.change.update, lookup);
+        }
+        self.want_link(unit, key, lookup, cached);
+        lookup.waiting_of.push(key.clone());
+        for reference in &item.references {
+            self.want_link(unit, &reference.key, lookup, cached);
+        }
+        if unit.linked(key).is_none() {
+            lookup.waiting_on.push(key.clone());
+            for claim in claims_of(&item.types.keys, |path| item.leaves.get(path)) {
+                self.want_claim(unit, TypedClaim { entity_type: key.entity_type.clone(), claim }, lookup);
+            }
+        }
+    }
+
+    fn want_marker(&self, unit: &mut Unit, update: &UpdateId, lookup: &mut Lookup) {
+        if unit.markers.contains_key(update) || unit.decided.contains_key(update) {
+            return;
+        }
+        match self.overlay.as_ref().and_then(|overlay| overlay.markers.get(update)) {
+            Some(marker) => {
+                unit.markers.insert(update.clone(), *marker);
+            }
+            None => lookup.updates.push(update.clone()),
+        }
+    }
+
+    fn want_link(&self, unit: &mut Unit, key: &NativeKey, lookup: &mut Lookup, cached: &mut Vec<NativeKey>) {
+        if unit.links.contains_key(key) {
+            return;
+        }
+        let running = self.overlay.as_ref().and_then(|overlay| overlay.links.get(key)).copied();
+        let id = running.or_else(|| self.caches.id(key));
+        if id.is_some() && running.is_none() {
+            cached.push(key.clone());
+        }
+        if id.is_none() {
+            lookup.links.push(key.clone());
+        }
+        unit.links.insert(key.clone(), Owner { id, made_by: None });
+    }
+
+    fn want_claim(&self, unit: &mut Unit, claim: TypedClaim, lookup: &mut Lookup) {
+        if unit.claims.contains_key(&claim) {
+            return;
+        }
+        match self.overlay.as_ref().and_then(|overlay| overlay.claims.get(&claim)) {
+            Some(id) => {
+                unit.claims.insert(claim, Owner { id: *id, made_by: None });
+            }
+            None => lookup.claims.push(claim),
+        }
+    }
+
+    /// Notes the answers, what was not found included.
+    fn note(&mut self, unit: &mut Unit, lookup: &Lookup, found: Found) {
+        unit.markers.extend(found.markers);
+        for key in &lookup.links {
+            let id = found.links.get(key).copied();
+            if let Some(id) = id {
+                self.caches.put_id(key, id);
+            }
+            unit.links.insert(key.clone(), Owner { id, made_by: None });
+        }
+        for claim in &lookup.claims {
+            unit.claims.insert(claim.clone(), Owner { id: found.claims.get(claim).copied(), made_by: None });
+        }
+        let keys: HashSet<&NativeKey> = lookup.waiting_of.iter().chain(&lookup.waiting_on).collect();
+        let running = self.overlay.clone();
+        let from_overlay = running.iter().flat_map(|overlay| overlay.waiting_for_any(&keys)).cloned();
+        let awake = |update: &UpdateId| running.as_ref().is_some_and(|overlay| overlay.awake.contains(update));
+        let from_store = found.waiting.into_iter().filter(|waiting| !awake(&waiting.update));
+        for waiting in from_store.chain(from_overlay) {
+            let taken = unit.drafts.iter().any(|draft| draft.awake.contains(&waiting.update));
+            if !taken {
+                unit.waiting.entry(waiting.update.clone()).or_insert((waiting, None));
+            }
+        }
+    }
+
+    /// Loads every record the items may touch.
+    async fn load_records(&mut self, unit: &mut Unit, items: &[Item]) -> Result<(), PortError> {
+        let mut ids: HashSet<CanonicalId> = HashSet::new();
+        for item in items {
+            match &item.content {
+                Content::Change(change) => {
+                    ids.extend(unit.linked(&change.change.key));
+                    ids.extend(change.change.canonical_id);
+                    ids.extend(change.woken.iter().filter_map(|woken| woken.change.as_ref().map(|change| change.canonical_id)));
+                    if unit.linked(&change.change.key).is_none() {
+                        let claims = claims_of(&change.types.keys, |path| change.leaves.get(path));
+                        let typed = |claim| TypedClaim { entity_type: change.change.key.entity_type.clone(), claim };
+                        ids.extend(claims.into_iter().filter_map(|claim| unit.claims.get(&typed(claim))?.id));
+                    }
+                }
+                Content::Receipt(receipt, ..) => {
+                    ids.extend(receipt.canonical_id);
+                    let key = receipt.native_id.clone().map(|native_id| NativeKey {
+                        system: receipt.system().clone(),
+                        entity_type: receipt.entity_type.clone(),
+                        native_id,
+                    });
+                    ids.extend(key.and_then(|key| unit.linked(&key)));
+                }
+                Content::Resend(id, _) => {
+                    ids.insert(*id);
+                }
+                Content::Dead(_) => {}
+            }
+        }
+        self.load_ids(unit, ids).await
+    }
+
+    /// Loads records by id: from the running commit, the cache, or the store.
+    pub(super) async fn load_ids(&self, unit: &mut Unit, ids: impl IntoIterator<Item = CanonicalId>) -> Result<(), PortError> {
+        let mut wanted = Vec::new();
+        for id in ids {
+            if unit.loaded.contains_key(&id) || unit.by_record.contains_key(&id) {
+                continue;
+            }
+            let running = self.overlay.as_ref().and_then(|overlay| overlay.records.get(&id)).cloned();
+            match running.or_else(|| self.caches.record(id)) {
+                Some(versioned) => {
+                    unit.loaded.insert(id, versioned);
+                }
+                None => wanted.push(id),
+            }
+        }
+        if !wanted.is_empty() {
+            for versioned in self.store.records(&wanted).await? {
+                self.caches.put_record(versioned.clone());
+                unit.loaded.insert(versioned.record.id, versioned);
+            }
+        }
+        Ok(())
+    }
+
+    /// A cached link is believed only if the loaded record lists it; otherwise it is resolved again.
+    async fn distrust_stale_ids(&mut self, unit: &mut Unit, cached: &[NativeKey]) -> Result<(), PortError> {
+        if planted::fault("stale_id_believed") {
+            return Ok(());
+        }
+        let lists = |unit: &Unit, key: &NativeKey| {
+            let record = unit.linked(key).and_then(|id| unit.record(id));
+            record.is_none_or(|record| record.link_of(&key.system, &key.native_id).is_some())
+        };
+        let stale: Vec<NativeKey> = cached.iter().filter(|key| !lists(unit, key)).cloned().collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        for key in &stale {
+            self.caches.forget_id(key);
+        }
+        let lookup = Lookup { links: stale, ..Lookup::default() };
+        let found = self.store.look_up(&lookup).await?;
+        let ids: Vec<CanonicalId> = found.links.values().copied().collect();
+        self.note(unit, &lookup, found);
+        self.load_ids(unit, ids).await
+    }
+
+    /// Linked records may come with new key values: who owns those?
+    async fn look_up_new_claims(&mut self, unit: &mut Unit, items: &[Item]) -> Result<(), PortError> {
+        let mut lookup = Lookup::default();
+        for item in items {
+            let Content::Change(change) = &item.content else { continue };
+            let Some(record) = unit.linked(&change.change.key).and_then(|id| unit.record(id)) else { continue };
+            if change.types.keys.is_empty() {
+                continue;
+            }
+            let due = claims_of(&change.types.keys, |path| change.leaves.get(path).or_else(|| record.data.get(path)));
+            let new: Vec<_> = due.into_iter().filter(|claim| !record.claims.contains(claim)).collect();
+            for claim in new {
+                self.want_claim(unit, TypedClaim { entity_type: change.change.key.entity_type.clone(), claim }, &mut lookup);
+            }
+        }
+        if lookup.is_empty() {
+            return Ok(());
+        }
+        let found = self.store.look_up(&lookup).await?;
+        self.note(unit, &lookup, found);
+        Ok(())
+    }
+
+    /// Who owns these claims, asked one by one where it could not be known before.
+    pub(super) async fn owners(&mut self, unit: &mut Unit, claims: &[TypedClaim]) -> Result<HashMap<TypedClaim, Owner>, PortError> {
+        let mut lookup = Lookup::default();
+        for claim in claims {
+            self.want_claim(unit, claim.clone(), &mut lookup);
+        }
+        if !lookup.is_empty() {
+            let found = self.store.look_up(&lookup).await?;
+            self.note(unit, &lookup, found);
+        }
+        Ok(claims.iter().filter_map(|claim| Some((claim.clone(), *unit.claims.get(claim)?))).collect())
+    }
+}
+
+fn open_change(change: &NativeChange, source: &Target, types: &TypeRules) -> Result<(Leaves, Vec<NativeReference>), Rejection> {
+    match &change.body {
+        ChangeBody::Upsert(entity) | ChangeBody::Patch(entity) => {
+            let leaves = open_native(entity.clone(), &change.key, &source.side)?;
+            let references = native_references(&leaves, &change.key, types)?;
+            Ok((leaves, references))
+        }
+        ChangeBody::Delete | ChangeBody::Rekey(_) => Ok((Leaves::new(), Vec::new())),
+    }
+}

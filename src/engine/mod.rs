@@ -1,0 +1,17 @@
+//! The async shell around the domain: it loads what a decision needs, runs the handlers, commits, acknowledges, sends.
+//!
+//! Read [`pipeline`] top to bottom and you have understood the product.
+
+pub mod caches;
+pub mod commit;
+pub mod decide;
+pub mod directory;
+pub mod handlers;
+pub mod input;
+pub mod load;
+pub mod pipeline;
+pub mod receipts;
+pub mod relay;
+pub mod settings;
+pub mod unit;
+pub mod waiting;

@@ -1,0 +1,122 @@
+//! Answers of adapters to what they were sent.
+
+use std::sync::Arc;
+
+use super::decide::Decider;
+use super::unit::Unit;
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::{DeadReason, Op, Receipt, ReceiptStatus, Rejection};
+use crate::domain::decide::Situation;
+use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::ids::{NativeKey, SystemName};
+use crate::domain::projection::open_native;
+use crate::domain::provenance::DecidedBy;
+use crate::domain::receipt::{answer, answered_link};
+use crate::domain::rules::TypeRules;
+use crate::domain::sending::Target;
+use crate::domain::time::Timestamp;
+use crate::ports::store::{DecisionWrite, OutboxChange};
+
+impl Decider {
+    /// Applies an adapter's answer to its record.
+    pub(super) fn decide_receipt(&mut self, unit: &mut Unit, position: usize, receipt: &Receipt, source: &Target, types: &Arc<TypeRules>) {
+        let known =
+            unit.decided.get(&receipt.update).copied().or_else(|| unit.markers.get(&receipt.update).map(|marker| marker.content_hash));
+        if known.is_some() {
+            unit.duplicates += 1;
+            return;
+        }
+        unit.decided.insert(receipt.update.clone(), receipt.content_hash);
+        let key = receipt.native_id.clone().map(|native_id| NativeKey {
+            system: receipt.system().clone(),
+            entity_type: receipt.entity_type.clone(),
+            native_id,
+        });
+        let by_key = key.as_ref().and_then(|key| unit.linked(key));
+        let Some(draft) = receipt.canonical_id.or(by_key).and_then(|id| unit.draft_of(id)) else {
+            let detail = "no record with this canonical id or native id is known".to_owned();
+            self.bury_receipt(unit, position, None, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
+            return;
+        };
+        unit.drafts[draft].inputs.insert(position);
+        let maker = key.as_ref().and_then(|key| unit.links.get(key)?.made_by).filter(|maker| *maker != draft);
+        unit.drafts[draft].depends.extend(maker);
+        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return };
+        let rules = self.settings.rules.clone();
+        let now = self.clock.now();
+        let situation = Situation { rules: &rules, types, source, now };
+        let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
+        if let Some(other) = by_key.filter(|id| *id != record.id && reserved) {
+            let detail = format!("its native id already belongs to record {other}; the two must be merged");
+            self.bury_receipt(unit, position, Some(draft), receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
+            return;
+        }
+        let stored = key.as_ref().and_then(|key| open_native(receipt.stored.clone(), key, &source.side).ok()).unwrap_or_default();
+        let answered = match answer(&mut record, receipt, &stored, &situation) {
+            Ok(answered) => answered,
+            Err(rejection) => {
+                self.bury_receipt(unit, position, Some(draft), receipt, &rejection);
+                return;
+            }
+        };
+        // A key value the system has just overwritten is free again.
+        let due = record.claims_due(&types.keys);
+        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
+        self.release_claims(unit, draft, &mut record, gone);
+        let system = receipt.system().clone();
+        let mut outbox = vec![match receipt.status {
+            ReceiptStatus::Applied => OutboxChange::Applied { system, rev: receipt.rev },
+            ReceiptStatus::Failed => OutboxChange::Failed { system, rev: receipt.rev, retry_at: now.plus(self.settings.retry_initial) },
+            ReceiptStatus::Rejected => OutboxChange::Rejected { system, rev: receipt.rev },
+        }];
+        let due = self.plan_sends(&mut record, types, now, None);
+        let notified = due.iter().map(|(system, _)| system.clone()).collect();
+        outbox.extend(due.into_iter().map(|(system, rev)| OutboxChange::Due { system, rev }));
+        let id = record.id;
+        let decision = receipt_row(&record, receipt, answered.reason, notified, unit.inputs[position].received_at, &situation);
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.record = record;
+            work.outbox.extend(outbox);
+        }
+        if let Some(key) = key.filter(|_| answered.bound) {
+            self.note_link(unit, draft, key, id);
+        }
+        let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false };
+        unit.drafts[draft].decisions.push(row);
+    }
+}
+
+fn receipt_row(
+    record: &CanonicalRecord,
+    receipt: &Receipt,
+    reason: String,
+    notified: Vec<SystemName>,
+    received_at: Timestamp,
+    situation: &Situation<'_>,
+) -> Decision {
+    Decision {
+        update: receipt.update.clone(),
+        timestamp: situation.now,
+        entity_type: receipt.entity_type.clone(),
+        canonical_id: Some(record.id),
+        source_system: receipt.system().clone(),
+        native_id: receipt.native_id.clone(),
+        op: Op::Receipt,
+        decision: DecisionKind::Unchanged,
+        reason,
+        decided_by: DecidedBy::SYSTEM,
+        proposed_snapshot: None,
+        accepted_snapshot: None,
+        changed: Vec::new(),
+        modified_fields: Vec::new(),
+        conflicts: Vec::new(),
+        version_before: record.version,
+        version_after: record.version,
+        attempts: 1,
+        notified,
+        received_at,
+        duration_us: u64::try_from(situation.now.since(received_at).as_micros()).unwrap_or(u64::MAX),
+        trace_id: None,
+        config: situation.rules.config_hash.to_string(),
+    }
+}

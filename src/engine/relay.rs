@@ -1,0 +1,241 @@
+//! Sends what is due: always the current model, parents before children, recorded in the shadow long before.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::settings::Settings;
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::ids::{CanonicalId, NativeId, SystemName};
+use crate::domain::link::Link;
+use crate::domain::planted;
+use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name};
+use crate::domain::rules::{MissingTarget, TypeRules};
+use crate::domain::sending::Target;
+use crate::domain::time::Timestamp;
+use crate::domain::value::FieldPath;
+use crate::ports::broker::{Broker, OutboundMessage};
+use crate::ports::error::PortError;
+use crate::ports::store::{Owed, Published, Store};
+use crate::wire;
+
+/// (record, system): what at most one message is about at a time.
+pub type Pair = (CanonicalId, SystemName);
+
+/// Publishes due messages. Its memory is only a shortcut: everything is found again by a scan.
+#[derive(Debug)]
+pub struct Relay {
+    store: Arc<dyn Store>,
+    broker: Arc<dyn Broker>,
+    settings: Arc<Settings>,
+    directory: Arc<Directory>,
+    epoch: u64,
+    /// Which records a held message waits for.
+    held: HashMap<Pair, BTreeSet<CanonicalId>>,
+    /// Which held messages wait for a record.
+    held_on: HashMap<Pair, BTreeSet<CanonicalId>>,
+}
+
+/// What one round of sending came to.
+#[derive(Clone, Debug, Default)]
+pub struct Round {
+    /// Messages the broker has.
+    pub published: usize,
+    /// Messages that wait for a parent.
+    pub held: usize,
+    /// Messages the broker did not take; they stay due.
+    pub failed: Vec<Pair>,
+    /// References that make creates wait for each other, to be left out of one of them.
+    pub omit: Vec<(CanonicalId, SystemName, FieldPath)>,
+}
+
+impl Relay {
+    /// A relay between these ports.
+    pub async fn new(
+        store: Arc<dyn Store>,
+        broker: Arc<dyn Broker>,
+        settings: Arc<Settings>,
+        directory: Arc<Directory>,
+    ) -> Result<Self, PortError> {
+        let epoch = store.epoch().await?;
+        Ok(Self { store, broker, settings, directory, epoch, held: HashMap::new(), held_on: HashMap::new() })
+    }
+
+    /// Everything that is due, in order, a page at a time, starting after a position.
+    pub async fn scan(&self, after: u64, limit: usize) -> Result<(Vec<Pair>, Option<u64>), PortError> {
+        let rows = self.store.owed(after, limit).await?;
+        let next = if rows.len() < limit { None } else { rows.last().map(|(position, _)| *position) };
+        Ok((rows.into_iter().map(|(_, owed)| (owed.record, owed.system)).collect(), next))
+    }
+
+    /// The messages held for a record that a system now has.
+    pub fn unhold(&mut self, record: CanonicalId, system: &SystemName) -> Vec<Pair> {
+        let Some(children) = self.held_on.remove(&(record, system.clone())) else { return Vec::new() };
+        let mut free = Vec::new();
+        for child in children {
+            let pair = (child, system.clone());
+            if self.held.get_mut(&pair).is_some_and(|on| on.remove(&record) && on.is_empty()) {
+                self.held.remove(&pair);
+            }
+            free.push(pair);
+        }
+        free
+    }
+
+    /// Sends what these pairs are owed, as far as it may go now.
+    pub async fn send(&mut self, pairs: Vec<Pair>, now: Timestamp) -> Result<Round, PortError> {
+        let mut seen = HashSet::new();
+        let pairs: Vec<Pair> = pairs.into_iter().filter(|pair| seen.insert(pair.clone())).collect();
+        let owed = self.store.owed_of(&pairs).await?;
+        let may_go = |owed: &Owed| owed.published == 0 && owed.retry_at.is_none_or(|at| at <= now);
+        let records = self.load(owed.iter().map(|owed| owed.record)).await?;
+        let mut due: Vec<Owed> = Vec::new();
+        for row in owed {
+            let Some(record) = records.get(&row.record) else { continue };
+            let target = self.directory.target(&row.system, &record.entity_type);
+            // With receipts one message is out at a time; without, whatever is newer than the last one goes.
+            if may_go(&row) || !target.receipts && row.rev > row.published && row.retry_at.is_none_or(|at| at <= now) {
+                due.push(row);
+            }
+        }
+        self.publish(due, records).await
+    }
+
+    async fn load(&self, ids: impl Iterator<Item = CanonicalId>) -> Result<HashMap<CanonicalId, Arc<CanonicalRecord>>, PortError> {
+        let ids: Vec<CanonicalId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        // Only what is committed may be sent, so the engine's caches are not asked.
+        let records = self.store.records(&ids).await?;
+        Ok(records.into_iter().map(|versioned| (versioned.record.id, versioned.record)).collect())
+    }
+
+    async fn publish(&mut self, due: Vec<Owed>, mut records: HashMap<CanonicalId, Arc<CanonicalRecord>>) -> Result<Round, PortError> {
+        let mut round = Round::default();
+        let mut wanted: BTreeSet<CanonicalId> = BTreeSet::new();
+        for row in &due {
+            let Some(record) = records.get(&row.record) else { continue };
+            let types = self.settings.rules.of_type(&record.entity_type);
+            wanted.extend(canonical_references(&record.data, &types).map(|(_, id)| id).filter(|id| !records.contains_key(id)));
+        }
+        records.extend(self.load(wanted.into_iter()).await?);
+        let (mut messages, mut sent, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        for row in due {
+            match self.message(&row, &records, &mut round) {
+                Made::Message(message, awaits_receipt) => {
+                    sent.push(Published { record: row.record, system: row.system, rev: message.rev, awaits_receipt });
+                    messages.push(message);
+                }
+                Made::Nothing(rev) => settled.push(Published { record: row.record, system: row.system, rev, awaits_receipt: false }),
+                Made::Held => round.held += 1,
+            }
+        }
+        let outcomes = if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await };
+        let mut confirmed = settled;
+        for (published, outcome) in sent.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    round.published += 1;
+                    confirmed.push(published);
+                }
+                Err(error) => {
+                    tracing::warn!(system = %published.system, error = %error, "publish failed; it stays due");
+                    round.failed.push((published.record, published.system));
+                }
+            }
+        }
+        if !confirmed.is_empty() && !planted::fault("never_marked_sent") {
+            self.store.published(&confirmed).await?;
+        }
+        Ok(round)
+    }
+
+    fn message(&mut self, row: &Owed, records: &HashMap<CanonicalId, Arc<CanonicalRecord>>, round: &mut Round) -> Made {
+        let Some(record) = records.get(&row.record) else { return Made::Nothing(row.rev) };
+        let Some(link) = record.link_with(&row.system).map(|index| &record.links[index]) else { return Made::Nothing(row.rev) };
+        let types = self.settings.rules.of_type(&record.entity_type);
+        let target = self.directory.target(&row.system, &record.entity_type);
+        // Confirmed meanwhile by what the system reported: there is nothing left to say.
+        let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else { return Made::Nothing(row.rev.max(link.rev)) };
+        let native_of = |id: CanonicalId| -> Option<NativeId> { records.get(&id)?.native_id(&row.system).cloned() };
+        let unlinked = |field: &FieldPath, _: CanonicalId| self.unlinked(field, &types, &row.system, link);
+        let model = match native_model(record, link, &target.side, &types, native_of, unlinked) {
+            Ok(model) => model,
+            Err(lacks) => {
+                self.hold(record, link, &row.system, &lacks.0, &types, round);
+                return Made::Held;
+            }
+        };
+        let sends = link.shadow.sends.iter().filter(|sent| sent.rev > row.delivered);
+        let changed: BTreeSet<String> = sends.flat_map(|sent| &sent.fields).map(|path| native_name(path, &target.side)).collect();
+        let outbound = wire::outbound::message(record, link, newest, self.epoch, model, changed.into_iter().collect());
+        let message = OutboundMessage {
+            system: row.system.clone(),
+            record: record.id,
+            entity_type: record.entity_type.clone(),
+            op: newest.op,
+            rev: link.rev,
+            body: wire::outbound::encode(&outbound),
+            id: outbound.id,
+        };
+        Made::Message(message, target.receipts)
+    }
+
+    fn unlinked(&self, field: &FieldPath, types: &TypeRules, system: &SystemName, link: &Link) -> Unlinked {
+        if link.omits.contains(field) || types.missing_target == MissingTarget::Omit {
+            return Unlinked::Omit;
+        }
+        let takes = types.references.get(field).is_some_and(|entity_type| {
+            self.directory.targets(entity_type).iter().any(|target: &Target| target.system == *system && target.side.outbound)
+        });
+        if takes { Unlinked::Hold } else { Unlinked::Omit }
+    }
+
+    /// Keeps a message until its parents are linked. Creates that wait for each other would wait for ever: one of them
+    /// goes without the reference.
+    fn hold(
+        &mut self,
+        record: &CanonicalRecord,
+        link: &Link,
+        system: &SystemName,
+        lacks: &[CanonicalId],
+        types: &TypeRules,
+        round: &mut Round,
+    ) {
+        let pair = (record.id, system.clone());
+        self.held.insert(pair, lacks.iter().copied().collect());
+        for parent in lacks {
+            self.held_on.entry((*parent, system.clone())).or_default().insert(record.id);
+        }
+        if link.native_id.is_some() {
+            return;
+        }
+        let fields: BTreeMap<CanonicalId, &FieldPath> = canonical_references(&record.data, types).map(|(field, id)| (id, field)).collect();
+        for parent in lacks {
+            if let Some(field) = fields.get(parent).filter(|_| self.waits_for(*parent, record.id, system)) {
+                round.omit.push((record.id, system.clone(), (*field).clone()));
+            }
+        }
+    }
+
+    /// Whether a record's message waits, directly or by way of others, for another record.
+    fn waits_for(&self, from: CanonicalId, to: CanonicalId, system: &SystemName) -> bool {
+        let (mut open, mut seen) = (vec![from], HashSet::new());
+        while let Some(id) = open.pop() {
+            if id == to {
+                return true;
+            }
+            if seen.insert(id) {
+                open.extend(self.held.get(&(id, system.clone())).into_iter().flatten());
+            }
+        }
+        false
+    }
+}
+
+enum Made {
+    Message(OutboundMessage, bool),
+    Nothing(u64),
+    Held,
+}

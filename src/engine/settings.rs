@@ -1,0 +1,233 @@
+//! What the engine runs by, compiled from a configuration.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::config::{self, Config};
+use crate::domain::identity::{KeyRule, Normalizer};
+use crate::domain::rules::{
+    Compare, FirstContact, MissingParent, MissingTarget, NotificationMode, Receipts, Rules, Side, SystemRules, TypeRules, UnknownSystems,
+};
+use crate::domain::survivorship::Rule;
+use crate::domain::value::FieldPath;
+
+/// Numbers and limits the engine runs by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the domain decides by.
+    pub rules: Arc<Rules>,
+    /// Updates decided at once at most.
+    pub batch_size: usize,
+    /// How long a batch waits to become full.
+    pub batch_timeout: Duration,
+    /// How long a handler may take.
+    pub handler_timeout: Duration,
+    /// What a handler that takes longer is taken to have said; `None`: it is tried again.
+    pub handler_timeout_verdict: Option<TimeoutVerdict>,
+    /// Tries before a failing update becomes a dead letter.
+    pub max_attempts: u32,
+    /// Wait before the second try.
+    pub retry_initial: Duration,
+    /// Factor from try to try.
+    pub retry_factor: f64,
+    /// Bytes for the cache from native id to canonical id.
+    pub id_cache_bytes: u64,
+    /// Bytes for the cache of records.
+    pub record_cache_bytes: u64,
+}
+
+/// What a handler that took too long is taken to have said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutVerdict {
+    /// Accept.
+    Accept,
+    /// Skip.
+    Skip,
+    /// Review.
+    Review,
+}
+
+impl Settings {
+    /// The wait before try number `attempt + 1`.
+    #[must_use]
+    pub fn backoff(&self, attempt: u32) -> Duration {
+        let factor = self.retry_factor.max(1.0).powi(i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX));
+        Duration::try_from_secs_f64(self.retry_initial.as_secs_f64() * factor)
+            .unwrap_or(Duration::from_secs(3600))
+            .min(Duration::from_secs(3600))
+    }
+
+    /// Compiles a configuration.
+    #[must_use]
+    pub fn compile(config: &Config) -> Self {
+        let orchestration = &config.orchestration;
+        let retry = &orchestration.retry_policy;
+        Self {
+            rules: Arc::new(rules(config)),
+            batch_size: orchestration.batch_size.get(),
+            batch_timeout: orchestration.batch_timeout,
+            handler_timeout: orchestration.handler_timeout.after,
+            handler_timeout_verdict: timeout_verdict(orchestration.handler_timeout.verdict),
+            max_attempts: retry.max_attempts.get(),
+            retry_initial: retry.initial,
+            retry_factor: retry.backoff_multiplier,
+            id_cache_bytes: orchestration.id_cache.bytes(),
+            record_cache_bytes: orchestration.record_cache.bytes(),
+        }
+    }
+}
+
+fn timeout_verdict(verdict: config::HandlerTimeoutVerdict) -> Option<TimeoutVerdict> {
+    match verdict {
+        config::HandlerTimeoutVerdict::Retry => None,
+        config::HandlerTimeoutVerdict::Accept => Some(TimeoutVerdict::Accept),
+        config::HandlerTimeoutVerdict::Skip => Some(TimeoutVerdict::Skip),
+        config::HandlerTimeoutVerdict::Review => Some(TimeoutVerdict::Review),
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    let orchestration = &config.orchestration;
+    Rules {
+        push_updates: orchestration.push_updates,
+        notification_mode: match orchestration.notification_mode {
+            config::NotificationMode::All => NotificationMode::All,
+            config::NotificationMode::Selective => NotificationMode::Selective,
+            config::NotificationMode::None => NotificationMode::None,
+        },
+        window: orchestration.circular_update_prevention.window,
+        first_contact: match orchestration.first_contact {
+            config::FirstContact::Fill => FirstContact::Fill,
+            config::FirstContact::Rules => FirstContact::Rules,
+            config::FirstContact::Overwrite => FirstContact::Overwrite,
+        },
+        unknown_systems: if config.takes_unknown_systems() { UnknownSystems::Accept } else { UnknownSystems::Reject },
+        types: config.entities.iter().map(|(name, entity)| (name.clone(), Arc::new(type_rules(entity)))).collect(),
+        systems: config.systems.iter().map(|(name, system)| (name.clone(), system_rules(system))).collect(),
+        config_hash: config.hash().into(),
+    }
+}
+
+fn path(path: &config::FieldPath) -> FieldPath {
+    FieldPath::escaped(path.as_str())
+}
+
+fn paths<'a>(list: impl IntoIterator<Item = &'a config::FieldPath>) -> BTreeSet<FieldPath> {
+    list.into_iter().map(path).collect()
+}
+
+fn type_rules(entity: &config::Entity) -> TypeRules {
+    TypeRules {
+        keys: entity.keys.iter().map(key_rule).collect(),
+        key_required: entity.key_required,
+        references: entity.references.iter().map(|(field, target)| (path(field), target.clone())).collect(),
+        missing_parent: match entity.on_missing_reference.inbound {
+            config::InboundMissing::Park => MissingParent::Park,
+            config::InboundMissing::Null => MissingParent::Null,
+        },
+        missing_target: match entity.on_missing_reference.outbound {
+            config::OutboundMissing::Hold => MissingTarget::Hold,
+            config::OutboundMissing::Omit => MissingTarget::Omit,
+        },
+        survivorship: entity.survivorship.iter().map(|(field, chain)| (path(field), chain.iter().map(rule).collect())).collect(),
+        sets: paths(&entity.sets),
+    }
+}
+
+fn key_rule(key: &config::MatchKey) -> KeyRule {
+    let step = |step: &config::Normalize| match step {
+        config::Normalize::Trim => Normalizer::Trim,
+        config::Normalize::Lowercase => Normalizer::Lowercase,
+        config::Normalize::Digits => Normalizer::Digits,
+        config::Normalize::CollapseSpaces => Normalizer::CollapseSpaces,
+        config::Normalize::Nfc => Normalizer::Nfc,
+    };
+    KeyRule::new(key.fields.iter().map(path).collect(), key.normalize.iter().map(step).collect(), &key.ignore)
+}
+
+fn rule(rule: &config::Rule) -> Rule {
+    match rule {
+        config::Rule::Latest => Rule::Latest,
+        config::Rule::SourcePriority { sources } => Rule::SourcePriority(sources.clone()),
+        config::Rule::SourceOfTruth { system, fallback } => {
+            Rule::SourceOfTruth { system: system.clone(), fallback: fallback.iter().map(self::rule).collect() }
+        }
+        config::Rule::First => Rule::First,
+        config::Rule::Min => Rule::Min,
+        config::Rule::Max => Rule::Max,
+        config::Rule::Longest => Rule::Longest,
+        config::Rule::Shortest => Rule::Shortest,
+        config::Rule::NonEmpty => Rule::NonEmpty,
+        config::Rule::Union => Rule::Union,
+        config::Rule::SumDelta => Rule::SumDelta,
+    }
+}
+
+fn system_rules(system: &config::System) -> SystemRules {
+    let types: HashMap<_, _> = system.entities.iter().map(|(name, entity)| (name.clone(), Arc::new(side(system, Some(entity))))).collect();
+    SystemRules { defaults: Arc::new(side(system, None)), types }
+}
+
+fn side(system: &config::System, entity: Option<&config::SystemEntity>) -> Side {
+    let general = Side {
+        id_field: system.id_field.clone(),
+        receipts: match system.receipts {
+            config::Receipts::Auto => Receipts::Auto,
+            config::Receipts::Required => Receipts::Required,
+            config::Receipts::None => Receipts::None,
+        },
+        writes_changed_only: system.writes == config::Writes::Changed,
+        echo: match system.echo {
+            config::Switch::Auto => None,
+            config::Switch::On => Some(true),
+            config::Switch::Off => Some(false),
+        },
+        absent_clears: system.absent == config::Absent::Clear,
+        trust_time: system.trust_time,
+        ..Side::default()
+    };
+    let Some(entity) = entity else { return general };
+    let (only, exclude) = match &entity.fields {
+        config::Fields::All => (None, BTreeSet::new()),
+        config::Fields::Only(fields) => (Some(paths(fields)), BTreeSet::new()),
+        config::Fields::Exclude(fields) => (None, paths(fields)),
+    };
+    Side {
+        inbound: entity.direction.takes_in(),
+        outbound: entity.direction.sends_out(),
+        create: match entity.create {
+            config::Switch::Auto => None,
+            config::Switch::On => Some(true),
+            config::Switch::Off => Some(false),
+        },
+        only,
+        exclude,
+        rename: entity.rename.iter().map(|(canonical, native)| (path(canonical), path(native))).collect(),
+        values: entity.values.iter().map(|(field, pairs)| (path(field), value_pairs(pairs))).collect(),
+        compare: entity.compare.iter().map(|(field, compare)| (path(field), self::compare(compare))).collect(),
+        ..general
+    }
+}
+
+fn value_pairs(pairs: &BTreeMap<String, config::Scalar>) -> Vec<(Value, Value)> {
+    let value = |scalar: &config::Scalar| match scalar {
+        config::Scalar::Text(text) => Value::from(text.as_str()),
+        config::Scalar::Integer(number) => Value::from(*number),
+        config::Scalar::Float(number) => Value::from(*number),
+        config::Scalar::Boolean(flag) => Value::from(*flag),
+    };
+    pairs.iter().map(|(canonical, native)| (Value::from(canonical.as_str()), value(native))).collect()
+}
+
+fn compare(compare: &config::Compare) -> Compare {
+    Compare {
+        trim: compare.trim,
+        case: compare.case,
+        nfc: compare.nfc,
+        decimals: compare.decimals,
+        max_length: compare.max_length.map(|max| max.get() as usize),
+    }
+}

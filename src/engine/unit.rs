@@ -1,0 +1,312 @@
+//! One unit of work: the inputs that will be committed in one transaction, and what they came to so far.
+//!
+//! Inputs are decided in arrival order against the unit's own results, so a parent and its child, or the same new key
+//! twice, resolve within one unit.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::input::Input;
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::identity::TypedClaim;
+use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
+use crate::domain::sending::{Due, seal};
+use crate::domain::waiting::{Waiting, WaitingFor};
+use crate::ports::store::{Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SystemFacts, Versioned};
+
+/// A record being worked on.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// As it is now.
+    pub record: CanonicalRecord,
+    /// As it was loaded; `None`: it is made here.
+    pub before: Option<Versioned>,
+    /// Native records linked to it here.
+    pub links_added: Vec<NativeKey>,
+    /// What changes about its outbound messages.
+    pub outbox: Vec<OutboxChange>,
+}
+
+/// What will be written together: one record with its decisions, or decisions without a record.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// The record, if there is one.
+    pub work: Option<Work>,
+    /// Rows.
+    pub decisions: Vec<DecisionWrite>,
+    /// Updates that wait.
+    pub waiting: Vec<Waiting>,
+    /// Updates that wait no more.
+    pub awake: Vec<UpdateId>,
+    /// Messages that can't be processed.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The inputs it comes from, as positions in the unit.
+    pub inputs: BTreeSet<usize>,
+    /// Other drafts of this unit whose results it relies on.
+    pub depends: BTreeSet<usize>,
+    /// Loaded records it was decided by, besides its own.
+    pub relied_on: BTreeSet<CanonicalId>,
+}
+
+/// Who owns a key value or a native id, as far as the unit knows, and the draft that made it so.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// The record; `None`: nobody.
+    pub id: Option<CanonicalId>,
+    /// The draft of this unit that made it so.
+    pub made_by: Option<usize>,
+}
+
+/// The unit.
+#[derive(Debug, Default)]
+pub struct Unit {
+    /// Everything to decide, in order.
+    pub inputs: Vec<Input>,
+    /// What it came to.
+    pub drafts: Vec<Draft>,
+    /// The draft of each record that was touched.
+    pub by_record: HashMap<CanonicalId, usize>,
+    /// Native ids looked up or linked.
+    pub links: HashMap<NativeKey, Owner>,
+    /// Key values looked up, claimed or released.
+    pub claims: HashMap<TypedClaim, Owner>,
+    /// Updates decided before.
+    pub markers: HashMap<UpdateId, Marker>,
+    /// Updates decided here, with their content.
+    pub decided: HashMap<UpdateId, u64>,
+    /// Waiting updates that matter here, and the draft that put them, if one of this unit did.
+    pub waiting: HashMap<UpdateId, (Waiting, Option<usize>)>,
+    /// Records as they were loaded.
+    pub loaded: HashMap<CanonicalId, Versioned>,
+    /// Systems about which something new became known.
+    pub facts: HashMap<SystemName, SystemFacts>,
+    /// Waiting updates whose parent has come, still to be decided in this unit.
+    pub woken: Vec<Waiting>,
+    /// Deliveries of updates decided already.
+    pub duplicates: u64,
+}
+
+impl Unit {
+    /// The draft of a record, made from the loaded record if it was not touched yet.
+    pub fn draft_of(&mut self, id: CanonicalId) -> Option<usize> {
+        if let Some(&index) = self.by_record.get(&id) {
+            return Some(index);
+        }
+        let before = self.loaded.get(&id)?.clone();
+        let record = CanonicalRecord::clone(&before.record);
+        Some(self.add_draft(Work { record, before: Some(before), links_added: Vec::new(), outbox: Vec::new() }))
+    }
+
+    /// A draft for a record that is made here, or was just loaded.
+    pub fn add_draft(&mut self, work: Work) -> usize {
+        let index = self.drafts.len();
+        self.by_record.insert(work.record.id, index);
+        self.drafts.push(Draft { work: Some(work), ..Draft::default() });
+        index
+    }
+
+    /// A draft without a record.
+    pub fn add_loose(&mut self) -> usize {
+        self.drafts.push(Draft::default());
+        self.drafts.len() - 1
+    }
+
+    /// A record as the unit sees it now.
+    #[must_use]
+    pub fn record(&self, id: CanonicalId) -> Option<&CanonicalRecord> {
+        match self.by_record.get(&id) {
+            Some(&index) => self.drafts[index].work.as_ref().map(|work| &work.record),
+            None => self.loaded.get(&id).map(|versioned| versioned.record.as_ref()),
+        }
+    }
+
+    /// Which record a native id is linked to, as far as the unit knows.
+    #[must_use]
+    pub fn linked(&self, key: &NativeKey) -> Option<CanonicalId> {
+        self.links.get(key)?.id
+    }
+
+    /// Waiting updates of one native record, in arrival order.
+    #[must_use]
+    pub fn waiting_of(&self, key: &NativeKey) -> Vec<Waiting> {
+        self.in_order(|waiting| waiting.key == *key)
+    }
+
+    /// Waiting updates that wait for one native record, in arrival order.
+    #[must_use]
+    pub fn waiting_on(&self, key: &NativeKey) -> Vec<Waiting> {
+        self.in_order(|waiting| match &waiting.waiting_for {
+            WaitingFor::MissingReference { references, .. } => references.iter().any(|missing| missing.key == *key),
+            _ => false,
+        })
+    }
+
+    fn in_order(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let mut found: Vec<Waiting> =
+            self.waiting.values().filter(|(waiting, _)| wanted(waiting)).map(|(waiting, _)| waiting.clone()).collect();
+        found.sort_by_key(|waiting| waiting.arrival);
+        found
+    }
+
+    /// Writes a row. One of the same update in this unit is replaced: only the last word is kept.
+    pub fn put_row(&mut self, draft: usize, mut row: DecisionWrite) {
+        let waited = row.replaces;
+        for earlier in self.drafts.iter_mut().filter(|_| waited) {
+            if let Some(at) = earlier.decisions.iter().position(|other| other.decision.update == row.decision.update) {
+                row.replaces = earlier.decisions.remove(at).replaces;
+                break;
+            }
+        }
+        self.drafts[draft].decisions.push(row);
+    }
+
+    /// Notes that an update waits (again).
+    pub fn put_waiting(&mut self, draft: usize, waiting: Waiting) {
+        self.drafts[draft].awake.retain(|update| *update != waiting.update);
+        self.drafts[draft].waiting.retain(|other| other.update != waiting.update);
+        self.drafts[draft].waiting.push(waiting.clone());
+        self.waiting.insert(waiting.update.clone(), (waiting, Some(draft)));
+    }
+
+    /// Notes that an update waits no more.
+    pub fn take_waiting(&mut self, draft: usize, update: &UpdateId) {
+        if let Some((_, Some(maker))) = self.waiting.remove(update) {
+            self.drafts[maker].waiting.retain(|waiting| waiting.update != *update);
+            if maker != draft {
+                // Its only trace is here now: if this draft is decided again, so is the message it came with.
+                let inputs = self.drafts[maker].inputs.clone();
+                self.drafts[draft].inputs.extend(inputs);
+                self.drafts[draft].depends.insert(maker);
+            }
+        }
+        self.woken.retain(|waiting| waiting.update != *update);
+        self.drafts[draft].awake.push(update.clone());
+    }
+
+    /// Ends the unit: everything it came to, as one batch; `positions` are the drafts its plans come from.
+    #[must_use]
+    pub fn seal(mut self) -> Sealed {
+        let mut batch = Batch::default();
+        let mut positions = Vec::new();
+        for (position, draft) in self.drafts.iter_mut().enumerate() {
+            let plan = plan(draft, &self.loaded);
+            let empty = plan.record.is_none()
+                && plan.decisions.is_empty()
+                && plan.waiting.is_empty()
+                && plan.awake.is_empty()
+                && plan.dead_letters.is_empty();
+            if !empty {
+                batch.plans.push(plan);
+                positions.push(position);
+            }
+        }
+        batch.facts = self.facts.into_values().collect();
+        let drafts = self.drafts.into_iter().map(|draft| (draft.inputs, draft.depends)).collect();
+        let inputs = self.inputs.into_iter().map(Some).collect();
+        Sealed { batch: Arc::new(batch), positions, drafts, inputs, duplicates: self.duplicates }
+    }
+}
+
+fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>) -> Plan {
+    let own = draft.work.as_ref().and_then(|work| Some((work.record.id, work.before.as_ref()?.revision)));
+    let record = draft.work.take().and_then(record_write);
+    let written = record.as_ref().map(|write| write.record.id);
+    let others = draft.relied_on.iter().filter_map(|id| Some((*id, loaded.get(id)?.revision)));
+    // What was decided by a record that moved on meanwhile must be decided again, written or not.
+    let checks = own.into_iter().chain(others).filter(|(id, _)| Some(*id) != written).collect();
+    Plan {
+        record,
+        checks,
+        decisions: std::mem::take(&mut draft.decisions),
+        waiting: std::mem::take(&mut draft.waiting),
+        awake: std::mem::take(&mut draft.awake),
+        dead_letters: std::mem::take(&mut draft.dead_letters),
+    }
+}
+
+fn record_write(work: Work) -> Option<RecordWrite> {
+    let Work { mut record, before, links_added, outbox } = work;
+    seal(&mut record);
+    let was = before.as_ref().map(|before| before.record.as_ref());
+    if record.version == 0 || (was == Some(&record) && outbox.is_empty()) {
+        return None;
+    }
+    let none = BTreeSet::new();
+    let claimed = was.map_or(&none, |was| &was.claims);
+    let claims_added = record.claims.difference(claimed).cloned().collect();
+    let claims_released = if crate::domain::planted::fault("claim_release_forgotten") {
+        Vec::new()
+    } else {
+        claimed.difference(&record.claims).cloned().collect()
+    };
+    let expected = before.as_ref().map(|before| before.revision);
+    Some(RecordWrite { record: Arc::new(record), expected, links_added, links_removed: Vec::new(), claims_added, claims_released, outbox })
+}
+
+/// A unit that is being committed.
+#[derive(Debug)]
+pub struct Sealed {
+    /// What is written.
+    pub batch: Arc<Batch>,
+    /// For each plan, the draft it comes from.
+    pub positions: Vec<usize>,
+    /// For each draft, its inputs and the drafts it relies on.
+    pub drafts: Vec<(BTreeSet<usize>, BTreeSet<usize>)>,
+    /// The inputs; `None` where one was taken out to be decided again.
+    pub inputs: Vec<Option<Input>>,
+    /// Deliveries of updates decided already.
+    pub duplicates: u64,
+}
+
+impl Sealed {
+    /// The messages that became due.
+    #[must_use]
+    pub fn due(&self) -> Vec<(CanonicalId, Due)> {
+        let mut due = Vec::new();
+        for write in self.batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
+            for change in &write.outbox {
+                if let OutboxChange::Due { system, rev } = change {
+                    due.push((write.record.id, Due { system: system.clone(), rev: *rev }));
+                }
+            }
+        }
+        due
+    }
+
+    /// Splits off the plans in the way of a commit and everything that relies on them. What is left can go on; the
+    /// inputs returned must be decided again.
+    #[must_use]
+    pub fn without(self, conflicting: &[usize]) -> (Self, Vec<Input>) {
+        let mut out: BTreeSet<usize> = conflicting.iter().filter_map(|plan| self.positions.get(*plan)).copied().collect();
+        loop {
+            let relies = |(position, (_, depends)): (usize, &(BTreeSet<usize>, BTreeSet<usize>))| {
+                (!out.contains(&position) && !depends.is_disjoint(&out)).then_some(position)
+            };
+            let more: Vec<usize> = self.drafts.iter().enumerate().filter_map(relies).collect();
+            // An input that touched several drafts is decided again as a whole.
+            let inputs: BTreeSet<usize> = out.iter().flat_map(|draft| &self.drafts[*draft].0).copied().collect();
+            let shared = self.drafts.iter().enumerate().filter(|(position, (own, _))| !out.contains(position) && !own.is_disjoint(&inputs));
+            let more: Vec<usize> = more.into_iter().chain(shared.map(|(position, _)| position)).collect();
+            if more.is_empty() {
+                break;
+            }
+            out.extend(more);
+        }
+        let again: BTreeSet<usize> = out.iter().flat_map(|draft| &self.drafts[*draft].0).copied().collect();
+        let mut batch = Batch { plans: Vec::new(), facts: self.batch.facts.clone() };
+        let mut positions = Vec::new();
+        for (plan, position) in self.batch.plans.iter().zip(&self.positions) {
+            if !out.contains(position) {
+                batch.plans.push(plan.clone());
+                positions.push(*position);
+            }
+        }
+        let mut inputs = self.inputs;
+        let redo = again.iter().filter_map(|index| inputs.get_mut(*index)?.take()).collect();
+        let rest = Self { batch: Arc::new(batch), positions, drafts: self.drafts, inputs, duplicates: self.duplicates };
+        (rest, redo)
+    }
+}

@@ -1,0 +1,446 @@
+//! Updates that wait or can't be processed: how they are kept, how they wake, and what overtakes them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::decide::Decider;
+use super::input::{Input, InputKind};
+use super::load::ChangeItem;
+use super::unit::Unit;
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::{ChangeBody, DeadReason, Inbound, NativeChange, Op, Receipt, Rejection};
+use crate::domain::conclude::{Waits, blank};
+use crate::domain::decide::{Arrival, Footing, Proposal, Situation};
+use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::explain;
+use crate::domain::ids::UpdateId;
+use crate::domain::planted;
+use crate::domain::provenance::{ByKind, DecidedBy};
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::{Waiting, WaitingChange, WaitingFor};
+use crate::ports::store::{DeadLetter, DecisionWrite};
+use crate::wire::inbound::{Transport, decode_value};
+use crate::wire::limits::Limits;
+
+impl Decider {
+    /// The update this patch has to queue behind: a waiting one of the same native record, come earlier.
+    pub(super) fn queues_behind(&self, unit: &Unit, item: &ChangeItem) -> Option<UpdateId> {
+        if matches!(item.change.body, ChangeBody::Upsert(_)) {
+            return None;
+        }
+        let earlier = |waiting: &Waiting| item.woken.as_ref().is_none_or(|woken| waiting.arrival < woken.arrival);
+        let waiting = unit.waiting_of(&item.change.key).into_iter().filter(earlier);
+        let ahead = waiting.filter(|waiting| matches!(waiting.waiting_for, WaitingFor::MissingReference { .. })).last();
+        ahead.map(|waiting| waiting.update)
+    }
+
+    /// A whole record overtakes what waits of its native record for an identity, a base or a reference. Their changes
+    /// become its own, since it repeats them.
+    pub(super) fn supersede(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &mut Arrival<'_>,
+        situation: &Situation<'_>,
+    ) {
+        if !matches!(item.change.body, ChangeBody::Upsert(_)) {
+            return;
+        }
+        let own = item.woken.as_ref().map(|woken| woken.arrival);
+        for waiting in unit.waiting_of(&item.change.key) {
+            let kind = match &waiting.waiting_for {
+                WaitingFor::MissingReference { .. }
+                | WaitingFor::MatchCollision { .. }
+                | WaitingFor::DuplicateInSystem { .. }
+                | WaitingFor::NoIdentity
+                | WaitingFor::NoBase => true,
+                WaitingFor::Review | WaitingFor::Time => false,
+            };
+            if !kind || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
+                continue;
+            }
+            let known = waiting.change.as_ref().and_then(|change| unit.draft_of(change.canonical_id));
+            let draft = known.unwrap_or_else(|| unit.add_loose());
+            unit.drafts[draft].inputs.insert(position);
+            if let Some(work) = unit.drafts[draft].work.as_mut() {
+                for link in &mut work.record.links {
+                    link.waits.retain(|waits| waits.update != waiting.update);
+                }
+            }
+            if let Some(change) = &waiting.change {
+                for field in &change.fields {
+                    if arrival.overtaken.iter().all(|taken| taken.path != field.path) {
+                        arrival.overtaken.push(field.clone());
+                    }
+                }
+            }
+            unit.take_waiting(draft, &waiting.update);
+            if let Some(row) = superseded_row(&waiting, &item.change.update, situation) {
+                unit.put_row(draft, row);
+            }
+        }
+    }
+
+    /// Keeps an update until what it waits for comes. `change` is set where its record is known.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn park(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        waiting_for: WaitingFor,
+        change: Option<WaitingChange>,
+    ) {
+        let known = change.as_ref().and_then(|change| unit.draft_of(change.canonical_id));
+        let draft = known.unwrap_or_else(|| unit.add_loose());
+        unit.drafts[draft].inputs.insert(position);
+        match &waiting_for {
+            WaitingFor::MatchCollision { records, .. } => unit.drafts[draft].relied_on.extend(records),
+            WaitingFor::DuplicateInSystem { record, .. } => {
+                unit.drafts[draft].relied_on.insert(*record);
+            }
+            WaitingFor::MissingReference { .. } | WaitingFor::NoIdentity | WaitingFor::NoBase | WaitingFor::Review | WaitingFor::Time => {}
+        }
+        let touched: Vec<usize> = unit.drafts[draft].relied_on.iter().filter_map(|id| unit.by_record.get(id).copied()).collect();
+        unit.drafts[draft].depends.extend(touched.into_iter().filter(|other| *other != draft));
+        let mut decision = blank(arrival, situation, change.as_ref().map(|change| change.canonical_id));
+        if let Some(id) = decision.canonical_id
+            && let Some(record) = unit.record(id)
+        {
+            decision.version_before = record.version;
+            decision.version_after = record.version;
+        }
+        decision.changed = change.iter().flat_map(|change| &change.fields).map(|field| field.path.clone()).collect();
+        decision.decision = DecisionKind::Parked;
+        decision.decided_by = DecidedBy::SYSTEM;
+        decision.reason = explain::waiting(&waiting_for);
+        let waits = Waits { waiting_for, retry_after: None, change, untouched: false };
+        self.write_row(unit, position, draft, item, decision, Some(waits));
+    }
+
+    /// Writes a change's row, and its waiting row if it waits.
+    pub(super) fn write_row(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        draft: usize,
+        item: &ChangeItem,
+        decision: Decision,
+        waits: Option<Waits>,
+    ) {
+        unit.drafts[draft].inputs.insert(position);
+        let update = decision.update.clone();
+        let now = decision.timestamp;
+        let attempts = decision.attempts;
+        if item.woken.is_some() {
+            unit.take_waiting(draft, &update);
+        }
+        match waits {
+            Some(waits) if !planted::fault("waiting_row_missing") => {
+                let woken = item.woken.as_ref();
+                let retry_at = waits.retry_after.map(|after| now.plus(after.unwrap_or_else(|| self.settings.backoff(attempts))));
+                let waiting = Waiting {
+                    update: update.clone(),
+                    key: item.change.key.clone(),
+                    waiting_for: waits.waiting_for,
+                    since: woken.map_or(now, |woken| woken.since),
+                    retry_at,
+                    attempts,
+                    received_at: decision.received_at,
+                    arrival: woken.map_or(unit.inputs[position].arrival, |woken| woken.arrival),
+                    message: message_of(&item.change),
+                    change: waits.change,
+                };
+                unit.put_waiting(draft, waiting);
+            }
+            Some(_) | None => wake_followers(unit, item),
+        }
+        let content_hash = item.change.content_hash;
+        unit.put_row(draft, DecisionWrite { decision, content_hash, replaces: item.woken.is_some() });
+    }
+
+    /// A failing handler: tried again later, and a dead letter at the end.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn handler_failed(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        proposal: &Proposal,
+        before: &CanonicalRecord,
+        record: CanonicalRecord,
+        error: &str,
+    ) {
+        let attempt = arrival.attempt;
+        let known = matches!(proposal.footing, Footing::Linked | Footing::Binds);
+        let max = self.settings.max_attempts;
+        if attempt >= max {
+            let detail = format!("the handler failed {attempt} times, the last time: {error}; mend it, then requeue this message");
+            self.forget_report(unit, item, before, proposal, known);
+            self.bury(unit, position, item, &Rejection::new(DeadReason::HandlerFailed, detail));
+            return;
+        }
+        let mut decision = blank(arrival, situation, known.then_some(before.id));
+        decision.decision = DecisionKind::Deferred;
+        decision.decided_by = DecidedBy { kind: ByKind::System, name: None };
+        decision.version_before = before.version;
+        decision.version_after = before.version;
+        decision.reason = format!("the handler failed (attempt {attempt} of {max}): {error}; it is tried again");
+        let mut record = record;
+        let change = known.then(|| WaitingChange { canonical_id: record.id, fields: proposal.changes.clone(), unresolved: Vec::new() });
+        let draft = if let Some(change) = &change {
+            if let Some(index) = record.link_of(&item.change.key.system, &item.change.key.native_id) {
+                crate::domain::decide::keep_waiting(&mut record, index, &item.change, change);
+            }
+            let draft = unit.by_record[&record.id];
+            self.keep_record(unit, draft, record);
+            draft
+        } else {
+            unit.add_loose()
+        };
+        let waits = Waits { waiting_for: WaitingFor::Time, retry_after: Some(None), change, untouched: !known };
+        self.write_row(unit, position, draft, item, decision, Some(waits));
+    }
+
+    fn keep_record(&mut self, unit: &mut Unit, draft: usize, record: CanonicalRecord) {
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.record = record;
+        }
+    }
+
+    /// A change that becomes a dead letter was never judged: the source's shadow forgets it, so that a requeue is
+    /// compared afresh.
+    fn forget_report(&mut self, unit: &mut Unit, item: &ChangeItem, before: &CanonicalRecord, proposal: &Proposal, known: bool) {
+        if !known || item.woken.is_none() {
+            return;
+        }
+        let Some(draft) = unit.draft_of(before.id) else { return };
+        let Some(work) = unit.drafts[draft].work.as_mut() else { return };
+        let record = &mut work.record;
+        let Some(index) = record.link_of(&item.change.key.system, &item.change.key.native_id) else { return };
+        let CanonicalRecord { links, data, .. } = record;
+        let link = &mut links[index];
+        link.waits.retain(|waits| waits.update != item.change.update);
+        for change in &proposal.changes {
+            link.shadow.held.set(data, change.path.clone(), change.base.clone());
+        }
+    }
+
+    /// Makes a change a dead letter.
+    pub(super) fn bury(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, rejection: &Rejection) {
+        let mut dead = dead_change(&item.change, rejection, unit.inputs[position].received_at);
+        if rejection.reason == DeadReason::IdReuse {
+            dead.id = format!("{}#{:016x}", dead.id, item.change.content_hash);
+        }
+        let waited = item.woken.as_ref().and_then(|woken| woken.change.as_ref()).map(|change| change.canonical_id);
+        let known = waited.or_else(|| unit.linked(&item.change.key)).and_then(|id| unit.draft_of(id));
+        let draft = known.unwrap_or_else(|| unit.add_loose());
+        unit.drafts[draft].inputs.insert(position);
+        if item.woken.is_some() {
+            dead.marks = Some((item.change.update.clone(), item.change.content_hash));
+            unit.take_waiting(draft, &item.change.update);
+        }
+        unit.drafts[draft].dead_letters.push(dead);
+    }
+
+    /// Makes a receipt a dead letter.
+    pub(super) fn bury_receipt(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        known: Option<usize>,
+        receipt: &Receipt,
+        rejection: &Rejection,
+    ) {
+        let draft = known.unwrap_or_else(|| unit.add_loose());
+        unit.drafts[draft].inputs.insert(position);
+        let dead = DeadLetter {
+            id: receipt.update.to_string(),
+            reason: rejection.reason,
+            detail: rejection.detail.clone(),
+            received_at: unit.inputs[position].received_at,
+            system: Some(receipt.system().to_string()),
+            entity_type: Some(receipt.entity_type.to_string()),
+            native_id: receipt.native_id.as_ref().map(ToString::to_string),
+            body: Some(receipt_message(receipt).to_string()),
+            encoding: None,
+            marks: None,
+        };
+        unit.drafts[draft].dead_letters.push(dead);
+    }
+}
+
+/// What queued behind an update goes on once that is decided.
+fn wake_followers(unit: &mut Unit, item: &ChangeItem) {
+    let update = &item.change.update;
+    let behind =
+        |waiting: &Waiting| matches!(&waiting.waiting_for, WaitingFor::MissingReference { behind: Some(ahead), .. } if ahead == update);
+    let followers: Vec<Waiting> = unit.waiting_of(&item.change.key).into_iter().filter(behind).collect();
+    for follower in followers {
+        if !unit.woken.iter().any(|other| other.update == follower.update) {
+            unit.woken.push(follower);
+        }
+    }
+}
+
+fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -> Option<DecisionWrite> {
+    let change = change_of(waiting).ok()?;
+    let arrival = Arrival {
+        change: &change,
+        leaves: crate::domain::value::Leaves::new(),
+        missing: Vec::new(),
+        received_at: waiting.received_at,
+        attempt: waiting.attempts,
+        waited: None,
+        overtaken: Vec::new(),
+        approval: None,
+    };
+    let mut decision = blank(&arrival, situation, waiting.change.as_ref().map(|change| change.canonical_id));
+    decision.decision = DecisionKind::Superseded;
+    decision.decided_by = DecidedBy::SYSTEM;
+    decision.reason = format!("overtaken by {by}, a newer record of the same, while it was {}", explain::waiting(&waiting.waiting_for));
+    Some(DecisionWrite { decision, content_hash: change.content_hash, replaces: true })
+}
+
+/// The input a waiting update comes back as.
+#[must_use]
+pub fn awake_input(waiting: Waiting) -> Input {
+    Input { tag: None, received_at: waiting.received_at, arrival: waiting.arrival, kind: InputKind::Awake(Arc::new(waiting)) }
+}
+
+/// The change of a waiting update, read again from its message.
+pub fn change_of(waiting: &Waiting) -> Result<NativeChange, Rejection> {
+    let transport = Transport { message_id: None };
+    match decode_value(waiting.message.clone(), &transport, &Limits::default()) {
+        Ok(Inbound::Change(change)) => Ok(change),
+        Ok(Inbound::Receipt(_) | Inbound::ChangeSet { .. }) => {
+            Err(Rejection::new(DeadReason::BadEnvelope, format!("the stored message of {} is not a change", waiting.update)))
+        }
+        Err(undecodable) => Err(undecodable.rejection),
+    }
+}
+
+/// A change as an envelope, to be kept or shown.
+#[must_use]
+pub fn message_of(change: &NativeChange) -> Value {
+    let mut message = Map::new();
+    message.insert("id".into(), json!(change.update.id.as_str()));
+    message.insert("system".into(), json!(change.key.system.as_str()));
+    message.insert("type".into(), json!(change.key.entity_type.as_str()));
+    message.insert("native_id".into(), json!(change.key.native_id.as_str()));
+    message.insert("op".into(), json!(change.op().as_str()));
+    match &change.body {
+        ChangeBody::Upsert(entity) | ChangeBody::Patch(entity) => {
+            message.insert("entity".into(), Value::Object(entity.clone()));
+        }
+        ChangeBody::Delete => {}
+        ChangeBody::Rekey(id) => {
+            message.insert("new_native_id".into(), json!(id.as_str()));
+        }
+    }
+    if let Some(base) = change.base {
+        message.insert("base".into(), json!(base));
+    }
+    if let Some(seq) = &change.seq {
+        message.insert("seq".into(), json!(seq.number));
+        if let Some(epoch) = &seq.epoch {
+            message.insert("seq_epoch".into(), json!(epoch));
+        }
+    }
+    if let Some(occurred_at) = change.occurred_at {
+        message.insert("occurred_at".into(), json!(occurred_at.to_string()));
+    }
+    if let Some(id) = change.canonical_id {
+        message.insert("canonical_id".into(), json!(id.to_string()));
+    }
+    Value::Object(message)
+}
+
+/// A receipt as an envelope, to be kept or shown.
+#[must_use]
+pub fn receipt_message(receipt: &Receipt) -> Value {
+    json!({
+        "id": receipt.update.id.as_str(), "system": receipt.system().as_str(), "type": receipt.entity_type.as_str(), "op": Op::Receipt.as_str(),
+        "native_id": receipt.native_id.as_ref().map(crate::domain::ids::NativeId::as_str),
+        "canonical_id": receipt.canonical_id.map(|id| id.to_string()), "rev": receipt.rev, "status": receipt.status,
+        "stored": receipt.stored, "reason": receipt.reason,
+    })
+}
+
+/// A change as a dead letter.
+#[must_use]
+pub fn dead_change(change: &NativeChange, rejection: &Rejection, received_at: Timestamp) -> DeadLetter {
+    DeadLetter {
+        id: change.update.to_string(),
+        reason: rejection.reason,
+        detail: rejection.detail.clone(),
+        received_at,
+        system: Some(change.key.system.to_string()),
+        entity_type: Some(change.key.entity_type.to_string()),
+        native_id: Some(change.key.native_id.to_string()),
+        body: Some(message_of(change).to_string()),
+        encoding: None,
+        marks: None,
+    }
+}
+
+/// A waiting update whose stored message can't be read any more.
+#[must_use]
+pub fn dead_waiting(waiting: &Waiting, rejection: &Rejection) -> DeadLetter {
+    DeadLetter {
+        id: waiting.update.to_string(),
+        reason: rejection.reason,
+        detail: rejection.detail.clone(),
+        received_at: waiting.received_at,
+        system: Some(waiting.key.system.to_string()),
+        entity_type: Some(waiting.key.entity_type.to_string()),
+        native_id: Some(waiting.key.native_id.to_string()),
+        body: Some(waiting.message.to_string()),
+        encoding: None,
+        marks: Some((waiting.update.clone(), 0)),
+    }
+}
+
+/// A message for a part of the product that is not built yet.
+#[must_use]
+pub fn not_supported(input: &Input, id: &str, what: &str) -> DeadLetter {
+    let rejection = unsupported(what);
+    DeadLetter {
+        id: id.to_owned(),
+        reason: rejection.reason,
+        detail: rejection.detail,
+        received_at: input.received_at,
+        system: None,
+        entity_type: None,
+        native_id: None,
+        body: Some(match &input.kind {
+            InputKind::Message(message) => inbound_message(message).to_string(),
+            InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } => String::new(),
+        }),
+        encoding: None,
+        marks: None,
+    }
+}
+
+/// Any inbound message as an envelope.
+#[must_use]
+pub fn inbound_message(message: &Inbound) -> Value {
+    match message {
+        Inbound::Change(change) => message_of(change),
+        Inbound::Receipt(receipt) => receipt_message(receipt),
+        Inbound::ChangeSet { id, updates } => {
+            json!({"id": id.as_str(), "change_set": true, "updates": updates.iter().map(inbound_message).collect::<Vec<_>>()})
+        }
+    }
+}
+
+/// Says that an operation is not built yet.
+pub fn unsupported(what: &str) -> Rejection {
+    Rejection::new(DeadReason::NotSupported, format!("{what} not available in this version; the message is kept and can be requeued later"))
+}

@@ -1,0 +1,191 @@
+//! The invariants of §4.4 and the guarantees of §1.4, checked on a world at rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use syncline::domain::canonical::CanonicalRecord;
+use syncline::domain::decision::{Decision, DecisionKind};
+use syncline::domain::ids::{CanonicalId, SystemName};
+use syncline::domain::link::LinkState;
+use syncline::ports::store::{DecisionFilter, Store};
+
+use crate::history::kind_of;
+use crate::system::Profile;
+use crate::world::World;
+
+pub async fn records(world: &World) -> Vec<CanonicalRecord> {
+    world.store.list_records(None, None, 10_000).await.unwrap().into_iter().map(|versioned| (*versioned.record).clone()).collect()
+}
+
+pub async fn versions(world: &World) -> BTreeMap<CanonicalId, u64> {
+    records(world).await.into_iter().map(|record| (record.id, record.version)).collect()
+}
+
+pub async fn everything(world: &World) -> Result<(), String> {
+    let records = records(world).await;
+    let decisions = world.store.decisions(&DecisionFilter::default(), None, 100_000).await.unwrap().items;
+    each_update_has_one_row(world, &decisions).await?;
+    versions_follow(&records, &decisions)?;
+    nothing_waits_or_is_owed(world).await?;
+    links_and_keys_are_unique(world, &records)?;
+    systems_hold_their_projection(world, &records)?;
+    edits_were_judged_rightly(world, &decisions)?;
+    no_foreign_ids(world)
+}
+
+async fn each_update_has_one_row(world: &World, decisions: &[Decision]) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for decision in decisions {
+        if !seen.insert(decision.update.to_string()) {
+            return Err(format!("{} has two rows", decision.update));
+        }
+        if decision.decision.is_waiting() {
+            return Err(format!("{} still waits at rest: {}", decision.update, decision.reason));
+        }
+    }
+    let dead = world.store.dead_letters(None, 100).await.unwrap().items;
+    if let Some(dead) = dead.first() {
+        return Err(format!("a dead letter: {dead:?}"));
+    }
+    match world.published.keys().find(|id| !seen.contains(*id)) {
+        Some(lost) => Err(format!("{lost} was published and never decided")),
+        None => Ok(()),
+    }
+}
+
+fn versions_follow(records: &[CanonicalRecord], decisions: &[Decision]) -> Result<(), String> {
+    for record in records {
+        let mut of_record: Vec<&Decision> = decisions.iter().filter(|decision| decision.canonical_id == Some(record.id)).collect();
+        of_record.retain(|decision| decision.version_after > decision.version_before);
+        of_record.sort_by_key(|decision| decision.version_after);
+        let versions: Vec<u64> = of_record.iter().map(|decision| decision.version_after).collect();
+        let expected: Vec<u64> = (1..=record.version).collect();
+        if versions != expected {
+            return Err(format!("record {} is at version {}, its decisions made {versions:?}", record.id, record.version));
+        }
+        for pair in of_record.windows(2) {
+            let fold = pair[1].version_before == pair[0].version_after;
+            if !fold {
+                return Err(format!("{} does not follow on {}", pair[1].update, pair[0].update));
+            }
+        }
+        let last = of_record.last().and_then(|decision| decision.accepted_snapshot.as_ref());
+        if last != Some(&record.data) {
+            return Err(format!("record {} is not what its last decision made it: {last:?} {:?}", record.id, record.data));
+        }
+    }
+    Ok(())
+}
+
+async fn nothing_waits_or_is_owed(world: &World) -> Result<(), String> {
+    let owed = world.store.owed(0, 10).await.unwrap();
+    if let Some((_, owed)) = owed.first() {
+        return Err(format!("still owed at rest: {owed:?}"));
+    }
+    let waiting = world.store.list_waiting(None, 10).await.unwrap();
+    waiting.first().map_or(Ok(()), |waiting| Err(format!("still waiting at rest: {waiting:?}")))
+}
+
+fn links_and_keys_are_unique(world: &World, records: &[CanonicalRecord]) -> Result<(), String> {
+    let mut links = BTreeSet::new();
+    let mut claims = BTreeSet::new();
+    for record in records {
+        for link in &record.links {
+            if let Some(native) = &link.native_id
+                && !links.insert((link.system.clone(), record.entity_type.clone(), native.clone()))
+            {
+                return Err(format!("{native} of {} belongs to two records", link.system));
+            }
+        }
+        for claim in &record.claims {
+            if !claims.insert((record.entity_type.clone(), claim.clone())) {
+                return Err(format!("{claim} belongs to two records"));
+            }
+        }
+    }
+    for system in &world.systems {
+        let name = SystemName::new(&system.name).unwrap();
+        for native in system.rows.keys() {
+            let linked = links.iter().any(|(system, _, id)| *system == name && id.as_str() == native);
+            if !linked {
+                return Err(format!("{native} of {name} belongs to no record"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> Result<(), String> {
+    for system in &world.systems {
+        let name = SystemName::new(&system.name).unwrap();
+        for record in records {
+            let Some(link) = record.links.iter().find(|link| link.system == name && link.state == LinkState::Linked) else { continue };
+            let native = link.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
+            let Some(row) = system.rows.get(&native) else { return Err(format!("{name} lost {native}")) };
+            for (path, value) in record.data.iter() {
+                let expected = reference(records, &name, path.as_str(), value);
+                let held = row.fields.get(&unescaped(path.as_str())).unwrap_or(&Value::Null);
+                let same = held == &expected || system.traits.trims && held.as_str().map(str::trim) == expected.as_str().map(str::trim);
+                if !same {
+                    return Err(format!("{name} holds {path} = {held} in {native}, canonical is {expected} (link {link:?})"));
+                }
+            }
+            let extra = row
+                .fields
+                .iter()
+                .find(|(field, value)| !value.is_null() && record.data.get(&syncline::domain::value::FieldPath::name(field)).is_none());
+            if let Some((field, value)) = extra {
+                return Err(format!("{name} holds {field} = {value} in {native}, the canonical record knows nothing of it"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unescaped(path: &str) -> String {
+    path.replace("\\.", ".")
+}
+
+fn reference(records: &[CanonicalRecord], system: &SystemName, path: &str, value: &Value) -> Value {
+    if path != "thing_id" {
+        return value.clone();
+    }
+    let parent = records.iter().find(|record| Some(record.id.to_string().as_str()) == value.as_str());
+    parent.and_then(|parent| parent.native_id(system)).map_or(Value::Null, |native| Value::from(native.as_str()))
+}
+
+/// For exact adapters: what the decision says was changed is just what a user changed. For silent patches: every field.
+fn edits_were_judged_rightly(world: &World, decisions: &[Decision]) -> Result<(), String> {
+    for decision in decisions {
+        let Some(outgoing) = world.published.get(&decision.update.to_string()) else { continue };
+        let Some(truth) = &outgoing.truth else { continue };
+        let system = world.systems.iter().find(|system| system.name == decision.source_system.as_str()).unwrap();
+        let exact = matches!(system.traits.profile, Profile::Base | Profile::Receipts | Profile::SilentPatches);
+        let first =
+            decision.reason.contains("joins it") || decision.reason.contains("a new record") || decision.reason.contains("a new link");
+        let judged = !matches!(decision.decision, DecisionKind::Superseded | DecisionKind::Parked | DecisionKind::Deferred) && !first;
+        if !exact || !judged || decision.reason.contains("made the record") || decision.reason.contains("old copy") || decision.attempts > 1
+        {
+            continue;
+        }
+        let said: BTreeSet<String> = decision.changed.iter().map(|path| unescaped(path.as_str())).collect();
+        let meant: BTreeSet<String> = truth.iter().cloned().collect();
+        if said != meant {
+            return Err(format!("{}: a user changed {meant:?}, the decision says {said:?} ({})", decision.update, decision.reason));
+        }
+    }
+    Ok(())
+}
+
+fn no_foreign_ids(world: &World) -> Result<(), String> {
+    for system in &world.systems {
+        for (native, row) in &system.rows {
+            if let Some(parent) = row.fields.get("thing_id").and_then(Value::as_str)
+                && (!parent.starts_with(&system.name) || kind_of(parent) != "thing")
+            {
+                return Err(format!("{native} of {} refers to {parent}, which is not one of its ids", system.name));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! Histories: steps made from a seed, run against the world, made smaller when one fails.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::check;
+use crate::system::{Profile, Traits};
+use crate::world::World;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// A user edits a record of a system.
+    Edit {
+        system: usize,
+        record: usize,
+        field: usize,
+        value: usize,
+    },
+    /// A system makes a new thing (a known serial: the same thing as elsewhere) or a part of one.
+    Create {
+        system: usize,
+        serial: usize,
+        part: bool,
+    },
+    /// Gives a thing another serial.
+    Reserial {
+        system: usize,
+        record: usize,
+    },
+    /// An adapter reads a record again and reports it, unchanged.
+    Poll {
+        system: usize,
+        record: usize,
+    },
+    Publish {
+        system: usize,
+    },
+    Duplicate {
+        pick: usize,
+    },
+    Decide {
+        who: usize,
+        max: usize,
+    },
+    Commit {
+        who: usize,
+        send: bool,
+    },
+    Kill {
+        who: usize,
+    },
+    Scan {
+        who: usize,
+    },
+    Apply {
+        system: usize,
+    },
+    /// Everything comes to rest, then the window passes.
+    Rest,
+}
+
+#[derive(Clone, Debug)]
+pub struct History {
+    pub seed: u64,
+    pub systems: Vec<(&'static str, Traits)>,
+    pub steps: Vec<Step>,
+}
+
+/// A small generator of its own, so that seeds mean the same for ever (splitmix64, Steele, Lea and Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() % n as u64).unwrap()
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+impl History {
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let count = 2 + random.below(2);
+        let systems = ["ax", "bx", "cx"][..count].iter().map(|name| (*name, traits(&mut random))).collect();
+        let length = 8 + random.below(40);
+        let mut steps: Vec<Step> = vec![Step::Create { system: 0, serial: 0, part: false }];
+        if random.chance(70) {
+            steps.push(Step::Rest);
+        }
+        steps.extend((0..length).map(|_| step(&mut random, count)));
+        Self { seed, systems, steps }
+    }
+
+    pub fn describe(&self) -> String {
+        let mut lines: Vec<String> = self.systems.iter().map(|(name, traits)| format!("{name}: {traits:?}")).collect();
+        lines.extend(self.steps.iter().map(|step| format!("  {step:?}")));
+        lines.join("\n")
+    }
+}
+
+fn traits(random: &mut Random) -> Traits {
+    let profile = match random.below(5) {
+        0 | 1 => Profile::Base,
+        2 => Profile::Receipts,
+        3 => Profile::SilentPatches,
+        _ => Profile::Whole,
+    };
+    let exact = matches!(profile, Profile::Base | Profile::Receipts);
+    Traits {
+        profile,
+        echoes: profile == Profile::Whole || exact && random.chance(60),
+        writes_changed: exact && random.chance(30),
+        trims: exact && random.chance(25),
+    }
+}
+
+fn step(random: &mut Random, systems: usize) -> Step {
+    let system = random.below(systems);
+    let record = random.below(3);
+    let who = random.below(2);
+    match random.below(100) {
+        0..=24 => Step::Edit { system, record, field: random.below(3), value: random.below(5) },
+        25..=30 => Step::Create { system, serial: random.below(3), part: random.chance(40) },
+        31..=32 => Step::Reserial { system, record },
+        33..=38 => Step::Poll { system, record },
+        39..=52 => Step::Publish { system },
+        53..=56 => Step::Duplicate { pick: random.below(50) },
+        57..=66 => Step::Decide { who, max: 1 + random.below(4) },
+        67..=76 => Step::Commit { who, send: random.chance(80) },
+        77..=79 => Step::Kill { who },
+        80..=83 => Step::Scan { who },
+        84..=95 => Step::Apply { system },
+        _ => Step::Rest,
+    }
+}
+
+/// Runs a history with a fault planted, or none.
+pub fn run(history: &History, fault: Option<&'static str>) -> Result<(), String> {
+    let mut none = Vec::new();
+    simulate(history, fault, None.or(Some(&mut none)).filter(|_| false))
+}
+
+/// [`run`], told as a timeline.
+pub fn run_told(history: &History, fault: Option<&'static str>, timeline: &mut Vec<String>) -> Result<(), String> {
+    simulate(history, fault, Some(timeline))
+}
+
+fn simulate(history: &History, fault: Option<&'static str>, timeline: Option<&mut Vec<String>>) -> Result<(), String> {
+    syncline::domain::planted::plant(fault.unwrap_or(""));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let outcome = runtime.block_on(async {
+        let mut world = World::new(&history.systems, timeline.is_some()).await;
+        let outcome = play(&mut world, history).await;
+        if let (Some(timeline), Some(log)) = (timeline, world.log.take()) {
+            *timeline = log;
+        }
+        outcome
+    });
+    syncline::domain::planted::plant("");
+    outcome
+}
+
+async fn play(world: &mut World, history: &History) -> Result<(), String> {
+    for step in &history.steps {
+        take(world, *step).await?;
+        // What is done in one breath stays within the window of systems that say nothing.
+        world.advance(Duration::from_millis(1));
+        if let Some(broken) = world.broken.take() {
+            return Err(broken);
+        }
+    }
+    rest(world).await?;
+    let versions = check::versions(world).await;
+    // Full echo: everyone reports what it holds once more, and nothing at all may come of it.
+    for system in 0..world.systems.len() {
+        for native in world.systems[system].rows.keys().cloned().collect::<Vec<_>>() {
+            let kind = kind_of(&native);
+            if world.systems[system].traits.profile != Profile::SilentPatches {
+                world.systems[system].report(kind, &native, Some(Vec::new()));
+            }
+        }
+    }
+    rest(world).await?;
+    let after = check::versions(world).await;
+    if versions != after {
+        return Err(format!("a full echo made new versions: {versions:?} became {after:?}"));
+    }
+    check::everything(world).await
+}
+
+async fn rest(world: &mut World) -> Result<(), String> {
+    world.tell(|| "-- everything comes to rest".to_owned());
+    world.rest().await?;
+    world.advance(Duration::from_secs(60));
+    world.rest().await
+}
+
+pub fn kind_of(native: &str) -> &'static str {
+    if native.as_bytes()[2] == b'p' { "part" } else { "thing" }
+}
+
+async fn take(world: &mut World, step: Step) -> Result<(), String> {
+    match step {
+        Step::Edit { system, record, field, value } => {
+            if let Some(native) = nth_row(world, system, record) {
+                let (field, value) = (["a", "b", "n.c"][field], World::value(value));
+                world.tell(|| format!("a user of {native} sets {field} to {value}"));
+                let kind = kind_of(&native);
+                world.systems[system].edit(kind, &native, field, &value);
+            }
+        }
+        Step::Create { system, serial, part } => create(world, system, serial, part),
+        Step::Reserial { system, record } => reserial(world, system, record).await?,
+        Step::Poll { system, record } => {
+            if let Some(native) = nth_row(world, system, record)
+                && world.systems[system].traits.profile != Profile::SilentPatches
+            {
+                let kind = kind_of(&native);
+                world.systems[system].report(kind, &native, Some(Vec::new()));
+            }
+        }
+        Step::Publish { system } => {
+            world.publish(system);
+        }
+        Step::Duplicate { pick } => world.duplicate(pick),
+        Step::Decide { who, max } => world.decide(who, max).await,
+        Step::Commit { who, send } => world.commit(who, send).await,
+        Step::Kill { who } => world.kill(who).await,
+        Step::Scan { who } => {
+            world.scan(who).await;
+        }
+        Step::Apply { system } => {
+            world.apply(system);
+        }
+        Step::Rest => rest(world).await?,
+    }
+    Ok(())
+}
+
+fn nth_row(world: &World, system: usize, record: usize) -> Option<String> {
+    let rows = &world.systems[system].rows;
+    (!rows.is_empty()).then(|| rows.keys().nth(record % rows.len()).cloned()).flatten()
+}
+
+fn create(world: &mut World, system: usize, serial: usize, part: bool) {
+    let name = world.systems[system].name.clone();
+    if part {
+        // The thing may not even be reported yet: that is the point.
+        let Some(thing) = world.systems[system].rows.keys().find(|native| kind_of(native) == "thing").cloned() else { return };
+        world.tell(|| format!("{name} makes a part of {thing}"));
+        world.systems[system].create("part", &[("thing_id", json!(thing)), ("a", json!("x"))]);
+        // Parts travel on their own: their messages may overtake the thing's.
+        if let Some(last) = world.systems[system].outgoing.pop_back() {
+            world.systems[system].outgoing.push_front(last);
+        }
+        return;
+    }
+    let serial = format!("S{serial}");
+    let has = world.systems[system].rows.values().any(|row| row.fields.get("serial") == Some(&json!(serial)));
+    if !has {
+        world.tell(|| format!("{name} makes thing {serial}"));
+        world.systems[system].create("thing", &[("serial", json!(serial)), ("a", json!("x"))]);
+    }
+}
+
+/// A thing gets a serial nobody has; afterwards the old one is free for a new thing.
+async fn reserial(world: &mut World, system: usize, record: usize) -> Result<(), String> {
+    // What a silent system was sent is never known to be held, so its old serial is never free.
+    if world.systems.iter().any(|system| system.traits.profile == Profile::SilentPatches) {
+        return Ok(());
+    }
+    rest(world).await?;
+    let Some(native) = nth_row(world, system, record).filter(|native| kind_of(native) == "thing") else { return Ok(()) };
+    let old = world.systems[system].rows[&native].fields.get("serial").cloned();
+    let fresh = json!(format!("{}-{}", old.as_ref().and_then(|old| old.as_str()).unwrap_or("S"), world.published.len()));
+    world.tell(|| format!("a user of {native} sets serial to {fresh}"));
+    world.systems[system].edit("thing", &native, "serial", &fresh);
+    rest(world).await?;
+    Ok(())
+}
+
+/// Takes steps out as long as the history still fails.
+pub fn shrink(history: History, broken: String, fault: Option<&'static str>) -> (History, String) {
+    let (mut best, mut reason) = (history, broken);
+    let mut size = best.steps.len() / 2;
+    while size > 0 {
+        let mut at = 0;
+        while at < best.steps.len() {
+            let mut smaller = best.clone();
+            smaller.steps.drain(at..(at + size).min(smaller.steps.len()));
+            match run(&smaller, fault) {
+                Err(broken) => (best, reason) = (smaller, broken),
+                Ok(()) => at += size,
+            }
+        }
+        size /= 2;
+    }
+    (best, reason)
+}

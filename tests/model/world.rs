@@ -1,0 +1,363 @@
+//! The whole simulated world: systems, a broker, one or two orchestrators over one store, and a clock.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use syncline::config::Config;
+use syncline::domain::ids::CanonicalId;
+use syncline::domain::time::Timestamp;
+use syncline::engine::caches::Caches;
+use syncline::engine::decide::Decider;
+use syncline::engine::directory::Directory;
+use syncline::engine::handlers::Handlers;
+use syncline::engine::input::{Input, InputKind};
+use syncline::engine::pipeline::{Committed, Pipeline};
+use syncline::engine::relay::{Pair, Relay};
+use syncline::engine::settings::Settings;
+use syncline::engine::waiting::awake_input;
+use syncline::ports::broker::{Broker, Delivery, OutboundMessage};
+use syncline::ports::clock::{Clock, Ids};
+use syncline::ports::error::PortError;
+use syncline::ports::store::Store;
+use syncline::ports::testkit::MemoryStore;
+use syncline::wire::inbound::{Transport, decode_value};
+use syncline::wire::limits::Limits;
+
+use crate::system::{Outgoing, Profile, System, Traits};
+
+#[derive(Debug)]
+struct ModelClock(AtomicI64);
+
+impl Clock for ModelClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[derive(Debug)]
+struct CountedIds(AtomicU64);
+
+impl Ids for CountedIds {
+    fn canonical(&self, _: Timestamp) -> CanonicalId {
+        let n = self.0.fetch_add(1, Ordering::Relaxed);
+        CanonicalId(uuid::Uuid::from_u128(0x7000_8000_0000_0000_0000 + u128::from(n)))
+    }
+}
+
+/// Hands outbound messages straight to the systems' inboxes.
+#[derive(Debug, Default)]
+struct Mail(Mutex<Vec<OutboundMessage>>);
+
+#[async_trait]
+impl Broker for Mail {
+    async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Delivery>, PortError> {
+        Ok(Vec::new())
+    }
+    async fn settle(&self, _: &[u64]) -> Result<(), PortError> {
+        Ok(())
+    }
+    async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
+        let count = messages.len();
+        self.0.lock().unwrap().extend(messages);
+        (0..count).map(|_| Ok(())).collect()
+    }
+}
+
+/// One orchestrator process.
+struct Orchestrator {
+    pipeline: Pipeline,
+    relay: Relay,
+    /// Inputs decided and not committed, for a second process to get again if this one dies.
+    unacked: Vec<Value>,
+}
+
+pub struct World {
+    pub systems: Vec<System>,
+    pub store: MemoryStore,
+    /// Every published body by id, with the truth about it.
+    pub published: BTreeMap<String, Outgoing>,
+    /// What every outbound message id carried.
+    pub sent: HashMap<String, Vec<u8>>,
+    pub log: Option<Vec<String>>,
+    clock: Arc<ModelClock>,
+    ids: Arc<CountedIds>,
+    mail: Arc<Mail>,
+    settings: Arc<Settings>,
+    orchestrators: Vec<Orchestrator>,
+    inbound: VecDeque<Value>,
+    /// A dead process's messages, to be delivered again first.
+    redelivered: VecDeque<Value>,
+    arrival: u64,
+    pub broken: Option<String>,
+}
+
+pub fn config(systems: &[(&str, Traits)]) -> String {
+    let mut text = String::from(
+        "[orchestration]\npush_updates = true\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\n[entities.part]\nreferences = { thing_id = \"thing\" }\n",
+    );
+    for (name, traits) in systems {
+        text.push_str(&format!("[systems.{name}]\n"));
+        match traits.profile {
+            Profile::SilentPatches => text.push_str("echo = false\nreceipts = \"none\"\n"),
+            Profile::Whole => text.push_str("receipts = \"none\"\n"),
+            Profile::Receipts => text.push_str("receipts = \"required\"\n"),
+            Profile::Base => {}
+        }
+        if traits.writes_changed {
+            text.push_str("writes = \"changed\"\n");
+        }
+        let answers = matches!(traits.profile, Profile::Base | Profile::Receipts);
+        for kind in ["thing", "part"] {
+            text.push_str(&format!("[systems.{name}.entities.{kind}]\ncreate = {answers}\n"));
+            if traits.trims {
+                text.push_str("compare = { a = { trim = true }, b = { trim = true }, \"n\\\\.c\" = { trim = true } }\n");
+            }
+        }
+    }
+    text
+}
+
+impl World {
+    pub async fn new(traits: &[(&str, Traits)], told: bool) -> Self {
+        let config = Config::from_toml(&config(traits), "model").unwrap_or_else(|errors| panic!("{errors}"));
+        let settings = Arc::new(Settings::compile(&config));
+        let mut world = Self {
+            systems: traits.iter().map(|(name, traits)| System::new(name, *traits)).collect(),
+            store: MemoryStore::new(),
+            published: BTreeMap::new(),
+            sent: HashMap::new(),
+            log: told.then(Vec::new),
+            clock: Arc::new(ModelClock(AtomicI64::new(1_000_000_000_000_000))),
+            ids: Arc::new(CountedIds(AtomicU64::new(1))),
+            mail: Arc::new(Mail::default()),
+            settings,
+            orchestrators: Vec::new(),
+            inbound: VecDeque::new(),
+            redelivered: VecDeque::new(),
+            arrival: 0,
+            broken: None,
+        };
+        for _ in 0..2 {
+            let orchestrator = world.start_orchestrator().await;
+            world.orchestrators.push(orchestrator);
+        }
+        world
+    }
+
+    async fn start_orchestrator(&self) -> Orchestrator {
+        let store: Arc<dyn Store> = Arc::new(self.store.clone());
+        let facts = store.facts().await.unwrap();
+        let directory = Arc::new(Directory::new(self.settings.rules.clone(), facts));
+        let caches = Arc::new(Caches::new(1 << 20, 1 << 20));
+        let decider = Decider::new(
+            store.clone(),
+            self.clock.clone(),
+            self.ids.clone(),
+            self.settings.clone(),
+            Arc::new(Handlers::default()),
+            caches,
+            directory.clone(),
+        );
+        let relay = Relay::new(store, self.mail.clone(), self.settings.clone(), directory).await.unwrap();
+        Orchestrator { pipeline: Pipeline::new(decider), relay, unacked: Vec::new() }
+    }
+
+    pub fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            let line = line();
+            if std::env::var("SYNCLINE_MODEL_LIVE").is_ok() {
+                eprintln!("{line}");
+            }
+            log.push(line);
+        }
+    }
+
+    pub fn advance(&mut self, time: Duration) {
+        self.clock.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// The broker takes the next message a system has queued.
+    pub fn publish(&mut self, system: usize) -> bool {
+        let Some(outgoing) = self.systems[system].outgoing.pop_front() else { return false };
+        let id = format!("{}:{}", self.systems[system].name, outgoing.body["id"].as_str().unwrap());
+        self.tell(|| format!("{id} published: {}", outgoing.body));
+        self.inbound.push_back(outgoing.body.clone());
+        self.published.insert(id, outgoing);
+        true
+    }
+
+    /// The broker delivers a copy of a message again.
+    pub fn duplicate(&mut self, pick: usize) {
+        if self.published.is_empty() {
+            return;
+        }
+        let body = self.published.values().nth(pick % self.published.len()).unwrap().body.clone();
+        // Only what was delivered before: a copy can't overtake its original.
+        if !self.inbound.contains(&body) && !self.redelivered.contains(&body) {
+            self.tell(|| format!("the broker delivers {} again", body["id"]));
+            self.inbound.push_back(body);
+        }
+    }
+
+    /// What was not acknowledged goes back to the head of the queue, in its order.
+    fn requeue(&mut self, unacked: Vec<Value>) {
+        for body in unacked.into_iter().rev() {
+            self.redelivered.push_front(body);
+        }
+    }
+
+    /// An orchestrator takes up to `max` messages and decides them, without committing.
+    pub async fn decide(&mut self, who: usize, max: usize) {
+        // The queue has a single active consumer: when another one takes over, what the first has not acknowledged comes
+        // again, while the first may still be busy with it.
+        for other in (0..self.orchestrators.len()).filter(|other| *other != who) {
+            let unacked = std::mem::take(&mut self.orchestrators[other].unacked);
+            if !unacked.is_empty() {
+                self.tell(|| format!("orchestrator {who} takes over from {other}"));
+            }
+            self.requeue(unacked);
+        }
+        let count = max.min(self.inbound.len() + self.redelivered.len());
+        let bodies: Vec<Value> = (0..count).filter_map(|_| self.redelivered.pop_front().or_else(|| self.inbound.pop_front())).collect();
+        let mut inputs = Vec::new();
+        for body in &bodies {
+            self.arrival += 1;
+            let message =
+                decode_value(body.clone(), &Transport::default(), &Limits::default()).unwrap_or_else(|bad| panic!("{bad:?} {body}"));
+            let now = self.clock.now();
+            inputs.push(Input { tag: None, received_at: now, arrival: self.arrival, kind: InputKind::Message(Arc::new(message)) });
+        }
+        let orchestrator = &mut self.orchestrators[who];
+        orchestrator.unacked.extend(bodies);
+        let decided = orchestrator.pipeline.decide(inputs).await;
+        self.note(decided.map(|()| Committed::default()));
+    }
+
+    /// An orchestrator commits what it decided, and sends what follows.
+    pub async fn commit(&mut self, who: usize, send: bool) {
+        let committed = self.orchestrators[who].pipeline.flush().await;
+        self.orchestrators[who].unacked.clear();
+        let committed = self.note(committed);
+        if !committed.decisions.is_empty() {
+            self.tell(|| format!("orchestrator {who} committed {:?}", committed.decisions));
+        }
+        let mut pairs: Vec<Pair> = committed.due.iter().map(|(id, due)| (*id, due.system.clone())).collect();
+        for (key, id) in &committed.linked {
+            pairs.extend(self.orchestrators[who].relay.unhold(*id, &key.system));
+        }
+        if send {
+            self.send(who, pairs).await;
+        }
+    }
+
+    /// An orchestrator dies; its messages come again, to another one.
+    pub async fn kill(&mut self, who: usize) {
+        self.tell(|| format!("orchestrator {who} is killed"));
+        let unacked = std::mem::take(&mut self.orchestrators[who].unacked);
+        self.requeue(unacked);
+        self.orchestrators[who] = self.start_orchestrator().await;
+    }
+
+    /// Everything due is looked for and sent, as after a start.
+    pub async fn scan(&mut self, who: usize) -> bool {
+        let (pairs, _) = self.orchestrators[who].relay.scan(0, 10_000).await.unwrap();
+        self.send(who, pairs).await
+    }
+
+    async fn send(&mut self, who: usize, pairs: Vec<Pair>) -> bool {
+        let now = self.clock.now();
+        let round = self.orchestrators[who].relay.send(pairs, now).await.unwrap();
+        let omit = round.omit.clone();
+        for (record, system, field) in omit {
+            self.arrival += 1;
+            let kind = InputKind::Resend { record, omit: Some((system, field)) };
+            let input = Input { tag: None, received_at: now, arrival: self.arrival, kind };
+            self.orchestrators[who].pipeline.decide(vec![input]).await.unwrap();
+        }
+        let messages = std::mem::take(&mut *self.mail.0.lock().unwrap());
+        let any = !messages.is_empty();
+        for message in messages {
+            let body: Value = serde_json::from_slice(&message.body).unwrap();
+            self.tell(|| format!("sent {}: {body}", message.id));
+            if let Some(earlier) = self.sent.insert(message.id.clone(), message.body.clone())
+                && earlier != message.body
+                && self.broken.is_none()
+            {
+                let (was, is) = (String::from_utf8_lossy(&earlier).into_owned(), String::from_utf8_lossy(&message.body).into_owned());
+                self.broken = Some(format!("message {} carried other bytes before:\n{was}\n{is}", message.id));
+            }
+            let system = self.systems.iter_mut().find(|system| system.name == message.system.as_str()).unwrap();
+            system.inbox.push_back(body);
+        }
+        any
+    }
+
+    /// Waiting updates whose time or parent has come are given to an orchestrator.
+    pub async fn wake_due(&mut self, who: usize) -> bool {
+        let due = self.store.waiting_due(self.clock.now(), 100).await.unwrap();
+        let any = !due.is_empty();
+        let inputs = due.into_iter().map(awake_input).collect();
+        let decided = self.orchestrators[who].pipeline.decide(inputs).await;
+        self.note(decided.map(|()| Committed::default()));
+        self.commit(who, true).await;
+        any
+    }
+
+    /// A system applies its next message.
+    pub fn apply(&mut self, system: usize) -> bool {
+        let Some(next) = self.systems[system].inbox.front().cloned() else { return false };
+        self.systems[system].apply();
+        self.tell(|| format!("{} applied {}", next["id"].as_str().unwrap_or_default().rsplit(':').nth(1).unwrap_or_default(), next["rev"]));
+        true
+    }
+
+    /// Nothing is on its way any more: everything published, decided, committed, sent, applied, until it is quiet.
+    pub async fn rest(&mut self) -> Result<(), String> {
+        for _ in 0..400 {
+            let mut busy = false;
+            for system in 0..self.systems.len() {
+                while self.publish(system) {
+                    busy = true;
+                }
+            }
+            busy |= !self.inbound.is_empty() || !self.redelivered.is_empty();
+            for who in 0..self.orchestrators.len() {
+                self.decide(who, usize::MAX).await;
+                self.commit(who, true).await;
+            }
+            busy |= self.scan(0).await;
+            busy |= self.wake_due(0).await;
+            for system in 0..self.systems.len() {
+                while self.apply(system) {
+                    busy = true;
+                }
+            }
+            if let Some(broken) = self.broken.take() {
+                return Err(broken);
+            }
+            if !busy {
+                return Ok(());
+            }
+        }
+        Err("it never comes to rest: messages go round in a circle".to_owned())
+    }
+
+    fn note(&mut self, outcome: Result<Committed, PortError>) -> Committed {
+        match outcome {
+            Ok(committed) => committed,
+            Err(error) => {
+                self.broken.get_or_insert(format!("the store refused: {error}"));
+                Committed::default()
+            }
+        }
+    }
+
+    /// Every value a field may take in edits.
+    pub fn value(pick: usize) -> Value {
+        [json!("x"), json!("y"), json!("z"), json!("x "), json!(null)][pick % 5].clone()
+    }
+}
