@@ -313,13 +313,13 @@ mod tests {
                 let mut keys = Keys::prepare(&conn, Arc::clone(&recent), last, limit).unwrap();
                 for _ in 0..40 {
                     conn.execute_batch("BEGIN").unwrap();
-                    let keep = next(&mut seed) % 4 > 0;
+                    let keep = pick(&mut seed, 4) > 0;
                     let before = expected.clone();
                     for _ in 0..next(&mut seed) % 5 {
                         let kind = [Kind::Marker, Kind::Link, Kind::Claim][pick(&mut seed, 3)];
                         let key = every[pick(&mut seed, 30)];
                         assert_eq!(keys.get(kind, key).unwrap(), expected.get(&(kind, key)).copied());
-                        let entry = (next(&mut seed) % 2 == 0).then(|| [u8::try_from(pick(&mut seed, 250)).unwrap(); 16]);
+                        let entry = (pick(&mut seed, 2) == 0).then(|| [u8::try_from(pick(&mut seed, 250)).unwrap(); 16]);
                         keys.change(kind, key, entry);
                         match entry {
                             Some(entry) => expected.insert((kind, key), entry),
