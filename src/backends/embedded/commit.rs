@@ -148,9 +148,8 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), Po
         let message = format!("{} of {} plans met data that others had changed", conflicts.len(), batch.plans.len());
         return Err(PortError::new(PortErrorKind::Conflict(conflicts), COMMIT, message));
     }
-    let awake = batch.plans.iter().flat_map(|plan| &plan.awake);
-    let waiting = batch.plans.iter().flat_map(|plan| &plan.waiting);
-    parked::apply(session, awake, waiting).map_err(error)?;
+    let plans = batch.plans.iter().map(|plan| (&plan.awake[..], &plan.waiting[..]));
+    parked::apply(session, plans).map_err(error)?;
     batch.facts.iter().try_for_each(|facts| note_facts(session, facts))
 }
 
