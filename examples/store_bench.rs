@@ -148,6 +148,29 @@ fn bare(folder: &Path, seconds: f64, group: u64, from: u64) -> f64 {
     (n - from) as f64 / start.elapsed().as_secs_f64()
 }
 
+/// What one batch asks before it is decided, one after the other, and a commit that waits for nobody.
+async fn drop_and_measure(store: &Arc<dyn Store>, known: u64) {
+    const ROUNDS: u64 = 300;
+    let start = Instant::now();
+    for round in 0..ROUNDS {
+        let n = |i| mix(round * BATCH + i) % known;
+        let lookup = Lookup {
+            updates: (0..BATCH).map(|i| sample::update(&format!("bms:new{round}x{i}"))).collect(),
+            links: (0..BATCH).map(|i| native(n(i))).collect(),
+            ..Lookup::default()
+        };
+        let found = store.look_up(&lookup).await.unwrap();
+        let ids: Vec<_> = found.links.into_values().collect();
+        assert_eq!(store.records(&ids).await.unwrap().len(), ids.len());
+    }
+    println!("look-up of {BATCH} known records: {:.0} us", start.elapsed().as_secs_f64() / ROUNDS as f64 * 1e6);
+    let start = Instant::now();
+    for round in 0..ROUNDS {
+        store.commit(&Batch { plans: vec![create((1 << 41) + round)], facts: vec![] }).await.unwrap();
+    }
+    println!("commit of one update, alone: {:.0} us; {}", start.elapsed().as_secs_f64() / ROUNDS as f64 * 1e6, memory());
+}
+
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().find(|line| line.starts_with("RssAnon")).unwrap_or_default().to_owned()
@@ -179,6 +202,7 @@ fn main() {
             let rate = measure(&store, 2.0, LANES, make).await;
             from += (rate * 2.5) as u64 / BATCH * BATCH + 10 * BATCH;
         }
+        let last = from;
         // Made beforehand, so that only the store is measured.
         let count = (seconds * 1_200.0) as u64;
         let batches: Vec<Batch> =
@@ -196,6 +220,7 @@ fn main() {
             each("store-log", log),
             each("tokio-rt-worker", workers)
         );
+        drop_and_measure(&store, last.max(1_000)).await;
     });
     for (group, from) in [(BATCH, 0), (800, 1 << 40)] {
         let before = processor("store_bench");

@@ -94,10 +94,21 @@ async fn the_store_keeps_its_promises() {
 #[tokio::test]
 async fn the_store_keeps_its_promises_where_hashes_clash() {
     // Three bits for the numbers of rows: nearly every key shares one.
-    let kit = Kit::new(Options { key_mask: 7, ..Options::default() });
+    let kit = Kit::new(Options { key_mask: 7, recent_keys: 0, ..Options::default() });
     store_conformance(&kit).await;
-    for seed in 10..20 {
+    for seed in 10..60 {
         agrees_with_reference(&kit, seed, 60).await;
+    }
+}
+
+#[tokio::test]
+async fn the_store_keeps_its_promises_while_keys_move_into_their_tables() {
+    for recent_keys in [0, 7, 40] {
+        let kit = Kit::new(Options { recent_keys, key_mask: 63, ..Options::default() });
+        store_conformance(&kit).await;
+        for seed in 20..26 {
+            agrees_with_reference(&kit, seed, 60).await;
+        }
     }
 }
 

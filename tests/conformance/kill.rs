@@ -28,12 +28,17 @@ fn plan(n: u64) -> Plan {
     Plan { decisions, ..sample::plan(write) }
 }
 
+/// With few keys in memory, so that they move into their tables all the time.
+fn options() -> Options {
+    Options { recent_keys: 2_000, ..Options::default() }
+}
+
 /// The child: commits batch after batch and says which were answered, until it is killed.
 #[test]
 #[ignore = "started by the test below"]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let embedded = Embedded::open(Path::new(&folder), &Options::default()).unwrap();
+    let embedded = Embedded::open(Path::new(&folder), &options()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let first = embedded.store.count_up("start").await.unwrap() * 1_000_000;
@@ -102,7 +107,7 @@ async fn whatever_was_answered_survives_a_kill() {
     let mut answered = Vec::new();
     for round in 1..=20 {
         let now = run_and_kill(folder.path(), 30 + round * 37 % 150);
-        let embedded = Embedded::open(folder.path(), &Options::default()).unwrap();
+        let embedded = Embedded::open(folder.path(), &options()).unwrap();
         let store: Arc<dyn Store> = embedded.store;
         let last = now.iter().max().copied();
         answered.extend(now);

@@ -54,10 +54,9 @@ struct EncodedDecision {
 }
 
 struct EncodedDead {
-    letter: DeadLetter,
+    id: String,
     body: String,
     marks: Option<(Key, u64)>,
-    replaces: bool,
 }
 
 /// Writes a batch down. Runs beside the writer, on the caller's thread.
@@ -68,9 +67,8 @@ pub(super) fn encode(hasher: &Hasher, batch: &Batch) -> Result<Encoded, PortErro
 
 fn encode_plan(hasher: &Hasher, plan: &Plan) -> Result<EncodedPlan, serde_json::Error> {
     let dead = |letter: &DeadLetter| -> Result<EncodedDead, serde_json::Error> {
-        let replaces = letter.marks.as_ref().is_some_and(|(update, _)| plan.awake.contains(update));
         let marks = letter.marks.as_ref().map(|(update, content_hash)| (hasher.update(update), *content_hash));
-        Ok(EncodedDead { letter: letter.clone(), body: serde_json::to_string(letter)?, marks, replaces })
+        Ok(EncodedDead { id: letter.id.clone(), body: serde_json::to_string(letter)?, marks })
     };
     Ok(EncodedPlan {
         record: plan.record.as_ref().map(|write| encode_record(hasher, write)).transpose()?,
@@ -141,17 +139,17 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), Po
         release(session, write).map_err(error)?;
     }
     for (index, plan) in batch.plans.iter().enumerate() {
-        if !apply_plan(session, plan)? {
+        if !apply_plan(session, plan)? && !conflicts.contains(&index) {
             conflicts.push(index);
         }
     }
     if !conflicts.is_empty() {
+        conflicts.sort_unstable();
         let message = format!("{} of {} plans met data that others had changed", conflicts.len(), batch.plans.len());
         return Err(PortError::new(PortErrorKind::Conflict(conflicts), COMMIT, message));
     }
-    let awake = batch.plans.iter().flat_map(|plan| &plan.awake);
-    let waiting = batch.plans.iter().flat_map(|plan| &plan.waiting);
-    parked::apply(session, awake, waiting).map_err(error)?;
+    let plans = batch.plans.iter().map(|plan| (&plan.awake[..], &plan.waiting[..]));
+    parked::apply(session, plans).map_err(error)?;
     batch.facts.iter().try_for_each(|facts| note_facts(session, facts))
 }
 
@@ -159,7 +157,7 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), Po
 fn are_current(session: &mut Session<'_>, checks: &[(Entry, i64)]) -> rusqlite::Result<bool> {
     for (id, expected) in checks {
         let revision = session.sql.record_get.query_row([id], |row| row.get::<_, i64>(1)).optional()?;
-        if revision != Some(*expected) {
+        if revision != Some(*expected) || *expected == 0 {
             return Ok(false);
         }
     }
@@ -169,7 +167,7 @@ fn are_current(session: &mut Session<'_>, checks: &[(Entry, i64)]) -> rusqlite::
 fn release(session: &mut Session<'_>, write: &EncodedRecord) -> rusqlite::Result<()> {
     for (kind, key) in &write.removed {
         if session.keys.get(*kind, *key)? == Some(write.id) {
-            session.keys.remove(*kind, *key)?;
+            session.keys.change(*kind, *key, None);
             if *kind == Kind::Link {
                 parked::link_changed(session, *key)?;
             }
@@ -203,7 +201,7 @@ fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan) -> Result<bool, Por
         outbox::change(session, canonical(write.id), change)?;
     }
     for letter in &plan.dead {
-        free &= bury(session, letter)?;
+        free &= bury(session, letter).map_err(error)?;
     }
     Ok(free)
 }
@@ -280,7 +278,7 @@ fn mark(session: &mut Session<'_>, key: Key, entry: &Entry, replaces: bool) -> r
     match session.keys.get(Kind::Marker, key)?.map(marker_row) {
         Some(old) if old < 0 => {
             session.sql.decision_blank.execute([-old])?;
-            session.keys.set(Kind::Marker, key, entry)?;
+            session.keys.change(Kind::Marker, key, Some(*entry));
             Ok(true)
         }
         _ => Ok(false),
@@ -307,31 +305,15 @@ fn write_record(session: &mut Session<'_>, head: &Head, write: Option<&EncodedRe
     Ok(())
 }
 
-/// Keeps a dead letter; false if its update has a row or a dead letter already.
-fn bury(session: &mut Session<'_>, dead: &EncodedDead) -> Result<bool, PortError> {
-    let error = failed(COMMIT);
+/// Keeps a dead letter, in the place of one with its id; false if its update has been decided.
+fn bury(session: &mut Session<'_>, dead: &EncodedDead) -> rusqlite::Result<bool> {
     if let Some((key, content_hash)) = dead.marks {
-        if !mark(session, key, &marker_entry(content_hash, 0), dead.replaces).map_err(error)? {
+        let waits = session.keys.get(Kind::Marker, key)?.is_some_and(|entry| marker_row(entry) < 0);
+        if !mark(session, key, &marker_entry(content_hash, 0), waits)? {
             return Ok(false);
         }
-    } else if is_kept(session, &dead.letter)? {
-        return Ok(true);
     }
-    session.sql.dead_add.execute((&dead.letter.id, &dead.body)).map_err(error)?;
-    Ok(true)
-}
-
-/// Whether this very letter is there: its message was delivered again.
-fn is_kept(session: &mut Session<'_>, letter: &DeadLetter) -> Result<bool, PortError> {
-    let read = session.sql.dead_like.query_map([&letter.id], |row| row.get::<_, String>(0));
-    let bodies = read.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed(COMMIT))?;
-    for body in bodies {
-        let kept: DeadLetter = serde_json::from_str(&body).map_err(|error| unreadable(COMMIT, "dead letter", error))?;
-        if kept.reason == letter.reason && kept.body == letter.body {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    session.sql.dead_put.execute((&dead.id, &dead.body)).map(|_| true)
 }
 
 /// Adds what became known about a system to what was.

@@ -7,9 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::codec::{Hasher, canonical, marker};
+use super::codec::{Hasher, Key, canonical, marker};
 use super::error::{failed, unreadable};
 use super::keys::{Kind, find};
+use super::recent::Recent;
 use super::schema;
 use crate::domain::ids::{CanonicalId, NativeKey};
 use crate::domain::waiting::Waiting;
@@ -58,7 +59,7 @@ impl Readers {
 }
 
 /// Reads everything in one view of the store, which is also faster than a view for each query.
-fn in_one_view<T>(
+pub(super) fn in_one_view<T>(
     conn: &Connection,
     operation: &'static str,
     read: impl FnOnce(&Connection) -> Result<T, PortError>,
@@ -70,21 +71,24 @@ fn in_one_view<T>(
 }
 
 /// Answers everything a batch wants to know.
-pub(super) fn look_up(conn: &Connection, hasher: &Hasher, lookup: &Lookup) -> Result<Found, PortError> {
+pub(super) fn look_up(conn: &Connection, hasher: &Hasher, recent: &Recent, lookup: &Lookup) -> Result<Found, PortError> {
+    let updates: Vec<Key> = lookup.updates.iter().map(|update| hasher.update(update)).collect();
+    let links: Vec<Key> = lookup.links.iter().map(|key| hasher.native(key)).collect();
+    let claims: Vec<Key> = lookup.claims.iter().map(|claim| hasher.typed_claim(claim)).collect();
+    let recent_updates = recent.find(Kind::Marker, &updates);
+    let recent_links = recent.find(Kind::Link, &links);
+    let recent_claims = recent.find(Kind::Claim, &claims);
     in_one_view(conn, LOOK_UP, |conn| {
-        let mut found = Found::default();
         let error = failed(LOOK_UP);
-        let keys = lookup.updates.iter().map(|update| hasher.update(update));
-        let markers = find(conn, Kind::Marker, keys).map_err(error)?;
-        found.markers.extend(markers.into_iter().map(|(index, entry)| (lookup.updates[index].clone(), marker(entry))));
-        let keys = lookup.links.iter().map(|key| hasher.native(key));
-        let links = find(conn, Kind::Link, keys).map_err(error)?;
-        found.links.extend(links.into_iter().map(|(index, entry)| (lookup.links[index].clone(), canonical(entry))));
-        let keys = lookup.claims.iter().map(|claim| hasher.typed_claim(claim));
-        let claims = find(conn, Kind::Claim, keys).map_err(error)?;
-        found.claims.extend(claims.into_iter().map(|(index, entry)| (lookup.claims[index].clone(), canonical(entry))));
-        found.waiting = waiting(conn, hasher, lookup)?;
-        Ok(found)
+        let markers = find(conn, Kind::Marker, &updates, &recent_updates).map_err(error)?;
+        let links = find(conn, Kind::Link, &links, &recent_links).map_err(error)?;
+        let claims = find(conn, Kind::Claim, &claims, &recent_claims).map_err(error)?;
+        Ok(Found {
+            markers: markers.into_iter().map(|(index, entry)| (lookup.updates[index].clone(), marker(entry))).collect(),
+            links: links.into_iter().map(|(index, entry)| (lookup.links[index].clone(), canonical(entry))).collect(),
+            claims: claims.into_iter().map(|(index, entry)| (lookup.claims[index].clone(), canonical(entry))).collect(),
+            waiting: waiting(conn, hasher, lookup)?,
+        })
     })
 }
 

@@ -12,6 +12,7 @@ mod outbox;
 mod parked;
 mod queries;
 mod queues;
+mod recent;
 mod schema;
 mod statements;
 mod writer;
@@ -28,6 +29,7 @@ use self::codec::{Hasher, unsigned};
 use self::error::{again, failed};
 use self::lookup::Readers;
 use self::queues::Queues;
+use self::recent::Recent;
 use self::writer::Writer;
 use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
@@ -50,6 +52,9 @@ pub struct Options {
     pub reader_cache_kib: u32,
     /// Readers for look-ups by key. Default: 2.
     pub readers: usize,
+    /// Newest keys (three for a new record) kept in memory, about 60 bytes each, until they are written in order.
+    /// Default: 120,000.
+    pub recent_keys: usize,
     /// Which bits of a key's hash number its row. Tests leave out most, so that keys share rows.
     #[doc(hidden)]
     pub key_mask: u64,
@@ -57,7 +62,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { inbound_max: 100_000, jobs_max: 256, writer_cache_kib: 8_192, reader_cache_kib: 768, readers: 2, key_mask: u64::MAX }
+        Self {
+            inbound_max: 100_000,
+            jobs_max: 256,
+            writer_cache_kib: 8_192,
+            reader_cache_kib: 768,
+            readers: 2,
+            recent_keys: 120_000,
+            key_mask: u64::MAX,
+        }
     }
 }
 
@@ -76,6 +89,7 @@ struct Shared {
     writer: Writer,
     readers: Readers,
     hasher: Hasher,
+    recent: Arc<Recent>,
     queues: Queues,
     inbound_max: u64,
     epoch: u64,
@@ -114,10 +128,12 @@ impl Embedded {
         queues::recover(&conn).map_err(failed("open the store"))?;
         let hasher = Hasher::new(schema::meta(&conn, "secret")?, options.key_mask);
         let epoch = schema::meta(&conn, "epoch").map(unsigned)?;
-        let writer = Writer::start(conn, &file, options.jobs_max)?;
+        let (recent, last) = Recent::load(&conn).map_err(failed("open the store"))?;
+        let recent = Arc::new(recent);
+        let writer = Writer::start(conn, &file, options.jobs_max, (Arc::clone(&recent), last, options.recent_keys))?;
         let readers = Readers::open(&file, options.readers, options.reader_cache_kib)?;
         let (queues, inbound_max) = (Queues::default(), options.inbound_max);
-        let shared = Arc::new(Shared { writer, readers, hasher, queues, inbound_max, epoch, _lock: lock });
+        let shared = Arc::new(Shared { writer, readers, hasher, recent, queues, inbound_max, epoch, _lock: lock });
         Ok(Self { store: Arc::new(EmbeddedStore(Arc::clone(&shared))), broker: Arc::new(EmbeddedBroker(shared)) })
     }
 }
@@ -149,7 +165,7 @@ impl Shared {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn look_up(&self, lookup: &Lookup) -> Result<Found, PortError> {
-        lookup::look_up(&self.0.readers.quick(), &self.0.hasher, lookup)
+        lookup::look_up(&self.0.readers.quick(), &self.0.hasher, &self.0.recent, lookup)
     }
 
     async fn records(&self, ids: &[CanonicalId]) -> Result<Vec<Versioned>, PortError> {
@@ -187,7 +203,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
-        queries::decision(&self.0.readers.quick(), &self.0.hasher, update)
+        queries::decision(&self.0.readers.quick(), self.0.hasher.update(update), &self.0.recent)
     }
 
     async fn decisions(&self, filter: &DecisionFilter, after: Option<&Cursor>, limit: usize) -> Result<Page<Decision>, PortError> {

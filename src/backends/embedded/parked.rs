@@ -37,24 +37,28 @@ pub(super) fn encode(hasher: &Hasher, waiting: &Waiting) -> Result<EncodedWaitin
     })
 }
 
-/// Takes away who waits no more, then keeps who does. Runs after all links of the batch are written.
+/// Plan by plan, takes away who waits no more, then keeps who does. Runs after all links of the batch are written.
 pub(super) fn apply<'a>(
     session: &mut Session<'_>,
-    awake: impl Iterator<Item = &'a String>,
-    waiting: impl Iterator<Item = &'a EncodedWaiting>,
+    plans: impl Iterator<Item = (&'a [String], &'a [EncodedWaiting])>,
 ) -> rusqlite::Result<()> {
-    let mut gone = Vec::new();
-    for uid in awake {
-        if drop_row(session, uid)? {
-            gone.push(uid);
+    let mut moved = Vec::new();
+    let mut unjudged = Vec::new();
+    for (awake, waiting) in plans {
+        for uid in awake {
+            if drop_row(session, uid)? {
+                moved.push(uid);
+            }
+        }
+        for row in waiting {
+            if !drop_row(session, &row.uid)? {
+                moved.push(&row.uid);
+            }
+            unjudged.extend(keep(session, row)?);
         }
     }
-    let mut unjudged = Vec::new();
-    for row in waiting {
-        drop_row(session, &row.uid)?;
-        unjudged.extend(keep(session, row)?);
-    }
-    for uid in gone {
+    // Whoever queues behind one that went, or came.
+    for uid in moved {
         let behind = session.sql.waiting_behind.query_map([uid], |row| row.get(0))?;
         unjudged.extend(behind.collect::<Result<Vec<i64>, _>>()?);
     }
@@ -99,7 +103,8 @@ pub(super) fn link_changed(session: &mut Session<'_>, key: Key) -> rusqlite::Res
 /// Counts what a waiting update still misses.
 fn judge(session: &mut Session<'_>, n: i64) -> rusqlite::Result<()> {
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<String>>(1)?));
-    let (refs, behind) = session.sql.waiting_judge.query_row([n], read)?;
+    // Kept and taken away by the same batch: nothing to judge.
+    let Some((refs, behind)) = session.sql.waiting_judge.query_row([n], read).optional()? else { return Ok(()) };
     let mut open = 0;
     for key in unpack(&refs.unwrap_or_default()) {
         open += i64::from(session.keys.get(Kind::Link, key)?.is_none());

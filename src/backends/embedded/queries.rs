@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use rusqlite::types::Value as Column;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::codec::{self, Hasher, is_rare, kind_number, marker_row, signed};
+use super::codec::{self, Key, is_rare, kind_number, marker_row, signed};
 use super::error::{failed, unreadable};
 use super::keys::{Kind, find};
-use super::lookup::{parse_waiting, versioned};
+use super::lookup::{in_one_view, parse_waiting, versioned};
+use super::recent::Recent;
 use crate::domain::decision::Decision;
-use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
+use crate::domain::ids::{CanonicalId, EntityType};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::error::{PortError, PortErrorKind};
@@ -38,13 +39,23 @@ fn page<T>(mut rows: Vec<(i64, T)>, limit: usize) -> Page<T> {
 }
 
 /// The row of one update.
-pub(super) fn decision(conn: &Connection, hasher: &Hasher, update: &UpdateId) -> Result<Option<Decision>, PortError> {
+pub(super) fn decision(conn: &Connection, key: Key, recent: &Recent) -> Result<Option<Decision>, PortError> {
     let error = failed(DECISION);
-    let marker = find(conn, Kind::Marker, std::iter::once(hasher.update(update))).map_err(error)?;
-    let id = marker.first().map_or(0, |(_, entry)| marker_row(*entry).abs());
-    let mut statement = conn.prepare_cached(ROW).map_err(error)?;
-    let mut rows = statement.query([id]).map_err(error)?;
-    rows.next().map_err(error)?.map_or(Ok(None), |row| read_decision(DECISION, row))
+    let mut seen = 0;
+    loop {
+        let known = recent.find(Kind::Marker, &[key]);
+        let marker = find(conn, Kind::Marker, &[key], &known).map_err(error)?;
+        let id = marker.first().map_or(0, |(_, entry)| marker_row(*entry).abs());
+        let mut statement = conn.prepare_cached(ROW).map_err(error)?;
+        let mut rows = statement.query([id]).map_err(error)?;
+        let Some(row) = rows.next().map_err(error)? else { return Ok(None) };
+        let decision = read_decision(DECISION, row)?;
+        // Only its place is left: it was replaced just now, between the two queries.
+        if decision.is_some() || id == seen {
+            return Ok(decision);
+        }
+        seen = id;
+    }
 }
 
 /// Reads a row of (id, late, uid, body); `None` if only its place is left.
@@ -64,11 +75,12 @@ pub(super) fn decisions(
     limit: usize,
 ) -> Result<Page<Decision>, PortError> {
     let before = position(after, DECISIONS)?;
-    let found = match filter.record {
-        Some(record) => history(conn, record, filter, before, limit)?,
-        None => scan(conn, filter, before, limit)?,
-    };
-    Ok(page(found, limit))
+    // One view, so that a row that is replaced meanwhile is seen once.
+    let found = in_one_view(conn, DECISIONS, |conn| match filter.record {
+        Some(record) => history(conn, record, filter, before, limit),
+        None => scan(conn, filter, before, limit),
+    });
+    found.map(|found| page(found, limit))
 }
 
 /// The history of one record: each row knows the one before it.
@@ -218,7 +230,9 @@ pub(super) fn waiting(conn: &Connection, after: Option<u64>, limit: usize) -> Re
 
 /// Waiting updates whose time has come, or that miss nothing any more.
 pub(super) fn waiting_due(conn: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError> {
-    let sql = "SELECT body FROM waiting WHERE retry_at <= ?1 OR open = 0 ORDER BY arrival, uid LIMIT ?2";
+    // The plus keeps SQLite from walking through all of them in order.
+    let sql = "SELECT body FROM waiting WHERE n IN (SELECT n FROM waiting WHERE retry_at <= ?1 UNION SELECT n FROM waiting WHERE open = 0)
+        ORDER BY +arrival, uid LIMIT ?2";
     waiting_rows(conn, sql, now.as_micros(), limit)
 }
 

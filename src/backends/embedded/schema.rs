@@ -42,6 +42,8 @@ CREATE INDEX decisions_rare ON decisions(rare) WHERE rare IS NOT NULL;
 CREATE TABLE markers(h INTEGER PRIMARY KEY, c INTEGER NOT NULL, v BLOB NOT NULL);
 CREATE TABLE links(h INTEGER PRIMARY KEY, c INTEGER NOT NULL, v BLOB NOT NULL);
 CREATE TABLE claims(h INTEGER PRIMARY KEY, c INTEGER NOT NULL, v BLOB NOT NULL);
+-- what changed lately in these three, as it came; see recent.rs
+CREATE TABLE recent(n INTEGER PRIMARY KEY, entries BLOB NOT NULL);
 CREATE TABLE clashes(kind INTEGER, h INTEGER, c INTEGER, v BLOB NOT NULL, PRIMARY KEY(kind, h, c)) WITHOUT ROWID;
 
 -- open: how much of what it waits for is not known yet. refs: the hashes of the native records it waits for.
@@ -54,8 +56,7 @@ CREATE INDEX waiting_open ON waiting(open) WHERE open IS NOT NULL;
 CREATE INDEX waiting_behind ON waiting(behind) WHERE behind IS NOT NULL;
 CREATE TABLE waits_on(h INTEGER, c INTEGER, n INTEGER, PRIMARY KEY(h, c, n)) WITHOUT ROWID;
 
-CREATE TABLE dead(n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, body TEXT NOT NULL);
-CREATE INDEX dead_id ON dead(id);
+CREATE TABLE dead(n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
 
 CREATE TABLE outbox(position INTEGER PRIMARY KEY, record BLOB NOT NULL, system TEXT NOT NULL, rev INTEGER NOT NULL,
     published INTEGER NOT NULL, delivered INTEGER NOT NULL, retry_at INTEGER, attempts INTEGER NOT NULL);

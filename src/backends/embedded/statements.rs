@@ -53,8 +53,7 @@ statements! {
     waits_on_add = "INSERT OR IGNORE INTO waits_on VALUES(?1, ?2, ?3)";
     waits_on_drop = "DELETE FROM waits_on WHERE h = ?1 AND c = ?2 AND n = ?3";
 
-    dead_like = "SELECT body FROM dead WHERE id = ?1";
-    dead_add = "INSERT INTO dead(id, body) VALUES(?1, ?2)";
+    dead_put = "INSERT INTO dead(id, body) VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET body = excluded.body";
 
     owed_get = "SELECT rev, published, delivered, retry_at, attempts, position FROM outbox WHERE record = ?1 AND system = ?2";
     owed_add = "INSERT INTO outbox VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::codec::signed;
 use super::error::{again, failed, stopped};
 use super::keys::Keys;
+use super::recent::Recent;
 use super::schema;
 use super::statements::Statements;
 use crate::ports::error::{PortError, PortErrorKind};
@@ -19,9 +21,9 @@ use crate::ports::error::{PortError, PortErrorKind};
 /// Jobs that share one transaction at most.
 const GROUP: usize = 128;
 /// Pages of the log after which they are moved into the file by the checkpointer.
-const LOG_LOW: i64 = 2_000;
+const LOG_LOW: i64 = 1_000;
 /// …and after which the writer waits for that.
-const LOG_HIGH: i64 = 32_000;
+const LOG_HIGH: i64 = 4_000;
 
 /// Something to write, and whoever waits for it.
 trait Job: Send {
@@ -71,7 +73,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread on a connection of its own.
-    pub fn start(conn: Connection, file: &Path, queue: usize) -> Result<Self, PortError> {
+    pub fn start(conn: Connection, file: &Path, queue: usize, recent: (Arc<Recent>, i64, usize)) -> Result<Self, PortError> {
         let (jobs, inbox) = mpsc::channel(queue);
         let (wake, woken) = sync_channel(1);
         let (ready, started) = sync_channel(1);
@@ -81,7 +83,7 @@ impl Writer {
             PortError::new(PortErrorKind::Unavailable, "open the store", format!("cannot start a thread: {error}")).because(error)
         };
         let threads = vec![
-            thread("store-writer").spawn(move || serve(&conn, inbox, &ready, &wake)).map_err(no_thread)?,
+            thread("store-writer").spawn(move || serve(&conn, recent, inbox, &ready, &wake)).map_err(no_thread)?,
             thread("store-log").spawn(move || move_log(&checkpointer, &woken)).map_err(no_thread)?,
         ];
         started.recv().map_err(|_| stopped("open the store"))??;
@@ -151,7 +153,7 @@ pub(super) struct Session<'c> {
 }
 
 impl<'c> Session<'c> {
-    fn open(conn: &'c Connection) -> rusqlite::Result<Self> {
+    fn open(conn: &'c Connection, (recent, last, limit): (Arc<Recent>, i64, usize)) -> rusqlite::Result<Self> {
         let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
         let state = State {
             record: number("SELECT coalesce(max(n), 0) FROM records")?,
@@ -162,7 +164,7 @@ impl<'c> Session<'c> {
             tag: number("SELECT coalesce(max(tag), 0) FROM inbound")?,
             inbound: super::codec::unsigned(number("SELECT count(*) FROM inbound")?),
         };
-        Ok(Self { conn, sql: Statements::prepare(conn)?, keys: Keys::prepare(conn)?, state, names: HashMap::new() })
+        Ok(Self { conn, sql: Statements::prepare(conn)?, keys: Keys::prepare(conn, recent, last, limit)?, state, names: HashMap::new() })
     }
 
     /// The number of a system's or type's name.
@@ -194,7 +196,7 @@ impl<'c> Session<'c> {
         };
         let outcome = outcome.map(|_| ()).map_err(failed("commit"));
         for job in jobs.drain(..) {
-            job.finish(outcome.as_ref().map(|()| ()));
+            job.finish(outcome.as_ref().copied());
         }
     }
 
@@ -203,12 +205,12 @@ impl<'c> Session<'c> {
         let before = self.state;
         let done = self.sql.begin.execute([]).and_then(|_| self.all(jobs, savepoints)).and_then(|whole| {
             if whole {
-                self.sql.commit.execute([])?;
+                self.keys.commit(|| self.sql.commit.execute([]))?;
             }
             Ok(whole)
         });
         if !matches!(done, Ok(true)) {
-            self.forget(before);
+            self.forget(before, 0);
             if !self.conn.is_autocommit() {
                 // SQLite has often rolled back by itself; if this fails too, the next begin says so.
                 let _ = self.conn.execute_batch("ROLLBACK");
@@ -223,9 +225,9 @@ impl<'c> Session<'c> {
                 self.in_savepoint(job.as_mut())?;
                 continue;
             }
-            let changes = self.conn.total_changes();
+            let before = (self.conn.total_changes(), self.keys.mark());
             // Who failed before it wrote anything is no trouble to the others.
-            if !job.run(self) && self.conn.total_changes() != changes {
+            if !job.run(self) && (self.conn.total_changes(), self.keys.mark()) != before {
                 return Ok(false);
             }
         }
@@ -233,24 +235,31 @@ impl<'c> Session<'c> {
     }
 
     fn in_savepoint(&mut self, job: &mut dyn Job) -> rusqlite::Result<()> {
-        let before = self.state;
+        let (before, mark) = (self.state, self.keys.mark());
         self.sql.savepoint.execute([])?;
         if !job.run(self) {
-            self.forget(before);
+            self.forget(before, mark);
             self.sql.rollback_to.execute([])?;
         }
         self.sql.release.execute([]).map(|_| ())
     }
 
     /// Back to what was known before something was rolled back.
-    fn forget(&mut self, before: State) {
+    fn forget(&mut self, before: State, mark: usize) {
         self.state = before;
+        self.keys.undo_to(mark);
         self.names.clear();
     }
 }
 
-fn serve(conn: &Connection, mut inbox: mpsc::Receiver<Box<dyn Job>>, ready: &SyncSender<Result<(), PortError>>, wake: &SyncSender<()>) {
-    let mut session = match Session::open(conn).map_err(failed("open the store")) {
+fn serve(
+    conn: &Connection,
+    recent: (Arc<Recent>, i64, usize),
+    mut inbox: mpsc::Receiver<Box<dyn Job>>,
+    ready: &SyncSender<Result<(), PortError>>,
+    wake: &SyncSender<()>,
+) {
+    let mut session = match Session::open(conn, recent).map_err(failed("open the store")) {
         Ok(session) => session,
         Err(error) => {
             let _ = ready.send(Err(error));

@@ -8,7 +8,7 @@ use crate::domain::decision::DecisionKind::{Accepted, Deferred, Dropped, Parked}
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::CanonicalId;
 use crate::ports::error::PortErrorKind;
-use crate::ports::store::{Batch, DeadLetter, DecisionWrite, Lookup, Plan, RecordWrite, Store, SystemFacts};
+use crate::ports::store::{Batch, DeadLetter, DecisionFilter, DecisionWrite, Lookup, Plan, RecordWrite, Store, SystemFacts};
 
 type DynStore = Arc<dyn Store>;
 
@@ -251,7 +251,7 @@ pub(super) async fn a_waiting_row_is_replaced(kit: &dyn StoreKit) {
     store.commit(&batch(vec![decide(vec![last.clone()])])).await.unwrap();
     assert_eq!(marker(&store, "bms:u1").await, Some((43, false)));
     assert_eq!(store.decision(&update("bms:u1")).await.unwrap().as_ref(), Some(&last.decision));
-    assert_eq!(store.decisions(&Default::default(), None, 9).await.unwrap().items, [last.decision]);
+    assert_eq!(store.decisions(&DecisionFilter::default(), None, 9).await.unwrap().items, [last.decision]);
     // Parked and decided within one batch.
     let both = decide(vec![row(decision("bms:u2", None, Parked, 4)), replacing(decision("bms:u2", Some(1), Accepted, 4))]);
     store.commit(&batch(vec![both])).await.unwrap();
@@ -281,23 +281,37 @@ pub(super) async fn a_waiting_update_can_become_a_dead_letter(kit: &dyn StoreKit
         ..Plan::default()
     };
     store.commit(&batch(vec![parked])).await.unwrap();
-    let dead = Plan { dead_letters: vec![marked("bms:u1")], ..Plan::default() };
-    assert_eq!(conflicts(&store, &batch(vec![dead.clone()])).await, [0], "it still waits");
-    store.commit(&batch(vec![Plan { awake: vec![update("bms:u1")], ..dead }])).await.unwrap();
+    let dead = Plan { dead_letters: vec![marked("bms:u1")], awake: vec![update("bms:u1")], ..Plan::default() };
+    store.commit(&batch(vec![dead.clone()])).await.unwrap();
     assert_eq!(marker(&store, "bms:u1").await, Some((7, false)));
     assert_eq!(store.decision(&update("bms:u1")).await.unwrap(), None, "one decision or one dead letter, never both");
-    assert!(store.decisions(&Default::default(), None, 9).await.unwrap().items.is_empty());
+    assert!(store.decisions(&DecisionFilter::default(), None, 9).await.unwrap().items.is_empty());
     assert!(store.list_waiting(None, 9).await.unwrap().is_empty());
+    assert_eq!(conflicts(&store, &batch(vec![dead])).await, [0], "it ended once");
 }
 
-pub(super) async fn the_same_dead_letter_is_kept_once(kit: &dyn StoreKit) {
+pub(super) async fn a_dead_letter_replaces_the_one_with_its_id(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
-    // Its message was delivered again before it could be acknowledged.
-    for _ in 0..2 {
-        store.commit(&batch(vec![Plan { dead_letters: vec![letter("x", "{")], ..Plan::default() }])).await.unwrap();
+    // Its message was delivered again before it could be acknowledged, or was sent again with other content.
+    for (id, body) in [("x", "{"), ("y", "{"), ("x", "{"), ("x", "[")] {
+        store.commit(&batch(vec![Plan { dead_letters: vec![letter(id, body)], ..Plan::default() }])).await.unwrap();
     }
-    store.commit(&batch(vec![Plan { dead_letters: vec![letter("x", "[")], ..Plan::default() }])).await.unwrap();
-    assert_eq!(store.dead_letters(None, 9).await.unwrap().items, [letter("x", "{"), letter("x", "[")]);
+    assert_eq!(store.dead_letters(None, 9).await.unwrap().items, [letter("x", "["), letter("y", "{")]);
+    assert_eq!(marker(&store, "bms:x").await, None);
+}
+
+pub(super) async fn records_a_plan_relied_on_are_checked(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    store.commit(&batch(vec![plan(device(1, "bms:1", "s1")), plan(device(2, "bms:2", "s2"))])).await.unwrap();
+    let relying = |n: u64, on: u64, revision: u64| Plan { checks: vec![(id(on), revision)], ..plan(write(record(n, 1), None)) };
+    let revision = revision(&store, 1).await.unwrap();
+    assert_eq!(conflicts(&store, &batch(vec![relying(3, 1, revision + 1)])).await, [0]);
+    assert_eq!(conflicts(&store, &batch(vec![plan(device(4, "bms:4", "s4")), relying(3, 9, 1)])).await, [1], "it is not there");
+    assert_eq!(self::revision(&store, 3).await, None);
+    // A plan of the same batch may move the record on.
+    let moves = plan(write(record(1, 2), Some(revision)));
+    store.commit(&batch(vec![moves, relying(3, 1, revision)])).await.unwrap();
+    assert_eq!(conflicts(&store, &batch(vec![relying(5, 1, revision)])).await, [0]);
 }
 
 pub(super) async fn facts_add_up(kit: &dyn StoreKit) {
@@ -348,7 +362,7 @@ pub(super) async fn what_was_committed_survives_a_restart(kit: &dyn StoreKit) {
     assert_eq!(conflicts(&store, &batch(vec![plan(device(2, "bms:1", "s2"))])).await, [0]);
     // What comes now is newer than what was there.
     store.commit(&batch(vec![decide(vec![row(decision("bms:u3", Some(1), Accepted, 2))])])).await.unwrap();
-    let rows = store.decisions(&Default::default(), None, 9).await.unwrap().items;
+    let rows = store.decisions(&DecisionFilter::default(), None, 9).await.unwrap().items;
     assert_eq!(rows.iter().map(|row| row.update.to_string()).collect::<Vec<_>>(), ["bms:u3", "bms:u2", "bms:u1"]);
 }
 

@@ -95,7 +95,7 @@ impl State {
             updates &= self.stage_update(staged, &row.decision.update, row.replaces, row.decision.decision.is_waiting());
         }
         for (update, _) in plan.dead_letters.iter().filter_map(|letter| letter.marks.as_ref()) {
-            updates &= self.stage_update(staged, update, plan.awake.contains(update), false);
+            updates &= self.stage_end(staged, update);
         }
         let current = |(id, revision): &(CanonicalId, u64)| self.records.get(id).is_some_and(|record| record.revision == *revision);
         let checks = plan.checks.iter().all(current) || fault("version_check_skipped");
@@ -125,6 +125,12 @@ impl State {
         staged.updates.insert(update.clone(), waits);
         // A final row never changes; a row that is to replace needs a waiting one.
         (if replaces { waiting == Some(true) } else { waiting.is_none() }) || fault("duplicate_not_refused")
+    }
+
+    /// A dead letter ends an update that waits, or is the first that is heard of it.
+    fn stage_end(&self, staged: &mut Staged, update: &UpdateId) -> bool {
+        let waits = staged.updates.get(update).copied().or_else(|| self.markers.get(update).map(|marker| marker.waiting));
+        self.stage_update(staged, update, waits == Some(true), false)
     }
 
     fn apply(&mut self, batch: &Batch) {
@@ -192,11 +198,13 @@ impl State {
                 self.decisions.remove(&row);
             }
             self.markers.insert(update.clone(), Marker { content_hash: *content_hash, waiting: false });
-        } else if self.dead.values().any(|kept| kept.id == letter.id && kept.reason == letter.reason && kept.body == letter.body) {
-            return;
         }
-        self.next += 1;
-        self.dead.insert(self.next, DeadLetter { marks: None, ..letter.clone() });
+        let kept = self.dead.iter().find(|(_, kept)| kept.id == letter.id).map(|(n, _)| *n);
+        let n = kept.unwrap_or_else(|| {
+            self.next += 1;
+            self.next
+        });
+        self.dead.insert(n, DeadLetter { marks: None, ..letter.clone() });
     }
 
     fn is_ready(&self, waiting: &Waiting) -> bool {

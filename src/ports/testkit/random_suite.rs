@@ -76,6 +76,11 @@ impl Player {
         let n = self.dice.roll(RECORDS);
         let record = if self.dice.roll(4) == 0 { None } else { Some(self.write(n).await) };
         let mut plan = Plan { record, ..Plan::default() };
+        if self.dice.roll(4) == 0 {
+            let relied_on = self.reference.records(&[id(self.dice.roll(RECORDS))]).await.unwrap();
+            let older = u64::from(self.dice.roll(5) == 0);
+            plan.checks = relied_on.iter().map(|found| (found.record.id, found.revision - older)).collect();
+        }
         for _ in 0..self.dice.roll(3) {
             let decision = self.decision(n).await;
             if decision.decision.decision.is_waiting() {
