@@ -63,7 +63,14 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
     runtime.block_on(async {
         match &cli.command {
             Command::Batch(args) => batch::run(args, options, host).await,
-            _ => Err(Failure::internal("not built yet")),
+            Command::Check => commands::check::run(options),
+            Command::Schema(args) => commands::schema::run(args),
+            Command::Decisions(args) => commands::decisions::run(args, options, host).await,
+            Command::Decision(args) => commands::decision::run(args, options, host).await,
+            Command::Entity(args) => commands::entity::run(args, options, host).await,
+            Command::Why(args) => commands::why::run(args, options, host).await,
+            Command::History(args) => commands::history::run(args, options, host).await,
+            Command::Verify => commands::verify::run(options, host).await,
         }
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::args::Options;
 use super::{Failure, Host};
-use crate::config::Config;
+use crate::config::{Config, ConfigErrors};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
 use crate::ports::store::{Lookup, Store};
@@ -17,12 +17,17 @@ fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// The configuration; the zero configuration if none is named.
+/// Reads the configuration; the zero configuration if none is named.
+pub fn read(options: &Options) -> Result<Config, ConfigErrors> {
+    match &options.config {
+        Some(path) => Config::load(path, environment()),
+        None => Config::from_env(environment()),
+    }
+}
+
+/// The configuration, or why there is none.
 pub fn config(options: &Options) -> Result<Config, Failure> {
-    Ok(match &options.config {
-        Some(path) => Config::load(path, environment())?,
-        None => Config::from_env(environment())?,
-    })
+    Ok(read(options)?)
 }
 
 /// The store's folder, if `--store`, the configuration or the environment names one.
