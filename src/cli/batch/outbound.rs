@@ -101,13 +101,13 @@ impl OutboundFiles {
 
 /// Applies every message and says so. Gives new records the ids `{system}-{n}`.
 #[derive(Debug, Default)]
-pub struct PerfectAdapter {
+pub struct Applier {
     made: HashMap<SystemName, u64>,
     /// Ids given to creates already: a create that is sent again finds its record.
     given: HashMap<(CanonicalId, SystemName), NativeId>,
 }
 
-impl PerfectAdapter {
+impl Applier {
     /// The receipts for these messages.
     pub async fn apply(&mut self, messages: &[OutboundMessage], store: &dyn Store) -> Result<Vec<Inbound>, Failure> {
         let mut receipts = Vec::with_capacity(messages.len());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::outbound::{Collector, OutboundFiles, PerfectAdapter};
+use super::outbound::{Applier, Collector, OutboundFiles};
 use super::time::SeededClock;
 use crate::cli::Failure;
 use crate::config::Config;
@@ -76,7 +76,7 @@ pub struct Runner {
     mail: Arc<Collector>,
     /// Where outbound messages go.
     pub files: OutboundFiles,
-    adapter: Option<PerfectAdapter>,
+    adapter: Option<Applier>,
     /// Whether messages go out while updates still come in.
     live: bool,
     chunk: usize,
@@ -127,7 +127,7 @@ impl Runner {
             relay,
             mail,
             files,
-            adapter: apply.then(PerfectAdapter::default),
+            adapter: apply.then(Applier::default),
             live,
             chunk: settings.batch_size,
             pending: Vec::with_capacity(settings.batch_size),
