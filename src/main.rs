@@ -1,3 +1,7 @@
 //! The `syncline` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    syncline::app::main()
+}

@@ -7,6 +7,7 @@ pub mod conclude;
 pub mod decide;
 pub mod decision;
 pub mod explain;
+pub mod explain_why;
 pub mod handler;
 pub mod identity;
 pub mod ids;

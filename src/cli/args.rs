@@ -1,0 +1,176 @@
+//! The arguments of every command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::batch::input::InputArg;
+
+/// Syncline keeps the copies that several systems hold of the same things right, and says why.
+#[derive(Debug, Parser)]
+#[command(name = "syncline", version, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub options: Options,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The store's folder, or the folder a batch wrote [default: the configuration's, else ./syncline-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Feed files of native records through the engine and write what comes of it
+    #[command(
+        after_help = "Example:\n  syncline batch --config examples/batch/syncline.toml \\\n    --input bms:device:examples/batch/bms-devices.jsonl --input oem:device:examples/batch/oem-devices.jsonl --out out"
+    )]
+    Batch(BatchArgs),
+    /// Print every problem of a configuration at once
+    #[command(after_help = "Example:\n  syncline check --config config/syncline.toml")]
+    Check,
+    /// Print the JSON Schema of a contract
+    #[command(after_help = "Example:\n  syncline schema outbound > outbound.schema.json")]
+    Schema(SchemaArgs),
+    /// List decisions, newest first
+    #[command(after_help = "Example:\n  syncline decisions --store out --system oem --decision dropped --reason \"source priority\"")]
+    Decisions(DecisionsArgs),
+    /// Show one decision, field by field
+    #[command(after_help = "Example:\n  syncline decision --store out oem:r1-i2-l0000001")]
+    Decision(DecisionArgs),
+    /// Show one canonical record
+    #[command(after_help = "Example:\n  syncline entity --store out device bms:bmsD1")]
+    Entity(RecordArgs),
+    /// Explain why a record, or one field of it, is as it is
+    #[command(after_help = "Example:\n  syncline why --store out device bms:bmsD1 name")]
+    Why(WhyArgs),
+    /// Show every decision about one record, oldest first
+    #[command(after_help = "Example:\n  syncline history --store out device bms:bmsD1")]
+    History(RecordArgs),
+    /// Check everything that must hold in a store
+    #[command(after_help = "Example:\n  syncline verify --store out --config examples/batch/syncline.toml")]
+    Verify,
+}
+
+/// When outbound messages are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RelayWhen {
+    /// Once, after the last input: an initial load
+    End,
+    /// All along, as a running broker does
+    Live,
+}
+
+/// Arguments of `batch`.
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// SYSTEM:TYPE:FILE.jsonl (native records, one a line) or envelopes:FILE.jsonl; in this order
+    #[arg(long = "input", required = true, value_name = "INPUT", num_args = 1..)]
+    pub inputs: Vec<InputArg>,
+    /// The folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The field that holds a native record's id [default: the configured id_field, else id]
+    #[arg(long, value_name = "NAME")]
+    pub id_field: Option<String>,
+    /// Ids and times come from this number: the same input gives the same bytes
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// When outbound messages are made
+    #[arg(long, value_enum, default_value = "end")]
+    pub relay: RelayWhen,
+    /// Apply every outbound message at once, by a perfect adapter that answers with a receipt
+    #[arg(long)]
+    pub apply: bool,
+}
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Which contract [default: all of them in one document]
+    #[arg(value_enum)]
+    pub which: Option<Contract>,
+}
+
+/// A public contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Contract {
+    /// What an adapter sends
+    Inbound,
+    /// What a system is sent
+    Outbound,
+    /// A canonical record
+    Canonical,
+    /// A row of the decision log
+    Decision,
+}
+
+/// Arguments of `decisions`.
+#[derive(Debug, Args)]
+pub struct DecisionsArgs {
+    /// Only updates of this system
+    #[arg(long)]
+    pub system: Option<String>,
+    /// Only records of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub entity_type: Option<String>,
+    /// Only this kind: accepted, partially_accepted, dropped, unchanged, echo, superseded, deferred, parked
+    #[arg(long, value_name = "KIND")]
+    pub decision: Option<String>,
+    /// Only this record: canonical id, or system:native_id together with --type
+    #[arg(long, value_name = "ID")]
+    pub entity: Option<String>,
+    /// Decided at or after this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Decided before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// The reason has all these words
+    #[arg(long, value_name = "WORDS")]
+    pub reason: Option<String>,
+    /// At most so many rows
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+}
+
+/// Arguments of `decision`.
+#[derive(Debug, Args)]
+pub struct DecisionArgs {
+    /// The update: system:id
+    pub update: String,
+}
+
+/// Arguments that name a record.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The entity type
+    #[arg(value_name = "TYPE")]
+    pub entity_type: String,
+    /// Canonical id, or system:native_id
+    pub id: String,
+}
+
+/// Arguments of `why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// Which record.
+    #[command(flatten)]
+    pub record: RecordArgs,
+    /// One field only
+    pub field: Option<String>,
+}

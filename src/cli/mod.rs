@@ -1,0 +1,76 @@
+//! The command line: arguments in, text or JSON out.
+
+mod args;
+mod batch;
+mod commands;
+mod error;
+mod output;
+mod rows;
+mod stores;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+
+use crate::ports::clock::{Clock, Ids};
+use crate::ports::error::PortError;
+use crate::ports::store::Store;
+
+use self::args::{Cli, Command};
+pub use self::error::Failure;
+
+/// What the command line gets from outside: how stores are opened, time, and ids.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Opens the store of a folder.
+    pub open: fn(&Path) -> Result<Arc<dyn Store>, PortError>,
+    /// Real time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// Runs one command and says how it ended.
+#[must_use]
+pub fn run(host: &Host) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { error::USAGE } else { 0 };
+            // Nothing can be said any more if even this fails.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match execute(&cli, host) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .map_err(|error| Failure::internal(format!("no threads: {error}")))?;
+    let options = &cli.options;
+    runtime.block_on(async {
+        match &cli.command {
+            Command::Batch(args) => batch::run(args, options, host).await,
+            Command::Check => commands::check::run(options),
+            Command::Schema(args) => commands::schema::run(args),
+            Command::Decisions(args) => commands::decisions::run(args, options, host).await,
+            Command::Decision(args) => commands::decision::run(args, options, host).await,
+            Command::Entity(args) => commands::entity::run(args, options, host).await,
+            Command::Why(args) => commands::why::run(args, options, host).await,
+            Command::History(args) => commands::history::run(args, options, host).await,
+            Command::Verify => commands::verify::run(options, host).await,
+        }
+    })
+}
