@@ -309,8 +309,7 @@ impl Scene {
 
     /// Everything due is looked for and sent.
     pub fn relay(&mut self) {
-        let (pairs, _) = self.runtime.block_on(self.orchestrators[0].relay.scan(0, 10_000)).unwrap();
-        self.push(0, pairs);
+        self.scan(0);
     }
 
     /// The store, to look at something the story does not tell.
@@ -374,13 +373,15 @@ impl Scene {
         let committed: Committed = self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
         let store = self.store.clone().unwrap();
         self.runtime.block_on(self.story.look(store.as_ref(), committed.duplicates));
-        let mut pairs: Vec<Pair> = committed.due.iter().map(|(id, due)| (*id, due.system.clone())).collect();
-        for (key, id) in &committed.linked {
-            pairs.extend(self.orchestrators[who].relay.unhold(*id, &key.system));
-        }
         if !self.relay_paused {
-            self.push(who, pairs);
+            self.scan(who);
         }
+    }
+
+    /// As a relay does after a start: whatever is due is found in the store.
+    fn scan(&mut self, who: usize) {
+        let (pairs, _) = self.runtime.block_on(self.orchestrators[who].relay.scan(0, 10_000)).unwrap();
+        self.push(who, pairs);
     }
 
     fn push(&mut self, who: usize, mut pairs: Vec<Pair>) {
