@@ -141,6 +141,8 @@ fn s05_two_elements_of_an_array_key_lead_to_two_records() {
     scene.says("crm", "person", "c2", json!({"badges": ["9"]}));
     scene.says("erp", "person", "e1", json!({"badges": ["8", "9"]}));
     scene.says("hr", "person", "h1", json!({"badges": ["8", "10"]}));
+    // What hr holds leads to it, too.
+    scene.says("erp", "person", "e2", json!({"badges": ["10"]}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 crm person c1 {"badges":["7","8"]}
       crm:u1 accepted: a new record from crm
@@ -154,6 +156,10 @@ fn s05_two_elements_of_an_array_key_lead_to_two_records() {
       hr:u4 dropped: the same thing as in crm: hr joins it; badges stays ["7","8"] from crm (first_contact: fill) | by Rule first_contact: fill | modified_fields: badges
         conflict badges: base none, ours ["7","8"] (crm), theirs ["8","10"] → ours (first_contact: fill)
       = <person 1> v1 {"badges":["7","8"]} [crm c1, hr h1]
+    u5 erp person e2 {"badges":["10"]}
+      erp:u5 dropped: the same thing as in crm and hr: erp joins it; badges stays ["7","8"] from crm (first_contact: fill) | by Rule first_contact: fill | modified_fields: badges
+        conflict badges: base none, ours ["7","8"] (crm), theirs ["10"] → ours (first_contact: fill)
+      = <person 1> v1 {"badges":["7","8"]} [crm c1, hr h1, erp e2]
     "#);
 }
 

@@ -218,9 +218,22 @@ fn s36_a_cycle_that_nobody_has_yet() {
     scene.says("bms", "device", "bmsB", json!({"serial": "B", "parent_id": "bmsA"}));
     scene.says("bms", "device", "bmsA", json!({"serial": "A", "parent_id": "bmsB"}));
     scene.skip_ahead();
-    scene.relay();
+    scene.resume_relay();
+    scene.applies("oem", "oemA");
+    scene.applies("oem", "oemB");
+    scene.applies("oem", "oemA");
     insta::assert_snapshot!(scene.story(), @r#"
       → oem: create device - rev 3 {"serial":"A"} changed: serial
+    u4 oem receipt device oemA canonical_id=<device 1> rev=3 status=applied
+      oem:u4 unchanged: oem made the record; there it is oemA
+      = <device 1> v2 {"parent_id":"<device 2>","serial":"A"} [bms bmsA, oem oemA]
+      → oem: create device - rev 1 {"parent_id":"oemA","serial":"B"} changed: parent_id, serial
+    u5 oem receipt device oemB canonical_id=<device 2> rev=1 status=applied
+      oem:u5 unchanged: oem made the record; there it is oemB
+      = <device 2> v1 {"parent_id":"<device 1>","serial":"B"} [bms bmsB, oem oemB]
+      → oem: update device oemA rev 4 {"id":"oemA","parent_id":"oemB","serial":"A"} changed: parent_id
+    u6 oem receipt device oemA canonical_id=<device 1> rev=4 status=applied
+      oem:u6 unchanged: oem applied rev 4
     "#);
 }
 
@@ -396,17 +409,19 @@ fn a_target_that_does_not_take_the_parent_gets_no_reference() {
 
 #[test]
 fn s36a_a_stale_system_joins_existing_records() {
-    let mut scene = Scene::with(DEVICES).start();
+    let mut scene = Scene::with(&DEVICES.replace("[systems.oem.entities.device]", "[systems.oem.entities.device]\ncreate = false")).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Air handler", "room": null}));
-    scene.receipt("oem", "", "failed");
-    scene.skip_ahead();
     scene.says("oem", "device", "oemD1", json!({"serial": "SN-1", "name": "Old name", "room": "B2", "owner": "Facility"}));
     insta::assert_snapshot!(scene.story(), @r#"
-    u3 oem device oemD1 {"name":"Old name","owner":"Facility","room":"B2","serial":"SN-1"}
-      oem:u3 partially_accepted: the same thing as in bms and oem: oem joins it; taken: owner and room; name stays 'Air handler' from bms (first_contact: fill) | by Rule first_contact: fill | modified_fields: name
+    u1 bms device bmsD1 {"name":"Air handler","room":null,"serial":"SN-1"}
+      bms:u1 accepted: a new record from bms
+      = <device 1> v1 {"name":"Air handler","room":null,"serial":"SN-1"} [bms bmsD1]
+    u2 oem device oemD1 {"name":"Old name","owner":"Facility","room":"B2","serial":"SN-1"}
+      oem:u2 partially_accepted: the same thing as in bms: oem joins it; taken: owner and room; name stays 'Air handler' from bms (first_contact: fill) | by Rule first_contact: fill | modified_fields: name
         conflict name: base none, ours "Air handler" (bms), theirs "Old name" → ours (first_contact: fill)
       = <device 1> v2 {"name":"Air handler","owner":"Facility","room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
       → bms: update device bmsD1 rev 1 {"id":"bmsD1","name":"Air handler","owner":"Facility","room":"B2","serial":"SN-1"} changed: owner, room
+      → oem: update device oemD1 rev 1 {"id":"oemD1","name":"Air handler","owner":"Facility","room":"B2","serial":"SN-1"} changed: name
     "#);
 }
 

@@ -278,7 +278,7 @@ impl Scene {
         self.decide(0, due.into_iter().map(awake_input).collect());
         self.commit(0);
         if !self.relay_paused {
-            self.relay();
+            self.scan(0);
         }
     }
 
@@ -298,17 +298,18 @@ impl Scene {
         self.store = Some(embedded.unwrap().store);
         self.start_orchestrators();
         if !self.relay_paused {
-            self.relay();
+            self.scan(0);
         }
     }
 
-    /// Nothing is sent until [`relay`](Self::relay).
+    /// Nothing is sent until [`resume_relay`](Self::resume_relay).
     pub fn pause_relay(&mut self) {
         self.relay_paused = true;
     }
 
-    /// Everything due is looked for and sent.
-    pub fn relay(&mut self) {
+    /// Everything due is looked for and sent, now and from now on.
+    pub fn resume_relay(&mut self) {
+        self.relay_paused = false;
         self.scan(0);
     }
 
