@@ -347,7 +347,7 @@ fn s20_a_typed_handler_that_does_not_know_a_field() {
     scene.send(patch("crm", "person", "c1", json!({"shoe": {"size": 43}})));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 crm person c1 {"email":"ann@x.org","hat":null,"name":"Jon","shoe":{"size":42}}
-      crm:u1 partially_accepted: names are shouted; a new record from crm; name stays nothing (handler person) | by Handler person | modified_fields: name
+      crm:u1 partially_accepted: names are shouted; a new record from crm; name becomes 'JON' (handler person) | by Handler person | modified_fields: name
       = <person 1> v1 {"email":"ann@x.org","hat":null,"name":"JON","shoe":{"size":42}} [crm c1]
       → crm: update person c1 rev 1 {"email":"ann@x.org","hat":null,"id":"c1","name":"JON","shoe":{"size":42}} changed: name
     u2 crm patch person c1 {"shoe":{"size":43}}

@@ -178,7 +178,7 @@ fn s06_a_required_key_is_missing() {
     u3 bms device d3 {"name":"ignored","serial":"n/a"}
       bms:u3 parked (no_identity): it has none of the key fields that are required to know what it is
     u4 bms device d1 {"name":"with one","serial":"SN-1"}
-      bms:u1 superseded: overtaken by bms:u4, a newer record of the same, while it was it has none of the key fields that are required to know what it is
+      bms:u1 superseded: overtaken by bms:u4, a newer record of the same; until then: it has none of the key fields that are required to know what it is
       bms:u4 accepted: a new record from bms
       = <device 1> v1 {"name":"with one","serial":"SN-1"} [bms d1]
     "#);
@@ -304,7 +304,7 @@ fn a_patch_of_an_unknown_record_waits_for_a_whole_one() {
     u1 bms patch device bmsD1 {"name":"patched"}
       bms:u1 parked (no_base): only a part of a record nobody knows yet; waiting for a whole one
     u2 bms device bmsD1 {"name":"whole","serial":"SN-1"}
-      bms:u1 superseded: overtaken by bms:u2, a newer record of the same, while it was only a part of a record nobody knows yet; waiting for a whole one
+      bms:u1 superseded: overtaken by bms:u2, a newer record of the same; until then: only a part of a record nobody knows yet; waiting for a whole one
       bms:u2 accepted: a new record from bms
       = <device 1> v1 {"name":"whole","serial":"SN-1"} [bms bmsD1]
     "#);
@@ -321,5 +321,25 @@ fn an_id_inside_the_record_that_is_another_one() {
       = <device 1> v1 {"serial":"SN-1"} [bms bmsD1]
     u2 bms device bmsD2 {"id":"bmsD3","serial":"SN-2"}
       dead letter bms:u2 id_mismatch: the entity's own id field "id" says "bmsD3", the envelope says "bmsD2"; send the same id in both
+    "#);
+}
+
+#[test]
+fn a_key_that_waits_is_not_corrected_in_its_source() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.says("bms", "device", "bmsD2", json!({"serial": "SN-2"}));
+    scene.says("oem", "device", "oemD2", json!({"serial": "SN-2"}));
+    scene.skip_ahead();
+    scene.send(whole("bms", "device", "bmsD2", json!({"serial": "SN-1", "name": "moved"})).base(0));
+    // Whatever oem says now, bms must not be sent its old serial back.
+    scene.says("oem", "device", "oemD2", json!({"serial": "SN-2", "room": "B2"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 bms device bmsD2 {"name":"moved","serial":"SN-1"} base=0
+      bms:u4 parked (match_collision): its key values belong to different records (serial "sn-1"): <device 2> and <device 1>; merge them or correct a key
+    u5 oem device oemD2 {"room":"B2","serial":"SN-2"}
+      oem:u5 accepted: taken: room
+      = <device 2> v2 {"room":"B2","serial":"SN-2"} [bms bmsD2, oem oemD2]
+      → bms: update device bmsD2 rev 1 {"id":"bmsD2","room":"B2","serial":"SN-2"} changed: room
     "#);
 }

@@ -114,7 +114,7 @@ fn s34_every_system_gets_its_own_ids() {
       = <sensor 1> v1 {"device_id":"<device 1>","tag":"T1"} [bms bmsS1, oem (open create)]
       → oem: create sensor - rev 1 {"device_id":"oemD1","tag":"T1"} changed: device_id, tag
     u4 oem sensor oemS1 {"device_id":"oemD1","tag":"T1","unit":"C"}
-      oem:u4 accepted: the same thing as in bms and oem: oem joins it; taken: unit
+      oem:u4 accepted: the same thing as in bms: oem joins it; taken: unit
       = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"C"} [bms bmsS1, oem oemS1]
       → bms: update sensor bmsS1 rev 1 {"device_id":"bmsD1","id":"bmsS1","tag":"T1","unit":"C"} changed: unit
     "#);
@@ -329,7 +329,7 @@ fn a_newer_whole_record_supersedes_the_waiting_one() {
     u1 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1","unit":"C"}
       bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
     u2 bms sensor bmsS1 {"device_id":"bmsD2","tag":"T1","unit":"F"}
-      bms:u1 superseded: overtaken by bms:u2, a newer record of the same, while it was waiting for device bmsD1 of bms, which device_id refers to
+      bms:u1 superseded: overtaken by bms:u2, a newer record of the same; until then: waiting for device bmsD1 of bms, which device_id refers to
       bms:u2 parked (missing_reference): waiting for device bmsD2 of bms, which device_id refers to
     u3 bms device bmsD1 {"serial":"SN-1"}
       bms:u3 accepted: a new record from bms
@@ -367,6 +367,39 @@ fn a_known_record_that_moves_to_an_unknown_parent() {
       = <sensor 1> v3 {"device_id":"<device 2>","tag":"T1","unit":"F"} [bms bmsS1, oem oemS1]
       = <device 2> v1 {"serial":"SN-2"} [bms bmsD2, oem (open create)]
       → oem: create device - rev 1 {"serial":"SN-2"} changed: serial
+    "#);
+}
+
+#[test]
+fn a_reference_that_waits_is_not_corrected_in_its_source() {
+    let mut scene = Scene::with(&DEVICES.replace("receipts = \"required\"", "")).start();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.says("oem", "device", "oemD1", json!({"serial": "SN-1"}));
+    scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "unit": "C", "device_id": "bmsD1"}));
+    scene.says("oem", "sensor", "oemS1", json!({"tag": "T1", "unit": "C", "device_id": "oemD1"}));
+    scene.skip_ahead();
+    scene.send(whole("bms", "sensor", "bmsS1", json!({"tag": "T1", "unit": "C", "device_id": "bmsD2"})).base(0));
+    scene.says("oem", "sensor", "oemS1", json!({"tag": "T1", "unit": "K", "device_id": "oemD1"}));
+    scene.says("bms", "device", "bmsD2", json!({"serial": "SN-2"}));
+    scene.says("oem", "device", "oemD2", json!({"serial": "SN-2"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u5 bms sensor bmsS1 {"device_id":"bmsD2","tag":"T1","unit":"C"} base=0
+      bms:u5 parked (missing_reference): waiting for device bmsD2 of bms, which device_id refers to
+    u6 oem sensor oemS1 {"device_id":"oemD1","tag":"T1","unit":"K"}
+      oem:u6 accepted: taken: unit
+      = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
+      → bms: update sensor bmsS1 rev 1 {"device_id":null,"id":"bmsS1","tag":"T1","unit":"K"} changed: unit
+    u7 bms device bmsD2 {"serial":"SN-2"}
+      bms:u7 accepted: a new record from bms
+      bms:u5 accepted: taken: device_id and device_id | attempt 2
+      = <sensor 1> v3 {"device_id":"<device 2>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
+      = <device 2> v1 {"serial":"SN-2"} [bms bmsD2, oem (open create)]
+      → oem: create device - rev 1 {"serial":"SN-2"} changed: serial
+      → bms: update sensor bmsS1 rev 2 {"device_id":"bmsD2","id":"bmsS1","tag":"T1","unit":"K"} changed: device_id
+    u8 oem device oemD2 {"serial":"SN-2"}
+      oem:u8 echo: oem made the record it was sent
+      = <device 2> v1 {"serial":"SN-2"} [bms bmsD2, oem oemD2]
+      → oem: update sensor oemS1 rev 2 {"device_id":"oemD2","id":"oemS1","tag":"T1","unit":"K"} changed: device_id
     "#);
 }
 

@@ -150,7 +150,7 @@ fn s23_a_handler_replaces_the_whole_record() {
     scene.says("a", "thing", "1", json!({"k": "1", "x": "gone", "y": {"z": 1}}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 a thing 1 {"k":"1","x":"gone","y":{"z":1}}
-      a:u1 partially_accepted: a new record from a; x stays nothing (handler thing) and y.z stays nothing (handler thing) | by Handler thing | modified_fields: x, y.z, made.by
+      a:u1 partially_accepted: a new record from a; x is left out (handler thing) and y.z is left out (handler thing) | by Handler thing | modified_fields: x, y.z, made.by
       = <thing 1> v1 {"k":"1","made":{"by":"handler"}} [a 1]
       → a: update thing 1 rev 1 {"id":"1","k":"1","made":{"by":"handler"},"x":null,"y":{"z":null}} changed: made.by, x, y.z
     "#);
@@ -376,7 +376,7 @@ fn sum_delta_adds_what_each_changed() {
       → b: update thing 1 rev 1 {"id":"1","k":"1","x":12} changed: x
       → c: update thing 1 rev 1 {"id":"1","k":"1","x":12} changed: x
     u5 b thing 1 {"k":"1","x":9} base=0
-      b:u5 partially_accepted: x stays 12 from a (sum_delta) | by Rule sum_delta | modified_fields: x
+      b:u5 partially_accepted: x becomes 11 (sum_delta) | by Rule sum_delta | modified_fields: x
         conflict x: base 10, ours 12 (a), theirs 9 → handler (sum_delta)
       = <thing 1> v3 {"k":"1","x":11} [a 1, b 1, c 1]
       → a: update thing 1 rev 1 {"id":"1","k":"1","x":11} changed: x

@@ -69,7 +69,7 @@ fn s45_what_a_handler_changed_goes_back_to_the_source() {
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms device bmsD1 {"name":" AHU ","serial":"SN-1"}
-      bms:u1 partially_accepted: a new record from bms; name stays nothing (handler device) | by Handler device | modified_fields: name
+      bms:u1 partially_accepted: a new record from bms; name becomes 'AHU' (handler device) | by Handler device | modified_fields: name
       = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
       → bms: update device bmsD1 rev 1 {"id":"bmsD1","name":"AHU","serial":"SN-1"} changed: name
     u2 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
@@ -174,25 +174,36 @@ fn s48_a_system_that_cuts_off_is_known_to() {
 fn notification_modes() {
     let mut stories = Vec::new();
     for mode in ["selective", "all", "none"] {
-        let mut scene = known(&devices(&format!("notification_mode = \"{mode}\""), "", ""));
-        scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Air handler"}));
+        let mut scene = known(&devices(&format!("notification_mode = \"{mode}\""), "", "fields = { exclude = [\"room\"] }"));
+        scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU", "room": "B2"}));
+        scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Air handler", "room": "B2"}));
         stories.push(format!("{mode}\n{}", scene.story()));
     }
     insta::assert_snapshot!(stories.join("\n"), @r#"
     selective
-    u3 bms device bmsD1 {"name":"Air handler","serial":"SN-1"}
-      bms:u3 accepted: taken: name
-      = <device 1> v2 {"name":"Air handler","serial":"SN-1"} [bms bmsD1, oem oemD1]
+    u3 bms device bmsD1 {"name":"AHU","room":"B2","serial":"SN-1"}
+      bms:u3 accepted: taken: room
+      = <device 1> v2 {"name":"AHU","room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
+    u4 bms device bmsD1 {"name":"Air handler","room":"B2","serial":"SN-1"}
+      bms:u4 accepted: taken: name
+      = <device 1> v3 {"name":"Air handler","room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
       → oem: update device oemD1 rev 1 {"id":"oemD1","name":"Air handler","serial":"SN-1"} changed: name
     all
-    u3 bms device bmsD1 {"name":"Air handler","serial":"SN-1"}
-      bms:u3 accepted: taken: name
-      = <device 1> v2 {"name":"Air handler","serial":"SN-1"} [bms bmsD1, oem oemD1]
-      → oem: update device oemD1 rev 1 {"id":"oemD1","name":"Air handler","serial":"SN-1"} changed: name
+    u3 bms device bmsD1 {"name":"AHU","room":"B2","serial":"SN-1"}
+      bms:u3 accepted: taken: room
+      = <device 1> v2 {"name":"AHU","room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
+      → oem: update device oemD1 rev 1 {"id":"oemD1","name":"AHU","serial":"SN-1"} changed: 
+    u4 bms device bmsD1 {"name":"Air handler","room":"B2","serial":"SN-1"}
+      bms:u4 accepted: taken: name
+      = <device 1> v3 {"name":"Air handler","room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
+      → oem: update device oemD1 rev 2 {"id":"oemD1","name":"Air handler","serial":"SN-1"} changed: name
     none
-    u3 bms device bmsD1 {"name":"Air handler","serial":"SN-1"}
-      bms:u3 accepted: taken: name
-      = <device 1> v2 {"name":"Air handler","serial":"SN-1"} [bms bmsD1, oem oemD1]
+    u3 bms device bmsD1 {"name":"AHU","room":"B2","serial":"SN-1"}
+      bms:u3 accepted: taken: room
+      = <device 1> v2 {"name":"AHU","room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
+    u4 bms device bmsD1 {"name":"Air handler","room":"B2","serial":"SN-1"}
+      bms:u4 accepted: taken: name
+      = <device 1> v3 {"name":"Air handler","room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
     "#);
 }
 
@@ -272,7 +283,7 @@ fn names_and_values_are_translated_both_ways() {
 }
 
 #[test]
-fn excluded_fields_go_neither_way() {
+fn excluded_fields_are_not_sent() {
     let mut scene = Scene::with(&devices("", "", "fields = { exclude = [\"notes\"] }")).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU", "notes": "ours"}));
     scene.says("oem", "device", "oemD1", json!({"serial": "SN-1", "name": "AHU", "notes": "theirs"}));
