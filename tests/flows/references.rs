@@ -362,7 +362,7 @@ fn a_known_record_that_moves_to_an_unknown_parent() {
       = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
     u7 bms device bmsD2 {"serial":"SN-2"}
       bms:u7 accepted: a new record from bms
-      bms:u5 accepted: taken: device_id, unit and device_id | attempt 2
+      bms:u5 accepted: taken: device_id and unit | attempt 2
         conflict unit: base "C", ours "K" (oem), theirs "F" → theirs (latest)
       = <sensor 1> v3 {"device_id":"<device 2>","tag":"T1","unit":"F"} [bms bmsS1, oem oemS1]
       = <device 2> v1 {"serial":"SN-2"} [bms bmsD2, oem (open create)]
@@ -388,10 +388,10 @@ fn a_reference_that_waits_is_not_corrected_in_its_source() {
     u6 oem sensor oemS1 {"device_id":"oemD1","tag":"T1","unit":"K"}
       oem:u6 accepted: taken: unit
       = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
-      → bms: update sensor bmsS1 rev 1 {"device_id":null,"id":"bmsS1","tag":"T1","unit":"K"} changed: unit
+      → bms: update sensor bmsS1 rev 1 {"device_id":"bmsD2","id":"bmsS1","tag":"T1","unit":"K"} changed: unit
     u7 bms device bmsD2 {"serial":"SN-2"}
       bms:u7 accepted: a new record from bms
-      bms:u5 accepted: taken: device_id and device_id | attempt 2
+      bms:u5 accepted: taken: device_id | attempt 2
       = <sensor 1> v3 {"device_id":"<device 2>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
       = <device 2> v1 {"serial":"SN-2"} [bms bmsD2, oem (open create)]
       → oem: create device - rev 1 {"serial":"SN-2"} changed: serial

@@ -117,8 +117,11 @@ fn s47_edits_while_sending_is_paused_become_one_message() {
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "three", "room": "B2"}));
     scene.skip_ahead();
     scene.resume_relay();
+    scene.says("oem", "device", "oemD1", json!({"serial": "SN-1", "name": "three", "room": "B2"}));
     insta::assert_snapshot!(scene.story(), @r#"
       → oem: update device oemD1 rev 3 {"id":"oemD1","name":"three","room":"B2","serial":"SN-1"} changed: name, room
+    u6 oem device oemD1 {"name":"three","room":"B2","serial":"SN-1"}
+      oem:u6 echo: oem says back what it was sent
     "#);
 }
 

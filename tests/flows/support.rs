@@ -265,11 +265,6 @@ impl Scene {
         self.send(more(Message(receipt)));
     }
 
-    /// The last message a system was sent.
-    pub fn last_sent(&self, system: &str) -> &Value {
-        &self.last_sent[system]
-    }
-
     /// Time passes; what waits for it comes back.
     pub fn wait(&mut self, time: Duration) {
         self.story.line(format!("… {time:?} later"));
