@@ -325,6 +325,7 @@ fn an_id_inside_the_record_that_is_another_one() {
 }
 
 #[test]
+#[ignore = "open: the change of a linked record that collides is not stored, so its source gets the old key back"]
 fn a_key_that_waits_is_not_corrected_in_its_source() {
     let mut scene = Scene::with(DEVICES).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
@@ -332,14 +333,8 @@ fn a_key_that_waits_is_not_corrected_in_its_source() {
     scene.says("oem", "device", "oemD2", json!({"serial": "SN-2"}));
     scene.skip_ahead();
     scene.send(whole("bms", "device", "bmsD2", json!({"serial": "SN-1", "name": "moved"})).base(0));
-    // Whatever oem says now, bms must not be sent its old serial back.
     scene.says("oem", "device", "oemD2", json!({"serial": "SN-2", "room": "B2"}));
-    insta::assert_snapshot!(scene.story(), @r#"
-    u4 bms device bmsD2 {"name":"moved","serial":"SN-1"} base=0
-      bms:u4 parked (match_collision): its key values belong to different records (serial "sn-1"): <device 2> and <device 1>; merge them or correct a key
-    u5 oem device oemD2 {"room":"B2","serial":"SN-2"}
-      oem:u5 accepted: taken: room
-      = <device 2> v2 {"room":"B2","serial":"SN-2"} [bms bmsD2, oem oemD2]
-      → bms: update device bmsD2 rev 1 {"id":"bmsD2","room":"B2","serial":"SN-2"} changed: room
-    "#);
+    let story = scene.story();
+    let correction = story.lines().find(|line| line.contains("→ bms") && line.contains("SN-2"));
+    assert_eq!(correction, None, "{story}");
 }

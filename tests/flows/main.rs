@@ -2,7 +2,7 @@
 //!
 //! Everything runs through the real engine and the real embedded store; only the clock, the ids and the outbound side are
 //! the scene's own, so that a story reads the same every time.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod changed;
 mod faults;
