@@ -173,7 +173,7 @@ fn accept(
     {
         decision.decided_by = DecidedBy::named(ByKind::Rule, rule.clone());
     }
-    decision.reason = accepted_reason(before, proposal, reason, &refused, decision, arrival);
+    decision.reason = accepted_reason(before, &outcome, proposal, reason, &refused, decision, arrival);
     if grew {
         write(record, outcome, &written, &by_handler, proposal, decision, arrival, situation);
         decision.accepted_snapshot = Some(record.data.clone());
@@ -228,6 +228,7 @@ fn write(
 
 fn accepted_reason(
     before: &CanonicalRecord,
+    after: &Leaves,
     proposal: &Proposal,
     given: Option<String>,
     refused: &[FieldPath],
@@ -240,8 +241,7 @@ fn accepted_reason(
     match proposal.footing {
         Footing::New => parts.push(format!("a new record from {source}")),
         Footing::Joins => {
-            let others: Vec<String> = before.links.iter().map(|link| link.system.to_string()).collect();
-            parts.push(format!("the same thing as in {}: {source} joins it", explain::list(others)));
+            parts.push(format!("the same thing as in {}: {source} joins it", explain::holders(before)));
         }
         Footing::Binds => parts.push(format!("{source} made the record it was sent")),
         Footing::Linked => {}
@@ -262,7 +262,7 @@ fn accepted_reason(
             (DecidedBy { kind: ByKind::Handler, name: Some(name) }, None) => Some(format!("handler {name}")),
             _ => None,
         };
-        parts.push(explain::refused(refused, before, &rule));
+        parts.push(explain::refused(refused, before, after, &rule));
     }
     explain::with_stale(&parts.join("; "), &proposal.stale, before)
 }

@@ -40,7 +40,7 @@ pub struct Situation<'a> {
 pub struct Arrival<'a> {
     /// The change as it came.
     pub change: &'a NativeChange,
-    /// Its fields in canonical names and ids; fields in `missing` are taken out.
+    /// Its fields in canonical names and ids; those in `missing` are still native ids.
     pub leaves: Leaves,
     /// References to records nobody knows yet.
     pub missing: Vec<MissingReference>,
@@ -294,13 +294,20 @@ fn wait_for_references(record: &mut CanonicalRecord, index: usize, arrival: &Arr
         ChangeBody::Delete | ChangeBody::Rekey(_) => None,
     };
     for missing in &arrival.missing {
-        if !unresolved.contains(&missing.field) {
-            let base = record.links[index].shadow.held.get(&record.data, &missing.field).cloned();
-            let native = entity.and_then(|entity| entity.get(missing.field.as_str())).cloned();
-            let value = native.unwrap_or_else(|| Value::from(missing.key.native_id.as_str()));
-            fields.push(FieldChange { path: missing.field.clone(), base, value, assumed: false });
-            unresolved.push(missing.field.clone());
+        if unresolved.contains(&missing.field) {
+            continue;
         }
+        unresolved.push(missing.field.clone());
+        if fields.iter().any(|change| change.path == missing.field) {
+            continue;
+        }
+        // Said before, by an update this one overtakes: the base is what the system held before that.
+        let earlier = arrival.overtaken.iter().find(|change| change.path == missing.field);
+        let held = || record.links[index].shadow.held.get(&record.data, &missing.field).cloned();
+        let base = earlier.map_or_else(held, |change| change.base.clone());
+        let native = entity.and_then(|entity| entity.get(missing.field.as_str())).cloned();
+        let value = native.unwrap_or_else(|| Value::from(missing.key.native_id.as_str()));
+        fields.push(FieldChange { path: missing.field.clone(), base, value, assumed: false });
     }
     let change = WaitingChange { canonical_id: id, fields, unresolved };
     keep_waiting(record, index, arrival.change, &change);

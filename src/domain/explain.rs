@@ -5,7 +5,7 @@ use super::decision::{Conflict, Decision, DecisionKind, Winner};
 use super::handler::shown;
 use super::ids::SystemName;
 use super::shadow::StaleField;
-use super::value::FieldPath;
+use super::value::{FieldPath, Leaves};
 use super::waiting::WaitingFor;
 
 /// "name, phone and status"
@@ -17,6 +17,12 @@ pub fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
         Some((last, [])) => last.clone(),
         Some((last, head)) => format!("{} and {last}", head.join(", ")),
     }
+}
+
+/// The systems that have a record, for sure: an open create is not one of them.
+#[must_use]
+pub fn holders(record: &CanonicalRecord) -> String {
+    list(record.links.iter().filter(|link| link.native_id.is_some()).map(|link| &link.system))
 }
 
 /// [`list`], cut off after a few.
@@ -53,14 +59,18 @@ fn shown_at(record: &CanonicalRecord, path: &FieldPath) -> String {
     shown(record.data.get(path).unwrap_or(&serde_json::Value::Null))
 }
 
-/// Why some of what a source said did not become canonical.
+/// Why some of what a source said did not become canonical, and what did instead.
 #[must_use]
-pub fn refused(modified: &[FieldPath], before: &CanonicalRecord, rules: &dyn Fn(&FieldPath) -> Option<String>) -> String {
+pub fn refused(modified: &[FieldPath], before: &CanonicalRecord, after: &Leaves, rules: &dyn Fn(&FieldPath) -> Option<String>) -> String {
     let item = |path: &FieldPath| {
-        let kept = shown_at(before, path);
-        let from = before.provenance.of(path).map(|source| format!(" from {}", source.system)).unwrap_or_default();
         let rule = rules(path).map(|rule| format!(" ({rule})")).unwrap_or_default();
-        format!("{path} stays {kept}{from}{rule}")
+        let (had, has) = (before.data.get(path), after.get(path));
+        if had != has {
+            return format!("{path} becomes {}{rule}", shown(has.unwrap_or(&serde_json::Value::Null)));
+        }
+        let Some(kept) = had else { return format!("{path} is left out{rule}") };
+        let from = before.provenance.of(path).map(|source| format!(" from {}", source.system)).unwrap_or_default();
+        format!("{path} stays {}{from}{rule}", shown(kept))
     };
     list(modified.iter().map(item))
 }

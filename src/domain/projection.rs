@@ -139,6 +139,18 @@ pub fn canonical_references<'a>(data: &'a Leaves, types: &'a TypeRules) -> impl 
     })
 }
 
+/// The canonical ids in references of a link that keep what its system holds, as their change waits.
+pub fn waiting_references(record: &CanonicalRecord, link: &Link, types: &TypeRules) -> Vec<CanonicalId> {
+    let fields = types.references.keys().filter(|field| link.is_waiting(field));
+    let mut held = Leaves::new();
+    for field in fields {
+        if let Some(value) = link.shadow.held.get(&record.data, field) {
+            held.set(field.clone(), value.clone());
+        }
+    }
+    canonical_references(&held, types).map(|(_, id)| id).collect()
+}
+
 /// Why a native model can't be made yet: the target lacks these records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacks(pub Vec<CanonicalId>);
@@ -169,7 +181,12 @@ pub fn native_model(
     for path in model_paths(record, link, side) {
         let value = if link.is_waiting(&path) { link.shadow.held.get(&record.data, &path) } else { record.data.get(&path) };
         let mut value = value.cloned().unwrap_or(Value::Null);
-        if types.references.contains_key(&path) {
+        if types.references.contains_key(&path) && link.is_waiting(&path) {
+            match own_reference(&value, &native_of) {
+                Some(native) => value = native,
+                None => continue,
+            }
+        } else if types.references.contains_key(&path) {
             match native_reference(&value, &path, &native_of, &unlinked) {
                 Ok(Some(native)) => value = native,
                 Ok(None) => continue,
@@ -195,6 +212,17 @@ pub fn native_model(
         model.insert(side.id_field.clone(), Value::from(native_id.as_str()));
     }
     Ok(model)
+}
+
+/// A reference whose change waits, as its system holds it: by its own id where the record is known, else as it said it.
+fn own_reference(value: &Value, native_of: &impl Fn(CanonicalId) -> Option<NativeId>) -> Option<Value> {
+    match value {
+        Value::Array(items) => items.iter().map(|item| own_reference(item, native_of)).collect::<Option<Vec<_>>>().map(Value::Array),
+        value => match value.as_str().map(CanonicalId::parse) {
+            Some(Ok(id)) => native_of(id).map(|native| Value::from(native.as_str())),
+            Some(Err(_)) | None => Some(value.clone()),
+        },
+    }
 }
 
 /// The fields of a system's model: the canonical ones it takes, and those it holds although they are gone.

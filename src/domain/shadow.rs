@@ -59,7 +59,7 @@ pub struct Compared {
 pub struct Report<'a> {
     /// Its fields.
     pub leaves: &'a Leaves,
-    /// Fields it names whose references are not known yet; they are not in `leaves`.
+    /// Fields it names whose references are not known yet; in `leaves` they are still native ids.
     pub unresolved: &'a [FieldPath],
     /// Whether it is the whole record.
     pub whole: bool,

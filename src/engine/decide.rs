@@ -518,8 +518,7 @@ fn nothing(
     decision.version_after = record.version;
     decision.reason = match footing {
         Footing::Joins => {
-            let others = explain::list(before.links.iter().map(|link| link.system.to_string()));
-            format!("the same thing as in {others}: a new link, nothing new in it")
+            format!("the same thing as in {}: a new link, nothing new in it", explain::holders(before))
         }
         Footing::Binds => format!("{} made the record it was sent", arrival.change.key.system),
         Footing::New | Footing::Linked => reason,

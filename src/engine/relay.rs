@@ -9,7 +9,7 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
 use crate::domain::link::Link;
 use crate::domain::planted;
-use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name};
+use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name, waiting_references};
 use crate::domain::rules::{MissingTarget, TypeRules};
 use crate::domain::sending::Target;
 use crate::domain::time::Timestamp;
@@ -117,7 +117,10 @@ impl Relay {
         for row in &due {
             let Some(record) = records.get(&row.record) else { continue };
             let types = self.settings.rules.of_type(&record.entity_type);
-            wanted.extend(canonical_references(&record.data, &types).map(|(_, id)| id).filter(|id| !records.contains_key(id)));
+            let waiting = record.links.iter().filter(|link| link.system == row.system && !link.waits.is_empty());
+            let held = waiting.flat_map(|link| waiting_references(record, link, &types));
+            let shown = canonical_references(&record.data, &types).map(|(_, id)| id);
+            wanted.extend(shown.chain(held).filter(|id| !records.contains_key(id)));
         }
         records.extend(self.load(wanted.into_iter()).await?);
         let (mut messages, mut sent, mut settled) = (Vec::new(), Vec::new(), Vec::new());

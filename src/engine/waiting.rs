@@ -304,7 +304,7 @@ fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -
     let mut decision = blank(&arrival, situation, waiting.change.as_ref().map(|change| change.canonical_id));
     decision.decision = DecisionKind::Superseded;
     decision.decided_by = DecidedBy::SYSTEM;
-    decision.reason = format!("overtaken by {by}, a newer record of the same, while it was {}", explain::waiting(&waiting.waiting_for));
+    decision.reason = format!("overtaken by {by}, a newer record of the same; until then: {}", explain::waiting(&waiting.waiting_for));
     Some(DecisionWrite { decision, content_hash: change.content_hash, replaces: true })
 }
 

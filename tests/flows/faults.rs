@@ -1,0 +1,283 @@
+//! Copies, broken messages, restarts, and things that come at another time.
+
+use std::time::Duration;
+
+use serde_json::json;
+use syncline::domain::change::Record;
+use syncline::domain::handler::{UpdateMeta, Verdict};
+
+use crate::support::{Message, Scene, patch, whole};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const DEVICES: &str = r#"
+[orchestration]
+push_updates = true
+[entities.device]
+keys = [{ fields = ["serial"] }]
+[systems.bms.entities.device]
+[systems.oem.entities.device]
+create = false
+"#;
+
+fn device(name: &str) -> Message {
+    whole("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": name}))
+}
+
+#[test]
+fn s51_a_thousand_copies_are_one_decision() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.send(device("AHU").id("x"));
+    scene.skip_ahead();
+    let bytes = br#"{"id":"x","system":"bms","type":"device","native_id":"bmsD1","entity":{"serial":"SN-1","name":"AHU"}}"#;
+    for _ in 0..999 {
+        scene.raw(bytes);
+    }
+    let story = scene.story();
+    assert_eq!(story.lines().filter(|line| line.contains("decided before: 1")).count(), 999);
+    assert_eq!(story.lines().count(), 2 * 999, "nothing else happened");
+}
+
+#[test]
+fn s51_copies_within_one_batch() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.together([device("AHU").id("x"), device("AHU").id("x"), device("AHU").id("x")]);
+    insta::assert_snapshot!(scene.story(), @r#"
+    x bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+    x bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+    x bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      decided before: 2
+      bms:x accepted: a new record from bms
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
+fn s51_copies_in_two_orchestrators_at_once() {
+    let mut scene = Scene::with(DEVICES).two_orchestrators().start();
+    scene.race(device("AHU").id("x"), device("AHU").id("x"));
+    insta::assert_snapshot!(scene.story(), @r#"
+    x bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+    x bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:x accepted: a new record from bms
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+      decided before: 1
+    "#);
+}
+
+#[test]
+fn s52_the_same_id_with_other_content() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.send(device("AHU").id("x"));
+    scene.send(device("Fan").id("x"));
+    // Another order of the fields, and what only the transport says, is the same content.
+    scene.raw(
+        br#"{"seq":1,"entity":{"name":"AHU","serial":"SN-1"},"native_id":"bmsD1","type":"device","system":"bms","op":"upsert","id":"x"}"#,
+    );
+    // Another system may use the same id.
+    scene.send(whole("oem", "device", "oemD1", json!({"serial": "SN-1", "name": "AHU"})).id("x"));
+    insta::assert_snapshot!(scene.story(), @r#"
+    x bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:x accepted: a new record from bms
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    x bms device bmsD1 {"name":"Fan","serial":"SN-1"}
+      dead letter bms:x#7491dfa0edfd62ad id_reuse: bms:x was decided before with other content; give every change an id of its own
+    {"seq":1,"entity":{"name":"AHU","serial":"SN-1"},"native_id":"bmsD1","type":"device","system":"bms",… (123 bytes)
+      decided before: 1
+    x oem device oemD1 {"name":"AHU","serial":"SN-1"}
+      oem:x unchanged: the same thing as in bms: a new link, nothing new in it
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1, oem oemD1]
+    "#);
+}
+
+#[test]
+fn s53_what_cannot_be_read_is_kept_and_the_next_is_processed() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.raw(b"not json");
+    scene.raw(b"\xff\xfe");
+    scene.raw(
+        format!(r#"{{"id":"deep","system":"bms","type":"device","native_id":"d","entity":{{"a":{}{}}}}}"#, "[".repeat(80), "]".repeat(80))
+            .as_bytes(),
+    );
+    scene.raw(
+        format!(r#"{{"id":"big","system":"bms","type":"device","native_id":"d","entity":{{"a":"{}"}}}}"#, "x".repeat(1 << 20)).as_bytes(),
+    );
+    scene.raw(br#"{"id":"op","system":"bms","type":"device","native_id":"d","op":"upsrt","entity":{}}"#);
+    scene.raw(br#"{"id":"no-native","system":"bms","type":"device","entity":{}}"#);
+    scene.raw(br#"{"system":"bms","type":"device","native_id":"d","entity":{}}"#);
+    scene.raw(br#"{"id":"twice","system":"bms","type":"device","native_id":"d","entity":{"a":1,"a":2}}"#);
+    scene.raw(br#"{"id":"huge","system":"bms","type":"device","native_id":"d","entity":{"a":1e400}}"#);
+    scene.send(device("AHU"));
+    insta::assert_snapshot!(scene.story(), @r#"
+    not json
+      dead letter raw-1 not_json: the message is not JSON: expected ident, at line 1 column 2
+    ��
+      dead letter raw-2 not_utf8: byte 0 (0xff) is not UTF-8; encode the message as UTF-8
+    {"id":"deep","system":"bms","type":"device","native_id":"d","entity":{"a":[[[[[[[[[[[[[[[[[[[[[[[[[[… (236 bytes)
+      dead letter bms:deep too_deep: the message nests deeper than 64 objects and arrays; flatten it (line 1 column 137)
+    {"id":"big","system":"bms","type":"device","native_id":"d","entity":{"a":"xxxxxxxxxxxxxxxxxxxxxxxxxx… (1048653 bytes)
+      dead letter bms:big too_large: the message has 1048653 bytes, the limit is 1048576; send less or raise the limit
+    {"id":"op","system":"bms","type":"device","native_id":"d","op":"upsrt","entity":{}}
+      dead letter bms:op unknown_op: op "upsrt" is not one of upsert, patch, delete, rekey, receipt; did you mean "upsert"?
+    {"id":"no-native","system":"bms","type":"device","entity":{}}
+      dead letter bms:no-native bad_envelope: native_id is missing; send the record's id in the sending system
+    {"system":"bms","type":"device","native_id":"d","entity":{}}
+      dead letter raw-7 no_id: the message has no id; send id, the same one when you send the message again
+    {"id":"twice","system":"bms","type":"device","native_id":"d","entity":{"a":1,"a":2}}
+      dead letter bms:twice duplicate_key: the key "a" appears twice in one object; send it once (line 1 column 83)
+    {"id":"huge","system":"bms","type":"device","native_id":"d","entity":{"a":1e400}}
+      dead letter bms:huge number_out_of_range: a number is beyond what a double can hold; send it as text (line 1 column 79)
+    u1 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u1 accepted: a new record from bms
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    "#);
+    let dead = scene.ask(async |store| store.dead_letters(None, 100).await).items;
+    assert_eq!(dead.len(), 9);
+    assert_eq!((dead[0].body.as_deref(), dead[0].encoding.as_deref()), (Some("not json"), None));
+    assert_eq!((dead[1].body.as_deref(), dead[1].encoding.as_deref()), (Some("//4="), Some("base64")));
+    assert_eq!(dead[3].body.as_deref().map(str::len), Some((1 << 20) + 77));
+}
+
+fn wait_for_approval(_: &mut Record, _: Option<&Record>, meta: &UpdateMeta) -> Verdict {
+    if meta.attempt() == 1 && meta.changed().iter().any(|field| field.as_str() == "name") {
+        return Verdict::defer("the price list is not there yet", Duration::from_secs(2));
+    }
+    Verdict::accept(None)
+}
+
+#[test]
+fn s26_deferred_for_two_seconds() {
+    let mut scene = Scene::with(DEVICES).handler("device", wait_for_approval).start();
+    scene.send(device("AHU"));
+    scene.wait(SECOND);
+    scene.wait(SECOND);
+    scene.wait(SECOND);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u1 deferred (time): the price list is not there yet | by Handler device
+    … 1s later
+    … 1s later
+      bms:u1 accepted: a new record from bms | by Handler device | attempt 2
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    … 1s later
+    "#);
+}
+
+#[test]
+fn s26_the_same_with_a_restart_in_between() {
+    let mut scene = Scene::with(DEVICES).handler("device", wait_for_approval).start();
+    scene.send(device("AHU"));
+    scene.restart();
+    scene.wait(2 * SECOND);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u1 deferred (time): the price list is not there yet | by Handler device
+    … restart
+    … 2s later
+      bms:u1 accepted: a new record from bms | by Handler device | attempt 2
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
+fn s26_a_field_that_waits_is_not_corrected_and_is_judged_again() {
+    let mut scene = Scene::with(DEVICES).handler("device", wait_for_approval).start();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "room": "B1"}));
+    scene.says("oem", "device", "oemD1", json!({"serial": "SN-1", "room": "B1"}));
+    scene.skip_ahead();
+    scene.send(device("AHU").base(0));
+    scene.send(patch("oem", "device", "oemD1", json!({"room": "B2"})).base(0));
+    scene.wait(2 * SECOND);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 bms device bmsD1 {"name":"AHU","serial":"SN-1"} base=0
+      bms:u3 deferred (time): the price list is not there yet | by Handler device
+    u4 oem patch device oemD1 {"room":"B2"} base=0
+      oem:u4 accepted: taken: room | by Handler device
+      = <device 1> v2 {"room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
+      → bms: update device bmsD1 rev 1 {"id":"bmsD1","name":"AHU","room":"B2","serial":"SN-1"} changed: room
+    … 2s later
+      bms:u3 accepted: taken: name | by Handler device | attempt 2
+      = <device 1> v3 {"name":"AHU","room":"B2","serial":"SN-1"} [bms bmsD1, oem oemD1]
+      → oem: update device oemD1 rev 1 {"id":"oemD1","name":"AHU","room":"B2","serial":"SN-1"} changed: name
+    "#);
+}
+
+#[test]
+fn s26_a_newer_record_overtakes_the_deferred_one() {
+    let mut scene = Scene::with(DEVICES).handler("device", wait_for_approval).start();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.skip_ahead();
+    scene.send(device("AHU"));
+    scene.send(device("Fan"));
+    scene.wait(2 * SECOND);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u2 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u2 deferred (time): the price list is not there yet | by Handler device
+    u3 bms device bmsD1 {"name":"Fan","serial":"SN-1"}
+      bms:u3 deferred (time): the price list is not there yet | by Handler device
+    … 2s later
+      bms:u2 unchanged: its fields were changed again while it waited | attempt 2
+      bms:u3 accepted: taken: name | by Handler device | attempt 2
+      = <device 1> v2 {"name":"Fan","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
+fn s56_the_whole_input_again_changes_nothing() {
+    let mut scene = Scene::with(DEVICES).start();
+    let input = || {
+        [
+            device("AHU").id("1"),
+            whole("oem", "device", "oemD1", json!({"serial": "SN-1", "name": "Fan", "room": "B2"})).id("2"),
+            device("Air handler").id("3"),
+            patch("oem", "device", "oemD1", json!({"room": null})).id("4"),
+            patch("oem", "device", "oemD7", json!({"room": "B7"})).id("5"),
+        ]
+    };
+    for message in input() {
+        scene.send(message);
+    }
+    scene.skip_ahead();
+    scene.restart();
+    for message in input() {
+        scene.send(message);
+    }
+    scene.together(input());
+    insta::assert_snapshot!(scene.story(), @r#"
+    … restart
+    1 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      decided before: 1
+    2 oem device oemD1 {"name":"Fan","room":"B2","serial":"SN-1"}
+      decided before: 1
+    3 bms device bmsD1 {"name":"Air handler","serial":"SN-1"}
+      decided before: 1
+    4 oem patch device oemD1 {"room":null}
+      decided before: 1
+    5 oem patch device oemD7 {"room":"B7"}
+      decided before: 1
+    1 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+    2 oem device oemD1 {"name":"Fan","room":"B2","serial":"SN-1"}
+    3 bms device bmsD1 {"name":"Air handler","serial":"SN-1"}
+    4 oem patch device oemD1 {"room":null}
+    5 oem patch device oemD7 {"room":"B7"}
+      decided before: 5
+    "#);
+}
+
+#[test]
+fn a_restart_sends_what_was_due_and_not_yet_sent() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.send(device("AHU"));
+    scene.says("oem", "device", "oemD1", json!({"serial": "SN-1", "name": "AHU"}));
+    scene.pause_relay();
+    scene.send(device("Air handler"));
+    scene.skip_ahead();
+    scene.restart();
+    scene.resume_relay();
+    scene.restart();
+    insta::assert_snapshot!(scene.story(), @r#"
+    … restart
+      → oem: update device oemD1 rev 1 {"id":"oemD1","name":"Air handler","serial":"SN-1"} changed: name
+    … restart
+    "#);
+}

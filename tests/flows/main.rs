@@ -1,0 +1,14 @@
+//! Scenes that must hold: messages in, then what was decided, what is canonical and who was sent what, as a readable story.
+//!
+//! Everything runs through the real engine and the real embedded store; only the clock, the ids and the outbound side are
+//! the scene's own, so that a story reads the same every time.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
+
+mod changed;
+mod faults;
+mod identity;
+mod references;
+mod rules;
+mod sending;
+mod story;
+mod support;

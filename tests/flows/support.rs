@@ -1,0 +1,406 @@
+//! A scene: systems that say something, one or two orchestrators on one store, a clock, and the story of it all.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use syncline::backends::embedded::{Embedded, Options};
+use syncline::config::Config;
+use syncline::domain::ids::{CanonicalId, EntityType};
+use syncline::domain::time::Timestamp;
+use syncline::engine::caches::Caches;
+use syncline::engine::decide::Decider;
+use syncline::engine::directory::Directory;
+use syncline::engine::handlers::{Handlers, UpdateFn};
+use syncline::engine::input::{Input, InputKind};
+use syncline::engine::pipeline::{Committed, Pipeline};
+use syncline::engine::relay::{Pair, Relay};
+use syncline::engine::settings::Settings;
+use syncline::engine::waiting::awake_input;
+use syncline::ports::broker::{Broker, Delivery, OutboundMessage};
+use syncline::ports::clock::{Clock, Ids};
+use syncline::ports::error::PortError;
+use syncline::ports::store::{DeadLetter, Store};
+use syncline::wire::body::body_json;
+use syncline::wire::inbound::{Transport, decode};
+use syncline::wire::limits::Limits;
+
+use crate::story::Story;
+
+#[derive(Debug)]
+struct SceneClock(AtomicI64);
+
+impl Clock for SceneClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[derive(Debug)]
+struct CountedIds(AtomicU64);
+
+impl Ids for CountedIds {
+    fn canonical(&self, _: Timestamp) -> CanonicalId {
+        let n = self.0.fetch_add(1, Ordering::Relaxed);
+        CanonicalId(uuid::Uuid::from_u128(0x0192_f0c4_0000_7000_8000_0000_0000_0000 + u128::from(n)))
+    }
+}
+
+/// Collects what is sent.
+#[derive(Debug, Default)]
+struct Mail(Mutex<Vec<OutboundMessage>>);
+
+#[async_trait]
+impl Broker for Mail {
+    async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Delivery>, PortError> {
+        Ok(Vec::new())
+    }
+    async fn settle(&self, _: &[u64]) -> Result<(), PortError> {
+        Ok(())
+    }
+    async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
+        let count = messages.len();
+        self.0.lock().unwrap().extend(messages);
+        (0..count).map(|_| Ok(())).collect()
+    }
+}
+
+struct Orchestrator {
+    pipeline: Pipeline,
+    relay: Relay,
+}
+
+/// One message on its way in.
+#[derive(Clone, Debug)]
+pub struct Message(Value);
+
+/// A whole record.
+pub fn whole(system: &str, entity_type: &str, native_id: &str, entity: Value) -> Message {
+    Message(json!({"system": system, "type": entity_type, "native_id": native_id, "entity": entity}))
+}
+
+/// Only the changed fields.
+pub fn patch(system: &str, entity_type: &str, native_id: &str, entity: Value) -> Message {
+    whole(system, entity_type, native_id, entity).with("op", "patch")
+}
+
+impl Message {
+    /// Any part of the envelope.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0[name] = value.into();
+        self
+    }
+    pub fn id(self, id: &str) -> Self {
+        self.with("id", id)
+    }
+    pub fn base(self, rev: u64) -> Self {
+        self.with("base", rev)
+    }
+    pub fn seq(self, seq: u64) -> Self {
+        self.with("seq", seq)
+    }
+    /// Happened so many seconds after the scene began.
+    pub fn at(self, seconds: u64) -> Self {
+        let time = Timestamp::from_micros(BEGIN).plus(Duration::from_secs(seconds));
+        self.with("occurred_at", time.to_string())
+    }
+}
+
+const BEGIN: i64 = 1_767_225_600_000_000;
+
+/// What a scene is made from.
+pub struct Setting {
+    config: String,
+    handlers: Handlers,
+    orchestrators: usize,
+}
+
+impl Setting {
+    /// Registers a merge handler.
+    pub fn handler<T, F>(mut self, entity_type: &str, function: F) -> Self
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        F: UpdateFn<T>,
+    {
+        self.handlers.add_function::<T, F>(EntityType::new(entity_type).unwrap(), function);
+        self
+    }
+
+    /// Two orchestrators on one store.
+    pub fn two_orchestrators(mut self) -> Self {
+        self.orchestrators = 2;
+        self
+    }
+
+    pub fn start(self) -> Scene {
+        let config = Config::from_toml(&self.config, "scene.toml").unwrap_or_else(|errors| panic!("{errors}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = Embedded::open(folder.path(), &Options::default()).unwrap();
+        let mut scene = Scene {
+            clock: Arc::new(SceneClock(AtomicI64::new(BEGIN))),
+            ids: Arc::new(CountedIds(AtomicU64::new(1))),
+            mail: Arc::new(Mail::default()),
+            settings: Arc::new(Settings::compile(&config)),
+            handlers: Arc::new(self.handlers),
+            count: self.orchestrators,
+            orchestrators: Vec::new(),
+            store: Some(embedded.store),
+            folder,
+            runtime,
+            story: Story::default(),
+            last_sent: BTreeMap::new(),
+            next_update: 1,
+            arrival: 0,
+            relay_paused: false,
+        };
+        scene.start_orchestrators();
+        scene
+    }
+}
+
+/// See the module.
+pub struct Scene {
+    clock: Arc<SceneClock>,
+    ids: Arc<CountedIds>,
+    mail: Arc<Mail>,
+    settings: Arc<Settings>,
+    handlers: Arc<Handlers>,
+    count: usize,
+    orchestrators: Vec<Orchestrator>,
+    store: Option<Arc<syncline::backends::embedded::EmbeddedStore>>,
+    folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+    story: Story,
+    /// The last message each system was sent.
+    last_sent: BTreeMap<String, Value>,
+    next_update: u64,
+    arrival: u64,
+    relay_paused: bool,
+}
+
+impl Scene {
+    /// A scene with this configuration.
+    pub fn with(config: &str) -> Setting {
+        Setting { config: config.to_owned(), handlers: Handlers::default(), orchestrators: 1 }
+    }
+
+    fn start_orchestrators(&mut self) {
+        let store: Arc<dyn Store> = self.store.clone().unwrap();
+        for _ in 0..self.count {
+            let facts = self.runtime.block_on(store.facts()).unwrap();
+            let directory = Arc::new(Directory::new(self.settings.rules.clone(), facts));
+            let decider = Decider::new(
+                store.clone(),
+                self.clock.clone(),
+                self.ids.clone(),
+                self.settings.clone(),
+                self.handlers.clone(),
+                Arc::new(Caches::new(1 << 20, 1 << 20)),
+                directory.clone(),
+            );
+            let relay = Relay::new(store.clone(), self.mail.clone(), self.settings.clone(), directory);
+            let relay = self.runtime.block_on(relay).unwrap();
+            self.orchestrators.push(Orchestrator { pipeline: Pipeline::new(decider), relay });
+        }
+    }
+
+    /// A system sends a whole record.
+    pub fn says(&mut self, system: &str, entity_type: &str, native_id: &str, entity: Value) {
+        self.send(whole(system, entity_type, native_id, entity));
+    }
+
+    /// One message.
+    pub fn send(&mut self, message: Message) {
+        self.together([message]);
+    }
+
+    /// Several messages in one batch.
+    pub fn together(&mut self, messages: impl IntoIterator<Item = Message>) {
+        let inputs = messages.into_iter().map(|message| self.input(message)).collect();
+        self.decide(0, inputs);
+        self.commit(0);
+    }
+
+    /// Two orchestrators each decide a message before either commits.
+    pub fn race(&mut self, first: Message, second: Message) {
+        for (who, message) in [first, second].into_iter().enumerate() {
+            let inputs = vec![self.input(message)];
+            self.decide(who, inputs);
+        }
+        self.commit(0);
+        self.commit(1);
+    }
+
+    /// Bytes as they come from outside.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.story.bytes(bytes);
+        let inputs = vec![self.decoded(bytes)];
+        self.decide(0, inputs);
+        self.commit(0);
+    }
+
+    /// A system answers the last message it was sent.
+    pub fn receipt(&mut self, system: &str, native_id: &str, status: &str) {
+        self.receipt_with(system, native_id, status, |receipt| receipt);
+    }
+
+    /// It says that it applied it.
+    pub fn applies(&mut self, system: &str, native_id: &str) {
+        self.receipt(system, native_id, "applied");
+    }
+
+    /// An answer with more to it.
+    pub fn receipt_with(&mut self, system: &str, native_id: &str, status: &str, more: impl FnOnce(Message) -> Message) {
+        let sent = self.last_sent.get(system).unwrap_or_else(|| panic!("{system} was sent nothing"));
+        let receipt = json!({
+            "system": system, "type": sent["type"], "op": "receipt", "native_id": native_id,
+            "canonical_id": sent["canonical_id"], "rev": sent["rev"], "status": status,
+        });
+        self.send(more(Message(receipt)));
+    }
+
+    /// Time passes; what waits for it comes back.
+    pub fn wait(&mut self, time: Duration) {
+        self.story.line(format!("… {time:?} later"));
+        self.clock.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
+        let due = self.runtime.block_on(self.store.as_ref().unwrap().waiting_due(self.clock.now(), 1000)).unwrap();
+        self.decide(0, due.into_iter().map(awake_input).collect());
+        self.commit(0);
+        if !self.relay_paused {
+            self.scan(0);
+        }
+    }
+
+    /// The process ends and starts again on the same folder.
+    pub fn restart(&mut self) {
+        self.story.line("… restart".to_owned());
+        self.orchestrators.clear();
+        self.store = None;
+        // The lock goes with the last handle; the writer's thread may hold it for a moment.
+        let embedded = (0..100).find_map(|_| {
+            let opened = Embedded::open(self.folder.path(), &Options::default());
+            if opened.is_err() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened.ok()
+        });
+        self.store = Some(embedded.unwrap().store);
+        self.start_orchestrators();
+        if !self.relay_paused {
+            self.scan(0);
+        }
+    }
+
+    /// Nothing is sent until [`resume_relay`](Self::resume_relay).
+    pub fn pause_relay(&mut self) {
+        self.relay_paused = true;
+    }
+
+    /// Everything due is looked for and sent, now and from now on.
+    pub fn resume_relay(&mut self) {
+        self.relay_paused = false;
+        self.scan(0);
+    }
+
+    /// The store, to look at something the story does not tell.
+    pub fn ask<T>(&self, question: impl AsyncFnOnce(&dyn Store) -> Result<T, PortError>) -> T {
+        let store = self.store.clone().unwrap();
+        self.runtime.block_on(question(store.as_ref())).unwrap()
+    }
+
+    /// The story so far.
+    pub fn story(&self) -> String {
+        self.story.text()
+    }
+
+    /// Forgets the story so far, to tell only what follows.
+    pub fn skip_ahead(&mut self) {
+        self.story.forget();
+    }
+
+    fn input(&mut self, message: Message) -> Input {
+        let mut body = message.0;
+        if body.get("id").is_none() {
+            body["id"] = json!(format!("u{}", self.next_update));
+            self.next_update += 1;
+        }
+        self.story.message(&body);
+        self.decoded(&serde_json::to_vec(&body).unwrap())
+    }
+
+    fn decoded(&mut self, bytes: &[u8]) -> Input {
+        self.arrival += 1;
+        let received_at = self.clock.now();
+        let kind = match decode(bytes, &Transport::default(), &Limits::default()) {
+            Ok(message) => InputKind::Message(Arc::new(message)),
+            Err(bad) => {
+                let (body, encoding) = body_json(bytes);
+                InputKind::Broken(Arc::new(DeadLetter {
+                    id: bad
+                        .id
+                        .map_or_else(|| format!("raw-{}", self.arrival), |id| format!("{}:{id}", bad.system.as_deref().unwrap_or("?"))),
+                    reason: bad.rejection.reason,
+                    detail: bad.rejection.detail,
+                    received_at,
+                    system: bad.system,
+                    entity_type: bad.entity_type,
+                    native_id: bad.native_id,
+                    body: Some(body),
+                    encoding: encoding.map(str::to_owned),
+                    marks: None,
+                }))
+            }
+        };
+        Input { tag: Some(self.arrival), received_at, arrival: self.arrival, kind }
+    }
+
+    fn decide(&mut self, who: usize, inputs: Vec<Input>) {
+        let pipeline = &mut self.orchestrators[who].pipeline;
+        self.runtime.block_on(pipeline.decide(inputs)).unwrap();
+    }
+
+    fn commit(&mut self, who: usize) {
+        let committed: Committed = self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
+        let store = self.store.clone().unwrap();
+        self.runtime.block_on(self.story.look(store.as_ref(), committed.duplicates));
+        if !self.relay_paused {
+            self.scan(who);
+        }
+    }
+
+    /// As a relay does after a start: whatever is due is found in the store.
+    fn scan(&mut self, who: usize) {
+        let (pairs, _) = self.runtime.block_on(self.orchestrators[who].relay.scan(0, 10_000)).unwrap();
+        self.push(who, pairs);
+    }
+
+    fn push(&mut self, who: usize, mut pairs: Vec<Pair>) {
+        // A reference left out to break a cycle makes another message due.
+        for _ in 0..20 {
+            let now = self.clock.now();
+            let round = self.runtime.block_on(self.orchestrators[who].relay.send(pairs, now)).unwrap();
+            for message in std::mem::take(&mut *self.mail.0.lock().unwrap()) {
+                let body: Value = serde_json::from_slice(&message.body).unwrap();
+                self.story.sent(message.system.as_str(), &body);
+                self.last_sent.insert(message.system.to_string(), body);
+            }
+            if round.omit.is_empty() {
+                return;
+            }
+            for (record, system, field) in round.omit {
+                self.arrival += 1;
+                let kind = InputKind::Resend { record, omit: Some((system, field)) };
+                self.decide(who, vec![Input { tag: None, received_at: now, arrival: self.arrival, kind }]);
+            }
+            let committed = self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
+            pairs = committed.due.iter().map(|(id, due)| (*id, due.system.clone())).collect();
+        }
+        panic!("messages go round in a circle");
+    }
+}
