@@ -87,7 +87,8 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let create = link.state == LinkState::Reserved;
     let mut fields = outdated(record, link, target, context);
     let unannounced = link.newest().is_some_and(|sent| sent.unannounced);
-    if fields.is_empty() && !everyone && !unannounced && !(create && link.rev == 0) {
+    let first = create && link.rev == 0;
+    if fields.is_empty() && !(everyone || unannounced || first) {
         return None;
     }
     if link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {

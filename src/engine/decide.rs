@@ -21,7 +21,6 @@ use crate::domain::explain;
 use crate::domain::handler::Answer;
 use crate::domain::identity::{Match, TypedClaim, claims_of, match_owners};
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
-use crate::domain::planted;
 use crate::domain::projection::resolve_references;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::rules::TypeRules;

@@ -10,7 +10,6 @@ use super::unit::{Owner, Unit};
 use crate::domain::change::{ChangeBody, Inbound, NativeChange, Receipt, Rejection};
 use crate::domain::identity::{TypedClaim, claims_of};
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
-use crate::domain::planted;
 use crate::domain::projection::{NativeReference, native_references, open_native};
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
