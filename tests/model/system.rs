@@ -167,8 +167,7 @@ impl System {
         if let Some(native) = message["native_id"].as_str() {
             return Some(native.to_owned());
         }
-        let same_key =
-            |row: &Row| kind == "thing" && row.fields.get("serial").is_some() && row.fields.get("serial") == entity.get("serial");
+        let same_key = |row: &Row| kind == "thing" && row.fields.contains_key("serial") && row.fields.get("serial") == entity.get("serial");
         let known = self.rows.iter().find(|(native, row)| {
             row.canonical.as_deref() == Some(canonical) || native.starts_with(&format!("{}{}", self.name, &kind[..1])) && same_key(row)
         });
