@@ -223,10 +223,7 @@ impl Decider {
         let awake = |update: &UpdateId| running.as_ref().is_some_and(|overlay| overlay.awake.contains(update));
         let from_store = found.waiting.into_iter().filter(|waiting| !awake(&waiting.update));
         for waiting in from_store.chain(from_overlay) {
-            let taken = unit.drafts.iter().any(|draft| draft.awake.contains(&waiting.update));
-            if !taken {
-                unit.waiting.entry(waiting.update.clone()).or_insert((waiting, None));
-            }
+            unit.note_waiting(waiting);
         }
     }
 

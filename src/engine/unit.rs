@@ -3,7 +3,7 @@
 //! Inputs are decided in arrival order against the unit's own results, so a parent and its child, or the same new key
 //! twice, resolve within one unit.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::input::Input;
@@ -76,6 +76,12 @@ pub struct Unit {
     pub decided: HashMap<UpdateId, u64>,
     /// Waiting updates that matter here, and the draft that put them, if one of this unit did.
     pub waiting: HashMap<UpdateId, (Waiting, Option<usize>)>,
+    /// Which of them are about or wait for a native record; may name some that wait no more.
+    about: HashMap<NativeKey, Vec<UpdateId>>,
+    /// Updates that wait no more because of this unit.
+    awake: HashSet<UpdateId>,
+    /// The draft that has the row of an update.
+    rows: HashMap<UpdateId, usize>,
     /// Records as they were loaded.
     pub loaded: HashMap<CanonicalId, Versioned>,
     /// Systems about which something new became known.
@@ -129,35 +135,52 @@ impl Unit {
     /// Waiting updates of one native record, in arrival order.
     #[must_use]
     pub fn waiting_of(&self, key: &NativeKey) -> Vec<Waiting> {
-        self.in_order(|waiting| waiting.key == *key)
+        self.in_order(key, |waiting| waiting.key == *key)
     }
 
     /// Waiting updates that wait for one native record, in arrival order.
     #[must_use]
     pub fn waiting_on(&self, key: &NativeKey) -> Vec<Waiting> {
-        self.in_order(|waiting| match &waiting.waiting_for {
+        self.in_order(key, |waiting| match &waiting.waiting_for {
             WaitingFor::MissingReference { references, .. } => references.iter().any(|missing| missing.key == *key),
             _ => false,
         })
     }
 
-    fn in_order(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
-        if self.waiting.is_empty() {
-            return Vec::new();
+    fn in_order(&self, key: &NativeKey, wanted: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let about = self.about.get(key).into_iter().flatten().filter_map(|update| self.waiting.get(update));
+        let found: BTreeMap<u64, &Waiting> =
+            about.map(|(waiting, _)| waiting).filter(|waiting| wanted(waiting)).map(|waiting| (waiting.arrival, waiting)).collect();
+        found.into_values().cloned().collect()
+    }
+
+    /// Notes a stored waiting update that matters here, unless the unit has already dealt with it.
+    pub fn note_waiting(&mut self, waiting: Waiting) {
+        if !self.awake.contains(&waiting.update) && !self.waiting.contains_key(&waiting.update) {
+            self.index(&waiting);
+            self.waiting.insert(waiting.update.clone(), (waiting, None));
         }
-        let mut found: Vec<Waiting> =
-            self.waiting.values().filter(|(waiting, _)| wanted(waiting)).map(|(waiting, _)| waiting.clone()).collect();
-        found.sort_by_key(|waiting| waiting.arrival);
-        found
+    }
+
+    fn index(&mut self, waiting: &Waiting) {
+        let mut keys = vec![&waiting.key];
+        if let WaitingFor::MissingReference { references, .. } = &waiting.waiting_for {
+            keys.extend(references.iter().map(|missing| &missing.key));
+        }
+        for key in keys {
+            let about = self.about.entry(key.clone()).or_default();
+            if !about.contains(&waiting.update) {
+                about.push(waiting.update.clone());
+            }
+        }
     }
 
     /// Writes a row. One of the same update in this unit is replaced: only the last word is kept.
     pub fn put_row(&mut self, draft: usize, mut row: DecisionWrite) {
-        let waited = row.replaces;
-        for earlier in self.drafts.iter_mut().filter(|_| waited) {
-            if let Some(at) = earlier.decisions.iter().position(|other| other.decision.update == row.decision.update) {
-                row.replaces = earlier.decisions.remove(at).replaces;
-                break;
+        if let Some(earlier) = self.rows.insert(row.decision.update.clone(), draft) {
+            let rows = &mut self.drafts[earlier].decisions;
+            if let Some(at) = rows.iter().position(|other| other.decision.update == row.decision.update) {
+                row.replaces = rows.remove(at).replaces;
             }
         }
         self.drafts[draft].decisions.push(row);
@@ -168,6 +191,8 @@ impl Unit {
         self.drafts[draft].awake.retain(|update| *update != waiting.update);
         self.drafts[draft].waiting.retain(|other| other.update != waiting.update);
         self.drafts[draft].waiting.push(waiting.clone());
+        self.awake.remove(&waiting.update);
+        self.index(&waiting);
         self.waiting.insert(waiting.update.clone(), (waiting, Some(draft)));
     }
 
@@ -185,6 +210,7 @@ impl Unit {
             }
         }
         self.woken.retain(|waiting| waiting.update != *update);
+        self.awake.insert(update.clone());
         self.drafts[draft].awake.push(update.clone());
     }
 
