@@ -9,7 +9,6 @@ use super::input::{Input, InputKind};
 use super::supervisor::stopped;
 use crate::domain::time::Timestamp;
 use crate::ports::broker::{Broker, Delivery};
-use crate::ports::error::PortError;
 use crate::ports::store::DeadLetter;
 use crate::wire::{Limits, Transport, Undecodable, body_json, content_hash, decode};
 
@@ -123,7 +122,7 @@ pub fn broken(undecodable: Undecodable, bytes: &[u8], received_at: Timestamp) ->
 }
 
 /// Lets go of messages whose outcome is durable, in the order their commits ended.
-pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Vec<u64>>) -> Result<(), PortError> {
+pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Vec<u64>>) {
     let mut wait = FIRST_WAIT;
     while let Some(mut some) = tags.recv().await {
         while let Ok(mut more) = tags.try_recv() {
@@ -137,5 +136,4 @@ pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Vec<u64>>)
         }
         wait = FIRST_WAIT;
     }
-    Ok(())
 }

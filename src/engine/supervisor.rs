@@ -120,7 +120,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let intake = Intake { broker: broker.clone(), limits: Limits::default(), chunk: settings.batch_size, arrival: first };
     let dispatch =
         Dispatch { relay, wanted: wanted.clone(), again, clock: clock.clone(), position: 0, backoff: std::collections::HashMap::new() };
-    tokio::spawn(intake.run(chunks, told.clone()));
+    let taker = tokio::spawn(intake.run(chunks, told.clone()));
     let settler = tokio::spawn(settle(broker, settling));
     let (sent, may_end) = watch::channel(false);
     let sender = tokio::spawn(dispatch.run(may_end));
@@ -130,8 +130,10 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         let outcome = engine.run(inbox, resends, told).await;
         // The commits are done: now what they made due, then the acknowledgements that are still on their way.
         sent.send_replace(true);
-        let _ = sender.await;
-        let _ = settler.await;
+        // Whoever starts it again must find the store free: nobody holds on to it after this.
+        for task in [taker, sender, settler] {
+            let _ = task.await;
+        }
         outcome
     });
     Ok(Running { stop, engine, caches, directory })

@@ -15,6 +15,7 @@ pub fn syncline(folder: &Path, config: &str) -> Syncline {
 }
 
 /// A whole record.
+#[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 pub fn whole(id: impl ToString, system: &str, native_id: impl ToString, entity: Value) -> Value {
     json!({"id": id.to_string(), "system": system, "type": "device", "native_id": native_id.to_string(), "entity": entity})
 }
