@@ -37,7 +37,7 @@ use crate::ports::store::Store;
 use crate::wire::Limits;
 
 /// Batches that share one transaction at most, where they wait anyway.
-const BATCHES_PER_COMMIT: usize = 10;
+const BATCHES_PER_COMMIT: usize = 5;
 /// Updates set aside for slow handlers at most.
 const ASIDE_MAX: usize = 1000;
 /// Waiting updates woken at once.
