@@ -16,13 +16,13 @@ use crate::ports::clock::Clock;
 use crate::ports::error::PortError;
 
 /// Messages sent in one round.
-const ROUND: usize = 500;
+const ROUND: usize = 250;
 /// Outbox rows looked at in one scan; the next one goes on where it stopped.
-const SCANNED: usize = 5_000;
+const SCANNED: usize = 2_000;
 /// How often the outbox is scanned.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
-/// Pairs remembered; beyond, the scan finds them.
-const REMEMBERED: usize = 50_000;
+/// Pairs remembered; beyond, a scan finds them.
+const REMEMBERED: usize = 4_000;
 /// The wait after a system could not be sent something, doubled up to the last one.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(60);
@@ -83,6 +83,11 @@ impl Wanted {
         (pairs, std::mem::take(&mut inner.linked))
     }
 
+    /// Whether something could not be remembered since this was last asked.
+    fn forgot(&self) -> bool {
+        std::mem::take(&mut self.inner().forgot)
+    }
+
     fn add_all(&self, pairs: Vec<Pair>) {
         let mut inner = self.inner();
         for pair in pairs {
@@ -129,7 +134,11 @@ impl Dispatch {
             if stopping && wanted.is_empty() {
                 return;
             }
-            if !stopping && wanted.is_empty() {
+            if !stopping && wanted.is_empty() && wanted.forgot() {
+                self.scan().await;
+                // A page may not have been all of it.
+                wanted.inner().forgot |= self.position != 0;
+            } else if !stopping && wanted.is_empty() {
                 tokio::select! {
                     () = wanted.rings.notified() => {}
                     _ = tick.tick() => self.scan().await,

@@ -113,7 +113,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     pipeline.patience = u32::MAX;
 
     let (stop, told) = watch::channel(false);
-    let (chunks, inbox) = mpsc::channel(4);
+    let (chunks, inbox) = mpsc::channel(2);
     let (again, resends) = mpsc::channel(64);
     let (tags, settling) = mpsc::channel(64);
     let wanted = Arc::new(Wanted::default());

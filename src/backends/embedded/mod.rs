@@ -46,14 +46,14 @@ pub struct Options {
     pub inbound_max: u64,
     /// Jobs that wait for the writer at most; more make their callers wait. Default: 256.
     pub jobs_max: usize,
-    /// Memory for the writer's pages, in KiB. Default: 8,192.
+    /// Memory for the writer's pages, in KiB. Default: 4,096.
     pub writer_cache_kib: u32,
     /// Memory for the pages of each reader, in KiB. Default: 768.
     pub reader_cache_kib: u32,
     /// Readers for look-ups by key. Default: 2.
     pub readers: usize,
     /// Newest keys (three for a new record) kept in memory, about 60 bytes each, until they are written in order.
-    /// Default: 120,000.
+    /// Default: 60,000.
     pub recent_keys: usize,
     /// Which bits of a key's hash number its row. Tests leave out most, so that keys share rows.
     #[doc(hidden)]
@@ -65,10 +65,10 @@ impl Default for Options {
         Self {
             inbound_max: 100_000,
             jobs_max: 256,
-            writer_cache_kib: 8_192,
+            writer_cache_kib: 4_096,
             reader_cache_kib: 768,
             readers: 2,
-            recent_keys: 120_000,
+            recent_keys: 60_000,
             key_mask: u64::MAX,
         }
     }
