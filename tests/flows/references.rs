@@ -433,7 +433,7 @@ fn a_target_that_does_not_take_the_parent_gets_no_reference() {
     u2 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1"}
       bms:u2 accepted: a new record from bms
       = <sensor 1> v1 {"device_id":"<device 1>","tag":"T1"} [bms bmsS1, oem (open create)]
-      → oem: create sensor - rev 1 {"tag":"T1"} changed: device_id, tag
+      → oem: create sensor - rev 1 {"tag":"T1"} changed: tag
     "#);
 }
 
