@@ -393,7 +393,7 @@ fn survivor(
             FirstContact::Fill if !declared => {
                 let inside = record.data.has_inside(&change.path) || !record.data.around(&change.path).is_empty();
                 let survivor = if current.is_none() && !inside { Survivor::Incoming } else { Survivor::Current };
-                return (survivor, Some("first_contact: fill".to_owned()));
+                return (survivor, Some(FirstContact::FILL.to_owned()));
             }
             FirstContact::Fill | FirstContact::Rules => {}
         }

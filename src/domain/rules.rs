@@ -56,6 +56,11 @@ pub enum FirstContact {
     Overwrite,
 }
 
+impl FirstContact {
+    /// The name under which filling gaps appears in decisions and provenance, as if it were a rule.
+    pub const FILL: &str = "first_contact: fill";
+}
+
 /// What becomes of systems nobody configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownSystems {

@@ -438,6 +438,16 @@ fn a_target_that_does_not_take_the_parent_gets_no_reference() {
 }
 
 #[test]
+fn why_a_field_was_filled_by_a_record_that_joined() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "room": null}));
+    scene.says("oem", "device", "oemD1", json!({"serial": "SN-1", "room": "B2"}));
+    let record = scene.ask(async |store| store.list_records(None, None, 1).await).remove(0).record;
+    let why = syncline::domain::explain_why::field(&record, &"room".into(), &std::collections::BTreeMap::new());
+    insta::assert_snapshot!(why, @"room is 'B2'. oem said so on 2026-01-01T00:00:00Z, in update oem:u2 (version 2), when its record joined this one, which had no value there. bms holds no value; rev 1 with 'B2' was sent 2026-01-01T00:00:00Z, not confirmed yet. oem holds the same; rev 2 with 'B2' was sent 2026-01-01T00:00:00Z, not confirmed yet.");
+}
+
+#[test]
 fn s36a_a_stale_system_joins_existing_records() {
     let mut scene = Scene::with(&DEVICES.replace("[systems.oem.entities.device]", "[systems.oem.entities.device]\ncreate = false")).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Air handler", "room": null}));
