@@ -1,5 +1,6 @@
 //! Updates that wait or can't be processed: how they are kept, how they wake, and what overtakes them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -17,7 +18,9 @@ use crate::domain::explain;
 use crate::domain::ids::UpdateId;
 use crate::domain::planted;
 use crate::domain::provenance::{ByKind, DecidedBy};
+use crate::domain::shadow::FieldChange;
 use crate::domain::time::Timestamp;
+use crate::domain::value::{FieldPath, same_held};
 use crate::domain::waiting::{Waiting, WaitingChange, WaitingFor};
 use crate::ports::store::{DeadLetter, DecisionWrite};
 use crate::wire::inbound::{Transport, decode_value};
@@ -35,8 +38,8 @@ impl Decider {
         ahead.map(|waiting| waiting.update)
     }
 
-    /// A whole record overtakes what waits of its native record for an identity, a base or a reference. Their changes
-    /// become its own, since it repeats them.
+    /// A whole record overtakes what waits of its native record for an identity, a base or a reference, and what waits
+    /// for a time or a person if it leaves nothing of it. Their changes become its own, since it repeats them.
     pub(super) fn supersede(
         &mut self,
         unit: &mut Unit,
@@ -49,16 +52,17 @@ impl Decider {
             return;
         }
         let own = item.woken.as_ref().map(|woken| woken.arrival);
+        let says: BTreeSet<FieldPath> = arrival.leaves.iter().map(|(path, _)| path.clone()).collect();
         for waiting in unit.waiting_of(&item.change.key) {
-            let kind = match &waiting.waiting_for {
+            let overtaken = match &waiting.waiting_for {
                 WaitingFor::MissingReference { .. }
                 | WaitingFor::MatchCollision { .. }
                 | WaitingFor::DuplicateInSystem { .. }
                 | WaitingFor::NoIdentity
                 | WaitingFor::NoBase => true,
-                WaitingFor::Review | WaitingFor::Time => false,
+                WaitingFor::Review | WaitingFor::Time => says_otherwise(&waiting, item, arrival),
             };
-            if !kind || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
+            if !overtaken || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
                 continue;
             }
             let known = waiting.change.as_ref().and_then(|change| unit.draft_of(change.canonical_id));
@@ -70,7 +74,9 @@ impl Decider {
                 }
             }
             if let Some(change) = &waiting.change {
-                for field in &change.fields {
+                // A reference that was never resolved and is not said again means nothing any more.
+                let lost = |path: &FieldPath| change.unresolved.contains(path) && !says.contains(path);
+                for field in change.fields.iter().filter(|field| !lost(&field.path)) {
                     if arrival.overtaken.iter().all(|taken| taken.path != field.path) {
                         arrival.overtaken.push(field.clone());
                     }
@@ -286,6 +292,24 @@ fn wake_followers(unit: &mut Unit, item: &ChangeItem) {
         if !unit.woken.iter().any(|other| other.update == follower.update) {
             unit.woken.push(follower);
         }
+    }
+}
+
+/// Whether a newer whole record leaves nothing of an update that waits.
+fn says_otherwise(waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>) -> bool {
+    match &waiting.change {
+        Some(change) => {
+            let gone = |field: &FieldChange| arrival.leaves.get(&field.path).is_some_and(|now| !same_held(Some(now), Some(&field.value)));
+            change.fields.iter().all(gone)
+        }
+        // Its record was not known when it came. Judged after this one, what it says otherwise would look like a change back.
+        None => match &item.change.body {
+            ChangeBody::Upsert(now) | ChangeBody::Patch(now) => {
+                let said = waiting.message["entity"].as_object().into_iter().flatten();
+                said.into_iter().any(|(name, value)| now.get(name).is_some_and(|now| now != value))
+            }
+            ChangeBody::Delete | ChangeBody::Rekey(_) => false,
+        },
     }
 }
 

@@ -214,11 +214,49 @@ fn s26_a_newer_record_overtakes_the_deferred_one() {
     u2 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
       bms:u2 deferred (time): the price list is not there yet | by Handler device
     u3 bms device bmsD1 {"name":"Fan","serial":"SN-1"}
+      bms:u2 superseded: overtaken by bms:u3, a newer record of the same; until then: waiting for its time
       bms:u3 deferred (time): the price list is not there yet | by Handler device
     … 2s later
-      bms:u2 unchanged: its fields were changed again while it waited | attempt 2
       bms:u3 accepted: taken: name | by Handler device | attempt 2
       = <device 1> v2 {"name":"Fan","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
+fn s26_a_newer_record_that_says_the_same_leaves_the_deferred_one_alone() {
+    let mut scene = Scene::with(DEVICES).handler("device", wait_for_approval).start();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.skip_ahead();
+    scene.send(device("AHU"));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU", "room": "B2"}));
+    scene.wait(2 * SECOND);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u2 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u2 deferred (time): the price list is not there yet | by Handler device
+    u3 bms device bmsD1 {"name":"AHU","room":"B2","serial":"SN-1"}
+      bms:u3 accepted: taken: room; not applied: name 'AHU' (nothing new from it; here it is nothing) | by Handler device
+      = <device 1> v2 {"room":"B2","serial":"SN-1"} [bms bmsD1]
+    … 2s later
+      bms:u2 accepted: taken: name | by Handler device | attempt 2
+      = <device 1> v3 {"name":"AHU","room":"B2","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
+fn s26_a_newer_record_overtakes_a_deferred_new_one() {
+    let mut scene = Scene::with(DEVICES).handler("device", wait_for_approval).start();
+    scene.send(device("AHU"));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Fan", "room": "B2"}));
+    scene.wait(2 * SECOND);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u1 deferred (time): the price list is not there yet | by Handler device
+    u2 bms device bmsD1 {"name":"Fan","room":"B2","serial":"SN-1"}
+      bms:u1 superseded: overtaken by bms:u2, a newer record of the same; until then: waiting for its time
+      bms:u2 deferred (time): the price list is not there yet | by Handler device
+    … 2s later
+      bms:u2 accepted: a new record from bms | by Handler device | attempt 2
+      = <device 1> v1 {"name":"Fan","room":"B2","serial":"SN-1"} [bms bmsD1]
     "#);
 }
 

@@ -401,6 +401,25 @@ fn a_reference_that_waits_is_not_corrected_in_its_source() {
 }
 
 #[test]
+fn a_newer_record_does_not_name_the_reference_that_waits() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "device_id": "bmsD1"}));
+    scene.skip_ahead();
+    scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "unit": "C", "device_id": "bmsD2"}));
+    scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "unit": "C"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 bms sensor bmsS1 {"device_id":"bmsD2","tag":"T1","unit":"C"}
+      bms:u3 parked (missing_reference): waiting for device bmsD2 of bms, which device_id refers to
+    u4 bms sensor bmsS1 {"tag":"T1","unit":"C"}
+      bms:u3 superseded: overtaken by bms:u4, a newer record of the same; until then: waiting for device bmsD2 of bms, which device_id refers to
+      bms:u4 accepted: taken: unit
+      = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"C"} [bms bmsS1, oem (open create)]
+      → bms: update sensor bmsS1 rev 1 {"device_id":"bmsD1","id":"bmsS1","tag":"T1","unit":"C"} changed: device_id
+    "#);
+}
+
+#[test]
 fn a_missing_reference_may_be_taken_as_null() {
     let config = quiet().replace("[entities.sensor]", "[entities.sensor]\non_missing_reference = { inbound = \"null\" }");
     let mut scene = Scene::with(&config).start();
