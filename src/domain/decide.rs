@@ -321,7 +321,8 @@ fn wait_for_references(record: &mut CanonicalRecord, index: usize, arrival: &Arr
 /// Marks the fields of a waiting change in the source's link.
 pub fn keep_waiting(record: &mut CanonicalRecord, index: usize, change: &NativeChange, waiting: &WaitingChange) {
     let fields = waiting.fields.iter().map(|field| field.path.clone()).collect();
-    record.links[index].waits.push(Waits { update: change.update.clone(), fields });
+    let unresolved = waiting.unresolved.iter().cloned().collect();
+    record.links[index].waits.push(Waits { update: change.update.clone(), fields, unresolved });
 }
 
 fn propose(

@@ -141,7 +141,7 @@ pub fn canonical_references<'a>(data: &'a Leaves, types: &'a TypeRules) -> impl 
 
 /// The canonical ids in references of a link that keep what its system holds, as their change waits.
 pub fn waiting_references(record: &CanonicalRecord, link: &Link, types: &TypeRules) -> Vec<CanonicalId> {
-    let fields = types.references.keys().filter(|field| link.is_waiting(field));
+    let fields = types.references.keys().filter(|field| link.is_waiting(field) && !link.is_unresolved(field));
     let mut held = Leaves::new();
     for field in fields {
         if let Some(value) = link.shadow.held.get(&record.data, field) {
@@ -191,7 +191,9 @@ pub fn native_model(
     for path in model_paths(record, link, side) {
         let value = if link.is_waiting(&path) { link.shadow.held.get(&record.data, &path) } else { record.data.get(&path) };
         let mut value = value.cloned().unwrap_or(Value::Null);
-        if types.references.contains_key(&path) && link.is_waiting(&path) {
+        if link.is_unresolved(&path) {
+            // It is sent back what it said.
+        } else if types.references.contains_key(&path) && link.is_waiting(&path) {
             match own_reference(&value, &native_of) {
                 Some(native) => value = native,
                 None => {
@@ -230,7 +232,7 @@ pub fn native_model(
     Ok(NativeModel { entity, left_out })
 }
 
-/// A reference whose change waits, as its system holds it: by its own id where the record is known, else as it said it.
+/// A reference whose change waits, as its system holds it; `None` if that cannot be said, as the system lacks the record.
 fn own_reference(value: &Value, native_of: &impl Fn(CanonicalId) -> Option<NativeId>) -> Option<Value> {
     match value {
         Value::Array(items) => items.iter().map(|item| own_reference(item, native_of)).collect::<Option<Vec<_>>>().map(Value::Array),

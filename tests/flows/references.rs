@@ -401,6 +401,27 @@ fn a_reference_that_waits_is_not_corrected_in_its_source() {
 }
 
 #[test]
+fn a_reference_that_waits_may_look_like_a_canonical_id() {
+    let (known, unknown) = ("6f1c2f9e-0c1d-4f6e-9d58-3f5f0d6f0a01", "6f1c2f9e-0c1d-4f6e-9d58-3f5f0d6f0a02");
+    let mut scene = Scene::with(&DEVICES.replace("receipts = \"required\"", "")).start();
+    scene.says("bms", "device", known, json!({"serial": "SN-1"}));
+    scene.says("oem", "device", "oemD1", json!({"serial": "SN-1"}));
+    scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "unit": "C", "device_id": known}));
+    scene.says("oem", "sensor", "oemS1", json!({"tag": "T1", "unit": "C", "device_id": "oemD1"}));
+    scene.skip_ahead();
+    scene.send(whole("bms", "sensor", "bmsS1", json!({"tag": "T1", "unit": "C", "device_id": unknown})).base(0));
+    scene.says("oem", "sensor", "oemS1", json!({"tag": "T1", "unit": "K", "device_id": "oemD1"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u5 bms sensor bmsS1 {"device_id":"6f1c2f9e-0c1d-4f6e-9d58-3f5f0d6f0a02","tag":"T1","unit":"C"} base=0
+      bms:u5 parked (missing_reference): waiting for device 6f1c2f9e-0c1d-4f6e-9d58-3f5f0d6f0a02 of bms, which device_id refers to
+    u6 oem sensor oemS1 {"device_id":"oemD1","tag":"T1","unit":"K"}
+      oem:u6 accepted: taken: unit
+      = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
+      → bms: update sensor bmsS1 rev 1 {"device_id":"6f1c2f9e-0c1d-4f6e-9d58-3f5f0d6f0a02","id":"bmsS1","tag":"T1","unit":"K"} changed: unit
+    "#);
+}
+
+#[test]
 fn a_newer_record_does_not_name_the_reference_that_waits() {
     let mut scene = Scene::with(DEVICES).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
