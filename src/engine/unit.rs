@@ -82,6 +82,8 @@ pub struct Unit {
     awake: HashSet<UpdateId>,
     /// The draft that has the row of an update.
     rows: HashMap<UpdateId, usize>,
+    /// Rows written so far.
+    placed: u32,
     /// Records as they were loaded.
     pub loaded: HashMap<CanonicalId, Versioned>,
     /// Systems about which something new became known.
@@ -183,6 +185,8 @@ impl Unit {
                 row.replaces = rows.remove(at).replaces;
             }
         }
+        self.placed += 1;
+        row.place = self.placed;
         self.drafts[draft].decisions.push(row);
     }
 

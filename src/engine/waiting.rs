@@ -166,7 +166,7 @@ impl Decider {
             Some(_) | None => wake_followers(unit, item),
         }
         let content_hash = item.change.content_hash;
-        unit.put_row(draft, DecisionWrite { decision, content_hash, replaces: item.woken.is_some() });
+        unit.put_row(draft, DecisionWrite { decision, content_hash, replaces: item.woken.is_some(), place: 0 });
     }
 
     /// A failing handler: tried again later, and a dead letter at the end.
@@ -329,7 +329,7 @@ fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -
     decision.decision = DecisionKind::Superseded;
     decision.decided_by = DecidedBy::SYSTEM;
     decision.reason = format!("overtaken by {by}, a newer record of the same; until then: {}", explain::waiting(&waiting.waiting_for));
-    Some(DecisionWrite { decision, content_hash: change.content_hash, replaces: true })
+    Some(DecisionWrite { decision, content_hash: change.content_hash, replaces: true, place: 0 })
 }
 
 /// The input a waiting update comes back as.

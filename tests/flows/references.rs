@@ -269,6 +269,29 @@ fn parent_and_child_in_one_batch() {
 }
 
 #[test]
+fn rows_of_one_batch_are_listed_in_the_order_of_their_decisions() {
+    let mut scene = Scene::with(&quiet()).start();
+    scene.together([
+        whole("bms", "device", "bmsD1", json!({"serial": "SN-1"})),
+        whole("bms", "sensor", "bmsS1", json!({"tag": "T1", "device_id": "bmsD1"})),
+        whole("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU"})),
+        whole("bms", "sensor", "bmsS1", json!({"tag": "T1", "unit": "C", "device_id": "bmsD1"})),
+    ]);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms device bmsD1 {"serial":"SN-1"}
+    u2 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1"}
+    u3 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+    u4 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1","unit":"C"}
+      bms:u1 accepted: a new record from bms
+      bms:u2 accepted: a new record from bms
+      bms:u3 accepted: taken: name
+      bms:u4 accepted: taken: unit
+      = <device 1> v2 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+      = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"C"} [bms bmsS1]
+    "#);
+}
+
+#[test]
 fn a_null_reference_clears_and_never_waits() {
     let mut scene = Scene::with(&quiet()).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
