@@ -146,8 +146,11 @@ impl Decider {
         let (id, footing) = match self.locate(unit, &item, &arrival).await? {
             Located::Stuck(waiting_for) => {
                 self.supersede(unit, position, &item, &mut arrival, &situation);
-                self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
-                return Ok(());
+                if self.park_undecided(unit, position, &item, &arrival, &situation, waiting_for) {
+                    return Ok(());
+                }
+                let Some(id) = unit.linked(&item.change.key) else { return Ok(()) };
+                (id, Footing::Linked)
             }
             Located::At(id, footing) => (id, footing),
             Located::Unknown if !whole => {
@@ -355,7 +358,9 @@ impl Decider {
         if discarded {
             record = before.clone();
         } else if let Some(waiting_for) = self.claim(unit, draft, item, &mut record).await? {
-            self.park(unit, position, item, arrival, situation, waiting_for, None);
+            if !self.park_undecided(unit, position, item, arrival, situation, waiting_for.clone()) {
+                self.park(unit, position, item, arrival, situation, waiting_for, None);
+            }
             return Ok(());
         } else {
             let grew = decision.version_after > decision.version_before;
@@ -385,9 +390,17 @@ impl Decider {
             return Ok(None);
         }
         let typed = |claim: &crate::domain::identity::Claim| TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
-        let due = record.claims_due(&item.types.keys);
-        let new: Vec<TypedClaim> = due.difference(&record.claims).map(typed).collect();
-        let owners = self.owners(unit, &new).await?;
+        let mut due = record.claims_due(&item.types.keys);
+        let mut new: Vec<TypedClaim> = due.difference(&record.claims).map(typed).collect();
+        let mut owners = self.owners(unit, &new).await?;
+        if record.links.iter().any(|link| !link.waits.is_empty()) {
+            // A key value that only a waiting change has is claimed if it is free; if not, that change waits for it.
+            let decided = record.claims_decided(&item.types.keys);
+            let taken = |claim: &TypedClaim| owners.get(claim).is_some_and(|owner| owner.id.is_some_and(|id| id != record.id));
+            new.retain(|claim| decided.contains(&claim.claim) || !taken(claim));
+            due.retain(|claim| record.claims.contains(claim) || new.iter().any(|new| new.claim == *claim));
+            owners.retain(|claim, _| new.contains(claim));
+        }
         if let Some(waiting_for) = collision(record.id, &owners) {
             return Ok(Some(waiting_for));
         }

@@ -1,6 +1,5 @@
 //! Updates that wait or can't be processed: how they are kept, how they wake, and what overtakes them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -12,7 +11,7 @@ use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Inbound, NativeChange, Op, Receipt, Rejection};
 use crate::domain::conclude::{Waits, blank};
-use crate::domain::decide::{Arrival, Footing, Proposal, Situation};
+use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, keep_waiting, prepare};
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
 use crate::domain::ids::UpdateId;
@@ -52,7 +51,6 @@ impl Decider {
             return;
         }
         let own = item.woken.as_ref().map(|woken| woken.arrival);
-        let says: BTreeSet<FieldPath> = arrival.leaves.iter().map(|(path, _)| path.clone()).collect();
         for waiting in unit.waiting_of(&item.change.key) {
             let overtaken = match &waiting.waiting_for {
                 WaitingFor::MissingReference { .. }
@@ -75,7 +73,7 @@ impl Decider {
             }
             if let Some(change) = &waiting.change {
                 // A reference that was never resolved and is not said again means nothing any more.
-                let lost = |path: &FieldPath| change.unresolved.contains(path) && !says.contains(path);
+                let lost = |path: &FieldPath| change.unresolved.contains(path) && arrival.leaves.get(path).is_none();
                 for field in change.fields.iter().filter(|field| !lost(&field.path)) {
                     if arrival.overtaken.iter().all(|taken| taken.path != field.path) {
                         arrival.overtaken.push(field.clone());
@@ -126,6 +124,45 @@ impl Decider {
         decision.reason = explain::waiting(&waiting_for);
         let waits = Waits { waiting_for, retry_after: None, change, untouched: false };
         self.write_row(unit, position, draft, item, decision, Some(waits));
+    }
+
+    /// Parks an update before anyone decided about it. Of a record that is linked already, what the system holds is a
+    /// fact all the same: it goes into its shadow, and what it changed is stored. False: nothing is new in it, so that
+    /// nothing can be in its way.
+    pub(super) fn park_undecided(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        waiting_for: WaitingFor,
+    ) -> bool {
+        let known = unit.linked(&item.change.key).and_then(|id| unit.draft_of(id));
+        let record = known.and_then(|draft| unit.drafts[draft].work.as_ref()).map(|work| work.record.clone());
+        let linked = |record: &CanonicalRecord| record.link_of(&item.change.key.system, &item.change.key.native_id);
+        let (Some(draft), Some(mut record)) = (known, record.filter(|record| linked(record).is_some())) else {
+            self.park(unit, position, item, arrival, situation, waiting_for, None);
+            return true;
+        };
+        let change = match prepare(&mut record, Footing::Linked, arrival, situation) {
+            Err(rejection) => {
+                self.bury(unit, position, item, &rejection);
+                return true;
+            }
+            Ok(Prepared::Nothing { .. }) => return false,
+            Ok(Prepared::Waits(change)) => change,
+            Ok(Prepared::Proposal(proposal)) => {
+                let change = WaitingChange { canonical_id: record.id, fields: proposal.changes, unresolved: Vec::new() };
+                if let Some(index) = linked(&record) {
+                    keep_waiting(&mut record, index, &item.change, &change);
+                }
+                change
+            }
+        };
+        self.keep_record(unit, draft, record);
+        self.park(unit, position, item, arrival, situation, waiting_for, Some(change));
+        true
     }
 
     /// Writes a change's row, and its waiting row if it waits.
@@ -202,7 +239,7 @@ impl Decider {
         let change = known.then(|| WaitingChange { canonical_id: record.id, fields: proposal.changes.clone(), unresolved: Vec::new() });
         let draft = if let Some(change) = &change {
             if let Some(index) = record.link_of(&item.change.key.system, &item.change.key.native_id) {
-                crate::domain::decide::keep_waiting(&mut record, index, &item.change, change);
+                keep_waiting(&mut record, index, &item.change, change);
             }
             let draft = unit.by_record[&record.id];
             self.keep_record(unit, draft, record);
