@@ -1,13 +1,13 @@
 //! One input after the other: which record is it, what did the source really change, what do rules and handlers say.
 //! The answers are the domain's; this is the street they come along.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::caches::SharedCaches;
 use super::commit::SharedOverlay;
 use super::directory::{Directory, Shown};
 use super::handlers::Handlers;
+use super::identify::Located;
 use super::input::Input;
 use super::load::{ChangeItem, Content, Item};
 use super::settings::Settings;
@@ -19,7 +19,7 @@ use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, met
 use crate::domain::decision::DecisionKind;
 use crate::domain::explain;
 use crate::domain::handler::Answer;
-use crate::domain::identity::{Match, TypedClaim, claims_of, match_owners};
+use crate::domain::identity::claims_of;
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
 use crate::domain::projection::resolve_references;
 use crate::domain::provenance::DecidedBy;
@@ -52,16 +52,6 @@ pub struct Decider {
     pub directory: Arc<Directory>,
     /// Nothing is recorded as sent while this is on: an initial load, or a pause.
     pub sends_held: bool,
-}
-
-/// How an update found its record.
-enum Located {
-    /// This is it.
-    At(CanonicalId, Footing),
-    /// Nobody has it.
-    Unknown,
-    /// It can't be known without help.
-    Stuck(WaitingFor),
 }
 
 impl Decider {
@@ -214,65 +204,6 @@ impl Decider {
         }
     }
 
-    /// Which canonical record is this? In the order of §1.3.
-    async fn locate(&mut self, unit: &mut Unit, item: &ChangeItem, arrival: &Arrival<'_>) -> Result<Located, PortError> {
-        let key = &item.change.key;
-        let typed = |claim| TypedClaim { entity_type: key.entity_type.clone(), claim };
-        if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some()) {
-            return Ok(self.keys_agree(unit, item, arrival, id).await?.unwrap_or(Located::At(id, Footing::Linked)));
-        }
-        if let Some(record) = item.change.canonical_id.and_then(|id| unit.record(id))
-            && record.entity_type == key.entity_type
-            && let Some(link) = record.link_with(&key.system).map(|index| &record.links[index])
-        {
-            return Ok(match &link.native_id {
-                None => Located::At(record.id, Footing::Binds),
-                Some(other) => Located::Stuck(WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() }),
-            });
-        }
-        let claims: BTreeSet<_> = claims_of(&item.types.keys, |path| arrival.leaves.get(path));
-        if claims.is_empty() {
-            return Ok(if item.types.key_required { Located::Stuck(WaitingFor::NoIdentity) } else { Located::Unknown });
-        }
-        let owners = claims.iter().filter_map(|claim| unit.claims.get(&typed(claim.clone()))?.id);
-        let id = match match_owners(owners) {
-            Match::Nobody => return Ok(Located::Unknown),
-            Match::Several(records) => {
-                let keys = claims.iter().map(ToString::to_string).collect();
-                return Ok(Located::Stuck(WaitingFor::MatchCollision { records, keys }));
-            }
-            Match::Owner(id) => id,
-        };
-        self.load_ids(unit, [id]).await?;
-        let Some(record) = unit.record(id) else { return Ok(Located::Unknown) };
-        Ok(match record.link_with(&key.system).map(|index| &record.links[index]) {
-            None => Located::At(id, Footing::Joins),
-            Some(link) => match &link.native_id {
-                None => Located::At(id, Footing::Binds),
-                Some(other) => Located::Stuck(WaitingFor::DuplicateInSystem { record: id, native_id: other.to_string() }),
-            },
-        })
-    }
-
-    /// A linked record whose new key value belongs to another record is parked, link or not.
-    async fn keys_agree(
-        &mut self,
-        unit: &mut Unit,
-        item: &ChangeItem,
-        arrival: &Arrival<'_>,
-        id: CanonicalId,
-    ) -> Result<Option<Located>, PortError> {
-        let Some(record) = unit.record(id).filter(|_| !item.types.keys.is_empty()) else { return Ok(None) };
-        let due = claims_of(&item.types.keys, |path| arrival.leaves.get(path).or_else(|| record.data.get(path)));
-        let new: Vec<TypedClaim> = due
-            .into_iter()
-            .filter(|claim| !record.claims.contains(claim))
-            .map(|claim| TypedClaim { entity_type: item.change.key.entity_type.clone(), claim })
-            .collect();
-        let owners = self.owners(unit, &new).await?;
-        Ok(collision(id, &owners).map(Located::Stuck))
-    }
-
     /// Compares, runs rules and handlers, and takes down what came of it.
     #[allow(clippy::too_many_arguments)]
     async fn judge(
@@ -378,59 +309,6 @@ impl Decider {
         Ok(())
     }
 
-    /// Makes the record's claims what they should be; says who is in the way, if someone is.
-    async fn claim(
-        &mut self,
-        unit: &mut Unit,
-        draft: usize,
-        item: &ChangeItem,
-        record: &mut CanonicalRecord,
-    ) -> Result<Option<WaitingFor>, PortError> {
-        if item.types.keys.is_empty() {
-            return Ok(None);
-        }
-        let typed = |claim: &crate::domain::identity::Claim| TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
-        let mut due = record.claims_due(&item.types.keys);
-        let mut new: Vec<TypedClaim> = due.difference(&record.claims).map(typed).collect();
-        let mut owners = self.owners(unit, &new).await?;
-        if record.links.iter().any(|link| !link.waits.is_empty()) {
-            // A key value that only a waiting change has is claimed if it is free; if not, that change waits for it.
-            let decided = record.claims_decided(&item.types.keys);
-            let taken = |claim: &TypedClaim| owners.get(claim).is_some_and(|owner| owner.id.is_some_and(|id| id != record.id));
-            new.retain(|claim| decided.contains(&claim.claim) || !taken(claim));
-            due.retain(|claim| record.claims.contains(claim) || new.iter().any(|new| new.claim == *claim));
-            owners.retain(|claim, _| new.contains(claim));
-        }
-        if let Some(waiting_for) = collision(record.id, &owners) {
-            return Ok(Some(waiting_for));
-        }
-        for owner in owners.values() {
-            unit.drafts[draft].depends.extend(owner.made_by.filter(|maker| *maker != draft));
-        }
-        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
-        self.release_claims(unit, draft, record, gone);
-        for claim in new {
-            unit.claims.insert(claim, Owner { id: Some(record.id), made_by: Some(draft) });
-        }
-        record.claims = due;
-        Ok(None)
-    }
-
-    /// Lets go of key values.
-    pub(super) fn release_claims(
-        &self,
-        unit: &mut Unit,
-        draft: usize,
-        record: &mut CanonicalRecord,
-        gone: Vec<crate::domain::identity::Claim>,
-    ) {
-        for claim in gone {
-            record.claims.remove(&claim);
-            let claim = TypedClaim { entity_type: record.entity_type.clone(), claim };
-            unit.claims.insert(claim, Owner { id: None, made_by: Some(draft) });
-        }
-    }
-
     /// Puts the record back into its draft and notes its new links; what waited for them wakes.
     fn keep(&mut self, unit: &mut Unit, draft: usize, record: CanonicalRecord, item: &ChangeItem, before: &CanonicalRecord) {
         let key = &item.change.key;
@@ -500,18 +378,6 @@ impl Decider {
             unit.facts.insert(system.clone(), facts);
         }
     }
-}
-
-/// Who is in the way of claiming key values for a record.
-fn collision(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>) -> Option<WaitingFor> {
-    let others: BTreeSet<CanonicalId> = owners.values().filter_map(|owner| owner.id).filter(|owner| *owner != id).collect();
-    if others.is_empty() {
-        return None;
-    }
-    let mut keys: Vec<String> =
-        owners.iter().filter(|(_, owner)| owner.id.is_some_and(|owner| owner != id)).map(|(claim, _)| claim.claim.to_string()).collect();
-    keys.sort();
-    Some(WaitingFor::MatchCollision { records: std::iter::once(id).chain(others).collect(), keys })
 }
 
 fn nothing(

@@ -7,6 +7,7 @@ pub mod commit;
 pub mod decide;
 pub mod directory;
 pub mod handlers;
+mod identify;
 pub mod input;
 pub mod load;
 pub mod pipeline;
