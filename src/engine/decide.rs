@@ -26,6 +26,7 @@ use crate::domain::provenance::DecidedBy;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::{SendContext, plan_sends};
 use crate::domain::time::Timestamp;
+use crate::domain::value::Leaves;
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
@@ -106,27 +107,32 @@ impl Decider {
         }
     }
 
-    async fn decide_change(&mut self, unit: &mut Unit, position: usize, mut item: ChangeItem) -> Result<(), PortError> {
-        if !self.admit(unit, position, &item) {
-            return Ok(());
-        }
-        let rules = self.settings.rules.clone();
-        let (types, source) = (item.types.clone(), item.source.clone());
-        let situation = Situation { rules: &rules, types: &types, source: &source, now: self.clock.now() };
-        let mut leaves = std::mem::take(&mut item.leaves);
-        let missing = resolve_references(&mut leaves, &item.references, &types, |key| unit.linked(key));
-        let received_at = item.woken.as_ref().map_or(unit.inputs[position].received_at, |woken| woken.received_at);
-        let waited = item.woken.as_ref().and_then(|woken| woken.change.clone());
-        let mut arrival = Arrival {
+    async fn decide_change(&mut self, unit: &mut Unit, position: usize, item: ChangeItem) -> Result<(), PortError> {
+        if self.admit(unit, position, &item) { self.decide_admitted(unit, position, item).await } else { Ok(()) }
+    }
+
+    /// What arrived, its references resolved as far as their records are known.
+    pub(super) fn arrival<'a>(unit: &Unit, position: usize, item: &'a ChangeItem, mut leaves: Leaves) -> Arrival<'a> {
+        let known = |key: &NativeKey| unit.linked(key).or_else(|| unit.expected.get(key).copied());
+        let missing = resolve_references(&mut leaves, &item.references, &item.types, known);
+        Arrival {
             change: &item.change,
             leaves,
             missing,
-            received_at,
+            received_at: item.woken.as_ref().map_or(unit.inputs[position].received_at, |woken| woken.received_at),
             attempt: item.attempt(),
-            waited,
+            waited: item.woken.as_ref().and_then(|woken| woken.change.clone()),
             overtaken: Vec::new(),
             approval: None,
-        };
+        }
+    }
+
+    pub(super) async fn decide_admitted(&mut self, unit: &mut Unit, position: usize, mut item: ChangeItem) -> Result<(), PortError> {
+        let rules = self.settings.rules.clone();
+        let (types, source) = (item.types.clone(), item.source.clone());
+        let situation = Situation { rules: &rules, types: &types, source: &source, now: self.clock.now() };
+        let leaves = std::mem::take(&mut item.leaves);
+        let mut arrival = Self::arrival(unit, position, &item, leaves);
         if let Some(ahead) = self.queues_behind(unit, &item) {
             let waiting_for = WaitingFor::MissingReference { references: Vec::new(), behind: Some(ahead) };
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
@@ -147,9 +153,17 @@ impl Decider {
                 self.park(unit, position, &item, &arrival, &situation, WaitingFor::NoBase, None);
                 return Ok(());
             }
-            Located::Unknown => (self.ids.canonical(situation.now), Footing::New),
+            Located::Unknown => {
+                let expected = unit.expected.get(&item.change.key).copied();
+                (expected.unwrap_or_else(|| self.ids.canonical(situation.now)), Footing::New)
+            }
         };
         if matches!(footing, Footing::New | Footing::Joins) && !arrival.missing.is_empty() {
+            if let Some(waiting) = self.cycle_of(unit, &item, &arrival).await?
+                && self.bring_in(unit, position, waiting).await?
+            {
+                return Ok(());
+            }
             self.supersede(unit, position, &item, &mut arrival, &situation);
             let waiting_for = WaitingFor::MissingReference { references: arrival.missing.clone(), behind: None };
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);

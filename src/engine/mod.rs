@@ -4,6 +4,7 @@
 
 pub mod caches;
 pub mod commit;
+mod cycles;
 pub mod decide;
 pub mod directory;
 pub mod handlers;

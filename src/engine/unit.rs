@@ -58,7 +58,7 @@ pub struct Owner {
 }
 
 /// The unit.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Unit {
     /// Everything to decide, in order.
     pub inputs: Vec<Input>,
@@ -88,6 +88,8 @@ pub struct Unit {
     pub loaded: HashMap<CanonicalId, Versioned>,
     /// Systems about which something new became known.
     pub facts: HashMap<SystemName, SystemFacts>,
+    /// Native records of a cycle that is just being brought in, and the canonical records they will be.
+    pub expected: HashMap<NativeKey, CanonicalId>,
     /// Waiting updates whose parent has come, still to be decided in this unit.
     pub woken: Vec<Waiting>,
     /// Deliveries of updates decided already.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod changed;
+mod cycles;
 mod faults;
 mod identity;
 mod references;
