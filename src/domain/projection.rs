@@ -189,6 +189,11 @@ pub fn native_model(
     let mut left_out = BTreeSet::new();
     let mut lacks = Vec::new();
     for path in model_paths(record, link, side) {
+        if link.omits.contains(&path) {
+            // Recorded as not sent with the open create; that it could be by now does not matter.
+            left_out.insert(path);
+            continue;
+        }
         let value = if link.is_waiting(&path) { link.shadow.held.get(&record.data, &path) } else { record.data.get(&path) };
         let mut value = value.cloned().unwrap_or(Value::Null);
         if link.is_unresolved(&path) {

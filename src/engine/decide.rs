@@ -374,9 +374,11 @@ impl Decider {
             && let Some(index) = record.link_with(&system)
             && record.links[index].native_id.is_none()
             && record.links[index].omits.insert(field)
+            && let Some(held) = record.links[index].shadow.sends.last_mut()
         {
-            // The create that waits for itself is replaced by one without the reference.
-            record.links[index].shadow.sends.clear();
+            // A create without the reference follows the one that waits for itself. That one stays recorded, as do earlier
+            // ones: they may be on their way by now.
+            held.unannounced = true;
         }
         let now = self.clock.now();
         let due = self.plan_sends(&mut record, &types, now, None);

@@ -230,3 +230,57 @@ fn a_cycle_in_two_orchestrators_at_once() {
       = <device 1> v2 {"parent_id":"<device 2>","room":"B2","serial":"A"} [bms bmsA, oem oemA]
     "#);
 }
+
+#[test]
+fn a_cycle_and_newer_records_of_it_in_one_batch() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.together([
+        whole("oem", "device", "oemB", json!({"serial": "B"})),
+        whole("bms", "device", "bmsA", json!({"serial": "A", "parent_id": "bmsB"})),
+        whole("bms", "device", "bmsB", json!({"serial": "B", "parent_id": "bmsA"})),
+        whole("bms", "device", "bmsA", json!({"serial": "A", "parent_id": "bmsB", "name": "y"})),
+        whole("bms", "device", "bmsB", json!({"serial": "B", "parent_id": "bmsA", "name": "z"})),
+    ]);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 oem device oemB {"serial":"B"}
+    u2 bms device bmsA {"parent_id":"bmsB","serial":"A"}
+    u3 bms device bmsB {"parent_id":"bmsA","serial":"B"}
+    u4 bms device bmsA {"name":"y","parent_id":"bmsB","serial":"A"}
+    u5 bms device bmsB {"name":"z","parent_id":"bmsA","serial":"B"}
+      oem:u1 accepted: a new record from oem
+      bms:u2 accepted: a new record from bms | attempt 2
+      bms:u3 accepted: the same thing as in oem: bms joins it; taken: parent_id
+      bms:u4 accepted: taken: name
+      bms:u5 accepted: taken: name
+      = <device 1> v3 {"name":"z","parent_id":"<device 2>","serial":"B"} [oem oemB, bms bmsB]
+      = <device 2> v2 {"name":"y","parent_id":"<device 1>","serial":"A"} [bms bmsA]
+    "#);
+}
+
+#[test]
+fn a_create_on_its_way_is_remembered_when_a_cycle_makes_another_one_necessary() {
+    let config = DEVICES.replace("push_updates = false", "push_updates = true").replace("receipts = \"required\"\n", "");
+    let mut scene = Scene::with(&config).start();
+    scene.says("bms", "device", "bmsA", json!({"serial": "A"}));
+    scene.says("bms", "device", "bmsB", json!({"serial": "B", "parent_id": "bmsA"}));
+    scene.says("bms", "device", "bmsA", json!({"serial": "A", "parent_id": "bmsB"}));
+    let id = scene.ask(async |store| store.list_records(None, None, 1).await)[0].record.id.to_string();
+    scene.send(whole("oem", "device", "oemA", json!({"serial": "A"})).with("canonical_id", id).base(1));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms device bmsA {"serial":"A"}
+      bms:u1 accepted: a new record from bms
+      = <device 1> v1 {"serial":"A"} [bms bmsA, oem (open create)]
+      → oem: create device - rev 1 {"serial":"A"} changed: serial
+    u2 bms device bmsB {"parent_id":"bmsA","serial":"B"}
+      bms:u2 accepted: a new record from bms
+      = <device 2> v1 {"parent_id":"<device 1>","serial":"B"} [bms bmsB, oem (open create)]
+    u3 bms device bmsA {"parent_id":"bmsB","serial":"A"}
+      bms:u3 accepted: taken: parent_id
+      = <device 1> v2 {"parent_id":"<device 2>","serial":"A"} [bms bmsA, oem (open create)]
+      → oem: create device - rev 3 {"serial":"A"} changed: 
+    u4 oem device oemA {"serial":"A"} base=1 canonical_id=<device 1>
+      oem:u4 echo: oem made the record it was sent
+      = <device 1> v2 {"parent_id":"<device 2>","serial":"A"} [bms bmsA, oem oemA]
+      → oem: create device - rev 1 {"parent_id":"oemA","serial":"B"} changed: parent_id, serial
+    "#);
+}
