@@ -97,7 +97,7 @@ pub struct World {
 
 pub fn config(systems: &[(&str, Traits)]) -> String {
     let mut text = String::from(
-        "[orchestration]\npush_updates = true\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\n[entities.part]\nreferences = { thing_id = \"thing\" }\n\
+        "[orchestration]\npush_updates = true\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\nreferences = { peer_id = \"thing\" }\n[entities.part]\nreferences = { thing_id = \"thing\" }\n\
          [entities.thing.survivorship]\nb = \"first\"\n",
     );
     for (name, traits) in systems {
