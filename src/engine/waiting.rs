@@ -60,6 +60,7 @@ impl Decider {
                 | WaitingFor::NoBase => true,
                 WaitingFor::Review | WaitingFor::Time => says_otherwise(&waiting, item, arrival),
             };
+            let overtaken = overtaken && !is_old_copy(&item.change, &waiting);
             if !overtaken || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
                 continue;
             }
@@ -330,6 +331,13 @@ fn wake_followers(unit: &mut Unit, item: &ChangeItem) {
             unit.woken.push(follower);
         }
     }
+}
+
+/// Whether a change is known to come no later than an update that waits: an old copy overtakes nothing.
+fn is_old_copy(change: &NativeChange, waiting: &Waiting) -> bool {
+    let Some(seq) = &change.seq else { return false };
+    let counted_alike = waiting.message["seq_epoch"].as_str() == seq.epoch.as_deref();
+    counted_alike && waiting.message["seq"].as_u64().is_some_and(|number| seq.number <= number)
 }
 
 /// Whether a newer whole record leaves nothing of an update that waits.

@@ -261,6 +261,28 @@ fn s26_a_newer_record_overtakes_a_deferred_new_one() {
 }
 
 #[test]
+fn an_old_copy_does_not_overtake_what_waits() {
+    let config = format!("{DEVICES}[entities.sensor]\nreferences = {{ device_id = \"device\" }}\n");
+    let sensor = |unit: &str| whole("bms", "sensor", "bmsS1", json!({"unit": unit, "device_id": "bmsD1"}));
+    let mut scene = Scene::with(&config).start();
+    scene.send(sensor("F").seq(2));
+    scene.send(sensor("C").seq(1));
+    scene.send(device("AHU"));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms sensor bmsS1 {"device_id":"bmsD1","unit":"F"} seq=2
+      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+    u2 bms sensor bmsS1 {"device_id":"bmsD1","unit":"C"} seq=1
+      bms:u2 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+    u3 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u3 accepted: a new record from bms
+      bms:u1 accepted: a new record from bms | attempt 2
+      bms:u2 unchanged: an old copy: seq 1 is not after 2, the last one seen | attempt 2
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+      = <sensor 1> v1 {"device_id":"<device 1>","unit":"F"} [bms bmsS1]
+    "#);
+}
+
+#[test]
 fn s56_the_whole_input_again_changes_nothing() {
     let mut scene = Scene::with(DEVICES).start();
     let input = || {
