@@ -38,6 +38,7 @@ pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
     ("orchestration.create_settle", &[r#""30s""#]),
     ("orchestration.tombstone_retention", &[r#""90d""#]),
     ("orchestration.events", &["false"]),
+    ("entities.*.duplicates", &[r#""park""#, r#""separate""#]),
     ("entities.*.on_parent_delete", &[r#""keep""#]),
     ("entities.*.delete.policy", &[r#""propagate""#]),
     ("entities.*.delete.conflict", &[r#""delete_wins""#]),

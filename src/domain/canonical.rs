@@ -101,6 +101,18 @@ impl CanonicalRecord {
         claims
     }
 
+    /// Those of [`claims_due`](Self::claims_due) that follow from more than changes which wait for a decision. Whether it
+    /// can have the others may be just what they wait for.
+    #[must_use]
+    pub fn claims_decided(&self, keys: &[KeyRule]) -> BTreeSet<Claim> {
+        let mut claims = claims_of(keys, |path| self.data.get(path));
+        for link in &self.links {
+            let held = |path: &FieldPath| link.shadow.identifies(&self.data, path).filter(|_| !link.is_waiting(path));
+            claims.extend(claims_of(keys, held));
+        }
+        claims
+    }
+
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -53,8 +53,8 @@ pub fn conclude(
     decision.changed = proposal.changes.iter().map(|change| change.path.clone()).collect();
     decision.conflicts.clone_from(&proposal.conflicts);
     decision.proposed_snapshot = Some(proposal.proposed.clone());
-    if let Some(handler) = &answer.handler {
-        decision.decided_by = DecidedBy::named(ByKind::Handler, handler.clone());
+    if let Some(by) = &answer.by {
+        decision.decided_by.clone_from(by);
     } else if let Some(approval) = &arrival.approval {
         decision.decided_by = DecidedBy::named(ByKind::Person, approval.by.clone());
     }
@@ -68,7 +68,7 @@ pub fn conclude(
             decision.modified_fields.clone_from(&decision.changed);
             for conflict in &mut decision.conflicts {
                 conflict.winner = Winner::Ours;
-                conflict.rule = answer.handler.clone().unwrap_or_else(|| "skip".to_owned());
+                conflict.rule = answer.by.as_ref().and_then(|by| by.name.clone()).unwrap_or_else(|| "skip".to_owned());
             }
             decision.reason = reason;
             Outcome { decision, waits: None }

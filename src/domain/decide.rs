@@ -126,14 +126,16 @@ pub fn prepare(
         (None, Footing::Binds | Footing::Linked) => compare(record, index, arrival, situation),
     };
     let changes = overtake(compared.changes, &arrival.overtaken, record, index, arrival);
+    let mut stale = compared.stale;
+    stale.retain(|field| changes.iter().all(|change| change.path != field.path));
     if !arrival.missing.is_empty() {
         return Ok(Prepared::Waits(wait_for_references(record, index, arrival, changes)));
     }
     if changes.is_empty() && footing != Footing::New {
-        let reason = nothing_reason(&compared.stale, compared.echo, record, arrival);
+        let reason = nothing_reason(&stale, compared.echo, record, arrival);
         return Ok(Prepared::Nothing { echo: compared.echo, reason });
     }
-    Ok(Prepared::Proposal(Box::new(propose(record, footing, changes, compared.stale, arrival, situation))))
+    Ok(Prepared::Proposal(Box::new(propose(record, footing, changes, stale, arrival, situation))))
 }
 
 fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arrival<'_>, situation: &Situation<'_>) -> (usize, Footing) {
@@ -278,6 +280,8 @@ fn overtake(
                 changes.remove(at);
             }
             Some(at) => changes[at].base.clone_from(&old.base),
+            // What it held then was overwritten by something we sent: that is no edit.
+            None if !same_held(Some(&old.value), Some(&now)) => {}
             None if missing || same_held(old.base.as_ref(), Some(&now)) => {}
             None => changes.push(FieldChange { value: now, ..old.clone() }),
         }
@@ -317,7 +321,8 @@ fn wait_for_references(record: &mut CanonicalRecord, index: usize, arrival: &Arr
 /// Marks the fields of a waiting change in the source's link.
 pub fn keep_waiting(record: &mut CanonicalRecord, index: usize, change: &NativeChange, waiting: &WaitingChange) {
     let fields = waiting.fields.iter().map(|field| field.path.clone()).collect();
-    record.links[index].waits.push(Waits { update: change.update.clone(), fields });
+    let unresolved = waiting.unresolved.iter().cloned().collect();
+    record.links[index].waits.push(Waits { update: change.update.clone(), fields, unresolved });
 }
 
 fn propose(
@@ -393,7 +398,7 @@ fn survivor(
             FirstContact::Fill if !declared => {
                 let inside = record.data.has_inside(&change.path) || !record.data.around(&change.path).is_empty();
                 let survivor = if current.is_none() && !inside { Survivor::Incoming } else { Survivor::Current };
-                return (survivor, Some("first_contact: fill".to_owned()));
+                return (survivor, Some(FirstContact::FILL.to_owned()));
             }
             FirstContact::Fill | FirstContact::Rules => {}
         }

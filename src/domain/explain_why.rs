@@ -9,6 +9,7 @@ use super::handler::shown;
 use super::ids::SystemName;
 use super::link::{Link, LinkState, SendOp, Sent};
 use super::provenance::{ByKind, DecidedBy, Source};
+use super::rules::FirstContact;
 use super::value::{FieldPath, same_held};
 
 /// How far the newest message to a system has come.
@@ -66,10 +67,16 @@ fn decided(by: &DecidedBy) -> String {
     };
     match by.kind {
         ByKind::Default => "and nothing spoke against it".to_owned(),
+        ByKind::Rule if by.name.as_deref() == Some(FirstContact::FILL) => {
+            "when its record joined this one, which had no value there".to_owned()
+        }
         ByKind::Rule => named("rule"),
         ByKind::Handler => named("handler"),
         ByKind::Person => by.name.as_ref().map_or_else(|| "approved by a person".to_owned(), |name| format!("approved by {name}")),
-        ByKind::Timeout => "because nobody decided in time".to_owned(),
+        ByKind::Timeout => match &by.name {
+            Some(name) => format!("because the handler {name} did not answer in time"),
+            None => "because nobody decided in time".to_owned(),
+        },
         ByKind::System => "decided by Syncline itself".to_owned(),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::change::{Op, Record};
 use super::decision::Conflict;
 use super::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
-use super::provenance::Source;
+use super::provenance::{DecidedBy, Source};
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves};
 
@@ -233,15 +233,15 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The proposed record as they left it.
     pub record: Leaves,
-    /// The handler that decided; `None` if there is none.
-    pub handler: Option<String>,
+    /// The handler that decided, or that had not when its time was over; `None` if there is none.
+    pub by: Option<DecidedBy>,
 }
 
 impl Answer {
     /// Nobody was asked.
     #[must_use]
     pub fn nobody(record: Leaves) -> Self {
-        Self { verdict: Verdict::Accept { reason: None }, record, handler: None }
+        Self { verdict: Verdict::Accept { reason: None }, record, by: None }
     }
 }
 

@@ -71,6 +71,9 @@ pub struct Waits {
     pub update: UpdateId,
     /// Its fields.
     pub fields: BTreeSet<FieldPath>,
+    /// References among them that are held as the system said them, by its own ids, as their record is not known yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unresolved: BTreeSet<FieldPath>,
 }
 
 /// What one system is known to hold, and what it was sent meanwhile.
@@ -191,6 +194,12 @@ impl Link {
     #[must_use]
     pub fn is_waiting(&self, path: &FieldPath) -> bool {
         self.waits.iter().any(|waits| waits.fields.iter().any(|field| field.is_within(path) || path.is_within(field)))
+    }
+
+    /// Whether what is held at this reference are native ids. An id does not show by its looks which kind it is.
+    #[must_use]
+    pub fn is_unresolved(&self, path: &FieldPath) -> bool {
+        self.waits.iter().any(|waits| waits.unresolved.contains(path))
     }
 
     /// The newest recorded message, confirmed or not.

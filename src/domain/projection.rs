@@ -1,6 +1,6 @@
 //! Between a system's native model and the canonical record: names, values, ids, references. In both directions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -141,7 +141,7 @@ pub fn canonical_references<'a>(data: &'a Leaves, types: &'a TypeRules) -> impl 
 
 /// The canonical ids in references of a link that keep what its system holds, as their change waits.
 pub fn waiting_references(record: &CanonicalRecord, link: &Link, types: &TypeRules) -> Vec<CanonicalId> {
-    let fields = types.references.keys().filter(|field| link.is_waiting(field));
+    let fields = types.references.keys().filter(|field| link.is_waiting(field) && !link.is_unresolved(field));
     let mut held = Leaves::new();
     for field in fields {
         if let Some(value) = link.shadow.held.get(&record.data, field) {
@@ -164,7 +164,16 @@ pub enum Unlinked {
     Omit,
 }
 
-/// The native model of one system: its ids, its references, its names, its fields only.
+/// What one system is sent of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NativeModel {
+    /// The model: its ids, its references, its names, its fields only.
+    pub entity: Record,
+    /// References that are not in it, as the system does not have the record they name.
+    pub left_out: BTreeSet<FieldPath>,
+}
+
+/// The native model of one system.
 ///
 /// A field whose change waits for a decision keeps what the system holds. `native_of` gives the target's id of a
 /// referenced record, `unlinked` what to do where it has none.
@@ -175,21 +184,35 @@ pub fn native_model(
     types: &TypeRules,
     native_of: impl Fn(CanonicalId) -> Option<NativeId>,
     unlinked: impl Fn(&FieldPath, CanonicalId) -> Unlinked,
-) -> Result<Record, Lacks> {
+) -> Result<NativeModel, Lacks> {
     let mut model = Leaves::new();
+    let mut left_out = BTreeSet::new();
     let mut lacks = Vec::new();
     for path in model_paths(record, link, side) {
+        if link.omits.contains(&path) {
+            // Recorded as not sent with the open create; that it could be by now does not matter.
+            left_out.insert(path);
+            continue;
+        }
         let value = if link.is_waiting(&path) { link.shadow.held.get(&record.data, &path) } else { record.data.get(&path) };
         let mut value = value.cloned().unwrap_or(Value::Null);
-        if types.references.contains_key(&path) && link.is_waiting(&path) {
+        if link.is_unresolved(&path) {
+            // It is sent back what it said.
+        } else if types.references.contains_key(&path) && link.is_waiting(&path) {
             match own_reference(&value, &native_of) {
                 Some(native) => value = native,
-                None => continue,
+                None => {
+                    left_out.insert(path);
+                    continue;
+                }
             }
         } else if types.references.contains_key(&path) {
             match native_reference(&value, &path, &native_of, &unlinked) {
                 Ok(Some(native)) => value = native,
-                Ok(None) => continue,
+                Ok(None) => {
+                    left_out.insert(path);
+                    continue;
+                }
                 Err(missing) => lacks.extend(missing),
             }
         }
@@ -207,14 +230,14 @@ pub fn native_model(
         let names: Vec<_> = side.rename.iter().collect();
         model = renamed(model, &names);
     }
-    let mut model = model.close();
+    let mut entity = model.close();
     if let Some(native_id) = &link.native_id {
-        model.insert(side.id_field.clone(), Value::from(native_id.as_str()));
+        entity.insert(side.id_field.clone(), Value::from(native_id.as_str()));
     }
-    Ok(model)
+    Ok(NativeModel { entity, left_out })
 }
 
-/// A reference whose change waits, as its system holds it: by its own id where the record is known, else as it said it.
+/// A reference whose change waits, as its system holds it; `None` if that cannot be said, as the system lacks the record.
 fn own_reference(value: &Value, native_of: &impl Fn(CanonicalId) -> Option<NativeId>) -> Option<Value> {
     match value {
         Value::Array(items) => items.iter().map(|item| own_reference(item, native_of)).collect::<Option<Vec<_>>>().map(Value::Array),

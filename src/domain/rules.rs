@@ -56,6 +56,11 @@ pub enum FirstContact {
     Overwrite,
 }
 
+impl FirstContact {
+    /// The name under which filling gaps appears in decisions and provenance, as if it were a rule.
+    pub const FILL: &str = "first_contact: fill";
+}
+
 /// What becomes of systems nobody configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownSystems {
@@ -75,6 +80,8 @@ pub struct TypeRules {
     pub keys: Vec<KeyRule>,
     /// Whether a record without any key value is parked.
     pub key_required: bool,
+    /// What a second native record of one system with the same key is.
+    pub duplicates: Duplicates,
     /// Reference fields and the type they point to.
     pub references: BTreeMap<FieldPath, EntityType>,
     /// What an unknown parent does to an update.
@@ -85,6 +92,16 @@ pub struct TypeRules {
     pub survivorship: BTreeMap<FieldPath, Vec<Rule>>,
     /// Arrays that merge as sets.
     pub sets: BTreeSet<FieldPath>,
+}
+
+/// A system has two native records with the same key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Duplicates {
+    /// The second waits for a person.
+    #[default]
+    Park,
+    /// They are two things: the second becomes a record of its own, and the key stays with the first.
+    Separate,
 }
 
 /// Inbound: the parent of a record is not known yet.

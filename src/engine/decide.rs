@@ -1,13 +1,13 @@
 //! One input after the other: which record is it, what did the source really change, what do rules and handlers say.
 //! The answers are the domain's; this is the street they come along.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::caches::SharedCaches;
 use super::commit::SharedOverlay;
 use super::directory::{Directory, Shown};
 use super::handlers::Handlers;
+use super::identify::Located;
 use super::input::Input;
 use super::lanes::{Answered, Lanes, Question};
 use super::load::{ChangeItem, Content, Item};
@@ -20,13 +20,14 @@ use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, pre
 use crate::domain::decision::DecisionKind;
 use crate::domain::explain;
 use crate::domain::handler::Answer;
-use crate::domain::identity::{Match, TypedClaim, claims_of, match_owners};
+use crate::domain::identity::claims_of;
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
 use crate::domain::projection::resolve_references;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::{SendContext, plan_sends};
 use crate::domain::time::Timestamp;
+use crate::domain::value::Leaves;
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
@@ -55,16 +56,6 @@ pub struct Decider {
     pub lanes: Option<Lanes>,
     /// Nothing is recorded as sent while this is on: an initial load, or a pause.
     pub sends_held: bool,
-}
-
-/// How an update found its record.
-enum Located {
-    /// This is it.
-    At(CanonicalId, Footing),
-    /// Nobody has it.
-    Unknown,
-    /// It can't be known without help.
-    Stuck(WaitingFor),
 }
 
 impl Decider {
@@ -119,27 +110,35 @@ impl Decider {
         }
     }
 
-    async fn decide_change(&mut self, unit: &mut Unit, position: usize, mut item: ChangeItem) -> Result<(), PortError> {
+    async fn decide_change(&mut self, unit: &mut Unit, position: usize, item: ChangeItem) -> Result<(), PortError> {
         if self.is_in_lane(unit, position, &item.change.key) || !self.admit(unit, position, &item) {
             return Ok(());
         }
-        let rules = self.settings.rules.clone();
-        let (types, source) = (item.types.clone(), item.source.clone());
-        let situation = Situation { rules: &rules, types: &types, source: &source, now: self.clock.now() };
-        let mut leaves = std::mem::take(&mut item.leaves);
-        let missing = resolve_references(&mut leaves, &item.references, &types, |key| unit.linked(key));
-        let received_at = item.woken.as_ref().map_or(unit.inputs[position].received_at, |woken| woken.received_at);
-        let waited = item.woken.as_ref().and_then(|woken| woken.change.clone());
-        let mut arrival = Arrival {
+        self.decide_admitted(unit, position, item).await
+    }
+
+    /// What arrived, its references resolved as far as their records are known.
+    pub(super) fn arrival<'a>(unit: &Unit, position: usize, item: &'a ChangeItem, mut leaves: Leaves) -> Arrival<'a> {
+        let known = |key: &NativeKey| unit.linked(key).or_else(|| unit.expected.get(key).copied());
+        let missing = resolve_references(&mut leaves, &item.references, &item.types, known);
+        Arrival {
             change: &item.change,
             leaves,
             missing,
-            received_at,
+            received_at: item.woken.as_ref().map_or(unit.inputs[position].received_at, |woken| woken.received_at),
             attempt: item.attempt(),
-            waited,
+            waited: item.woken.as_ref().and_then(|woken| woken.change.clone()),
             overtaken: Vec::new(),
             approval: None,
-        };
+        }
+    }
+
+    pub(super) async fn decide_admitted(&mut self, unit: &mut Unit, position: usize, mut item: ChangeItem) -> Result<(), PortError> {
+        let rules = self.settings.rules.clone();
+        let (types, source) = (item.types.clone(), item.source.clone());
+        let situation = Situation { rules: &rules, types: &types, source: &source, now: self.clock.now() };
+        let leaves = std::mem::take(&mut item.leaves);
+        let mut arrival = Self::arrival(unit, position, &item, leaves);
         if let Some(ahead) = self.queues_behind(unit, &item) {
             let waiting_for = WaitingFor::MissingReference { references: Vec::new(), behind: Some(ahead) };
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
@@ -149,17 +148,28 @@ impl Decider {
         let (id, footing) = match self.locate(unit, &item, &arrival).await? {
             Located::Stuck(waiting_for) => {
                 self.supersede(unit, position, &item, &mut arrival, &situation);
-                self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
-                return Ok(());
+                if self.park_undecided(unit, position, &item, &arrival, &situation, waiting_for) {
+                    return Ok(());
+                }
+                let Some(id) = unit.linked(&item.change.key) else { return Ok(()) };
+                (id, Footing::Linked)
             }
             Located::At(id, footing) => (id, footing),
             Located::Unknown if !whole => {
                 self.park(unit, position, &item, &arrival, &situation, WaitingFor::NoBase, None);
                 return Ok(());
             }
-            Located::Unknown => (self.ids.canonical(situation.now), Footing::New),
+            Located::Unknown => {
+                let expected = unit.expected.get(&item.change.key).copied();
+                (expected.unwrap_or_else(|| self.ids.canonical(situation.now)), Footing::New)
+            }
         };
         if matches!(footing, Footing::New | Footing::Joins) && !arrival.missing.is_empty() {
+            if let Some(waiting) = self.cycle_of(unit, &item, &arrival).await?
+                && self.bring_in(unit, position, waiting).await?
+            {
+                return Ok(());
+            }
             self.supersede(unit, position, &item, &mut arrival, &situation);
             let waiting_for = WaitingFor::MissingReference { references: arrival.missing.clone(), behind: None };
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
@@ -215,65 +225,6 @@ impl Decider {
                 Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", long.key)))
             }
         }
-    }
-
-    /// Which canonical record is this? In the order of §1.3.
-    async fn locate(&mut self, unit: &mut Unit, item: &ChangeItem, arrival: &Arrival<'_>) -> Result<Located, PortError> {
-        let key = &item.change.key;
-        let typed = |claim| TypedClaim { entity_type: key.entity_type.clone(), claim };
-        if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some()) {
-            return Ok(self.keys_agree(unit, item, arrival, id).await?.unwrap_or(Located::At(id, Footing::Linked)));
-        }
-        if let Some(record) = item.change.canonical_id.and_then(|id| unit.record(id))
-            && record.entity_type == key.entity_type
-            && let Some(link) = record.link_with(&key.system).map(|index| &record.links[index])
-        {
-            return Ok(match &link.native_id {
-                None => Located::At(record.id, Footing::Binds),
-                Some(other) => Located::Stuck(WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() }),
-            });
-        }
-        let claims: BTreeSet<_> = claims_of(&item.types.keys, |path| arrival.leaves.get(path));
-        if claims.is_empty() {
-            return Ok(if item.types.key_required { Located::Stuck(WaitingFor::NoIdentity) } else { Located::Unknown });
-        }
-        let owners = claims.iter().filter_map(|claim| unit.claims.get(&typed(claim.clone()))?.id);
-        let id = match match_owners(owners) {
-            Match::Nobody => return Ok(Located::Unknown),
-            Match::Several(records) => {
-                let keys = claims.iter().map(ToString::to_string).collect();
-                return Ok(Located::Stuck(WaitingFor::MatchCollision { records, keys }));
-            }
-            Match::Owner(id) => id,
-        };
-        self.load_ids(unit, [id]).await?;
-        let Some(record) = unit.record(id) else { return Ok(Located::Unknown) };
-        Ok(match record.link_with(&key.system).map(|index| &record.links[index]) {
-            None => Located::At(id, Footing::Joins),
-            Some(link) => match &link.native_id {
-                None => Located::At(id, Footing::Binds),
-                Some(other) => Located::Stuck(WaitingFor::DuplicateInSystem { record: id, native_id: other.to_string() }),
-            },
-        })
-    }
-
-    /// A linked record whose new key value belongs to another record is parked, link or not.
-    async fn keys_agree(
-        &mut self,
-        unit: &mut Unit,
-        item: &ChangeItem,
-        arrival: &Arrival<'_>,
-        id: CanonicalId,
-    ) -> Result<Option<Located>, PortError> {
-        let Some(record) = unit.record(id).filter(|_| !item.types.keys.is_empty()) else { return Ok(None) };
-        let due = claims_of(&item.types.keys, |path| arrival.leaves.get(path).or_else(|| record.data.get(path)));
-        let new: Vec<TypedClaim> = due
-            .into_iter()
-            .filter(|claim| !record.claims.contains(claim))
-            .map(|claim| TypedClaim { entity_type: item.change.key.entity_type.clone(), claim })
-            .collect();
-        let owners = self.owners(unit, &new).await?;
-        Ok(collision(id, &owners).map(Located::Stuck))
     }
 
     /// Compares, runs rules and handlers, and takes down what came of it.
@@ -360,7 +311,9 @@ impl Decider {
         if discarded {
             record = before.clone();
         } else if let Some(waiting_for) = self.claim(unit, draft, item, &mut record).await? {
-            self.park(unit, position, item, arrival, situation, waiting_for, None);
+            if !self.park_undecided(unit, position, item, arrival, situation, waiting_for.clone()) {
+                self.park(unit, position, item, arrival, situation, waiting_for, None);
+            }
             return Ok(());
         } else {
             let grew = decision.version_after > decision.version_before;
@@ -376,51 +329,6 @@ impl Decider {
         self.keep(unit, draft, record, item, &before);
         self.write_row(unit, position, draft, item, decision, waits);
         Ok(())
-    }
-
-    /// Makes the record's claims what they should be; says who is in the way, if someone is.
-    async fn claim(
-        &mut self,
-        unit: &mut Unit,
-        draft: usize,
-        item: &ChangeItem,
-        record: &mut CanonicalRecord,
-    ) -> Result<Option<WaitingFor>, PortError> {
-        if item.types.keys.is_empty() {
-            return Ok(None);
-        }
-        let typed = |claim: &crate::domain::identity::Claim| TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
-        let due = record.claims_due(&item.types.keys);
-        let new: Vec<TypedClaim> = due.difference(&record.claims).map(typed).collect();
-        let owners = self.owners(unit, &new).await?;
-        if let Some(waiting_for) = collision(record.id, &owners) {
-            return Ok(Some(waiting_for));
-        }
-        for owner in owners.values() {
-            unit.drafts[draft].depends.extend(owner.made_by.filter(|maker| *maker != draft));
-        }
-        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
-        self.release_claims(unit, draft, record, gone);
-        for claim in new {
-            unit.claims.insert(claim, Owner { id: Some(record.id), made_by: Some(draft) });
-        }
-        record.claims = due;
-        Ok(None)
-    }
-
-    /// Lets go of key values.
-    pub(super) fn release_claims(
-        &self,
-        unit: &mut Unit,
-        draft: usize,
-        record: &mut CanonicalRecord,
-        gone: Vec<crate::domain::identity::Claim>,
-    ) {
-        for claim in gone {
-            record.claims.remove(&claim);
-            let claim = TypedClaim { entity_type: record.entity_type.clone(), claim };
-            unit.claims.insert(claim, Owner { id: None, made_by: Some(draft) });
-        }
     }
 
     /// Puts the record back into its draft and notes its new links; what waited for them wakes.
@@ -474,9 +382,11 @@ impl Decider {
             && let Some(index) = record.link_with(&system)
             && record.links[index].native_id.is_none()
             && record.links[index].omits.insert(field)
+            && let Some(held) = record.links[index].shadow.sends.last_mut()
         {
-            // The create that waits for itself is replaced by one without the reference.
-            record.links[index].shadow.sends.clear();
+            // A create without the reference follows the one that waits for itself. That one stays recorded, as do earlier
+            // ones: they may be on their way by now.
+            held.unannounced = true;
         }
         let now = self.clock.now();
         let due = self.plan_sends(&mut record, &types, now, None);
@@ -492,18 +402,6 @@ impl Decider {
             unit.facts.insert(system.clone(), facts);
         }
     }
-}
-
-/// Who is in the way of claiming key values for a record.
-fn collision(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>) -> Option<WaitingFor> {
-    let others: BTreeSet<CanonicalId> = owners.values().filter_map(|owner| owner.id).filter(|owner| *owner != id).collect();
-    if others.is_empty() {
-        return None;
-    }
-    let mut keys: Vec<String> =
-        owners.iter().filter(|(_, owner)| owner.id.is_some_and(|owner| owner != id)).map(|(claim, _)| claim.claim.to_string()).collect();
-    keys.sort();
-    Some(WaitingFor::MatchCollision { records: std::iter::once(id).chain(others).collect(), keys })
 }
 
 fn nothing(

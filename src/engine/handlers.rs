@@ -14,6 +14,7 @@ use super::settings::{Settings, TimeoutVerdict};
 use crate::domain::change::Record;
 use crate::domain::handler::{Answer, UpdateMeta, Verdict, lay_edit_over};
 use crate::domain::ids::EntityType;
+use crate::domain::provenance::{ByKind, DecidedBy};
 
 /// Why a handler could not answer. The update is tried again, then becomes a dead letter with this text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -215,13 +216,13 @@ impl Handlers {
         for named in self.by_type.get(question.meta.entity_type()).into_iter().flatten() {
             let proposed: Map<String, Value> = answer.record.close();
             let run = named.handler.clone().run(proposed, question.current.clone(), meta.clone());
-            let (before, after, verdict) = match tokio::time::timeout(settings.handler_timeout, run).await {
-                Ok(outcome) => outcome?,
-                Err(_) => (Record::new(), Record::new(), timed_out(settings)?),
+            let (kind, (before, after, verdict)) = match tokio::time::timeout(settings.handler_timeout, run).await {
+                Ok(outcome) => (ByKind::Handler, outcome?),
+                Err(_) => (ByKind::Timeout, (Record::new(), Record::new(), timed_out(settings)?)),
             };
             answer.record = lay_edit_over(&answer.record, &before, &after);
             let earlier = std::mem::replace(&mut answer.verdict, verdict);
-            answer.handler = Some(named.name.clone());
+            answer.by = Some(DecidedBy::named(kind, named.name.clone()));
             match &mut answer.verdict {
                 Verdict::Accept { reason } => {
                     if let (None, Verdict::Accept { reason: earlier }) = (&reason, earlier) {

@@ -215,7 +215,8 @@ impl Decider {
         footing: Footing,
     ) -> bool {
         let key = &item.change.key;
-        if !self.handlers.has(&key.entity_type) || self.lanes.is_none() {
+        // Records of a cycle come in together: there each handler is waited for.
+        if !self.handlers.has(&key.entity_type) || self.lanes.is_none() || !unit.expected.is_empty() {
             return false;
         }
         if self.answers_in_lane(unit, position, Some(key), Some(id)) {

@@ -82,7 +82,7 @@ impl Decider {
         Ok(items)
     }
 
-    fn make_ready(&mut self, unit: &mut Unit, input: &Input) -> Content {
+    pub(super) fn make_ready(&mut self, unit: &mut Unit, input: &Input) -> Content {
         match &input.kind {
             InputKind::Broken(dead) => Content::Dead(Box::new(DeadLetter::clone(dead))),
             InputKind::Resend { record, omit } => Content::Resend(*record, omit.clone()),
@@ -177,7 +177,7 @@ impl Decider {
         }
     }
 
-    fn want_link(&self, unit: &mut Unit, key: &NativeKey, lookup: &mut Lookup, cached: &mut Vec<NativeKey>) {
+    pub(super) fn want_link(&self, unit: &mut Unit, key: &NativeKey, lookup: &mut Lookup, cached: &mut Vec<NativeKey>) {
         if unit.links.contains_key(key) {
             return;
         }
@@ -205,7 +205,7 @@ impl Decider {
     }
 
     /// Notes the answers, what was not found included.
-    fn note(&mut self, unit: &mut Unit, lookup: &Lookup, found: Found) {
+    pub(super) fn note(&mut self, unit: &mut Unit, lookup: &Lookup, found: Found) {
         unit.markers.extend(found.markers);
         for key in &lookup.links {
             let id = found.links.get(key).copied();

@@ -4,10 +4,12 @@
 
 pub mod caches;
 pub mod commit;
+mod cycles;
 pub mod decide;
 pub mod directory;
 pub mod dispatch;
 pub mod handlers;
+mod identify;
 pub mod input;
 pub mod intake;
 pub mod lanes;

@@ -84,8 +84,8 @@ impl Decider {
         if let Some(key) = key.filter(|_| answered.bound) {
             self.note_link(unit, draft, key, id);
         }
-        let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false };
-        unit.drafts[draft].decisions.push(row);
+        let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 };
+        unit.put_row(draft, row);
     }
 }
 

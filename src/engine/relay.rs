@@ -173,8 +173,9 @@ impl Relay {
             }
         };
         let sends = link.shadow.sends.iter().filter(|sent| sent.rev > row.delivered);
-        let changed: BTreeSet<String> = sends.flat_map(|sent| &sent.fields).map(|path| native_name(path, &target.side)).collect();
-        let outbound = wire::outbound::message(record, link, newest, self.epoch, model, changed.into_iter().collect());
+        let changed = sends.flat_map(|sent| &sent.fields).filter(|path| !model.left_out.contains(*path));
+        let changed: BTreeSet<String> = changed.map(|path| native_name(path, &target.side)).collect();
+        let outbound = wire::outbound::message(record, link, newest, self.epoch, model.entity, changed.into_iter().collect());
         let message = OutboundMessage {
             system: row.system.clone(),
             record: record.id,

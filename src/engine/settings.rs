@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::config::{self, Config};
 use crate::domain::identity::{KeyRule, Normalizer};
 use crate::domain::rules::{
-    Compare, FirstContact, MissingParent, MissingTarget, NotificationMode, Receipts, Rules, Side, SystemRules, TypeRules, UnknownSystems,
+    Compare, Duplicates, FirstContact, MissingParent, MissingTarget, NotificationMode, Receipts, Rules, Side, SystemRules, TypeRules,
+    UnknownSystems,
 };
 use crate::domain::survivorship::Rule;
 use crate::domain::value::FieldPath;
@@ -123,6 +124,11 @@ fn type_rules(entity: &config::Entity) -> TypeRules {
     TypeRules {
         keys: entity.keys.iter().map(key_rule).collect(),
         key_required: entity.key_required,
+        duplicates: match entity.duplicates {
+            // "link" is refused when the configuration is read: what a system is sent of a record goes to one native id.
+            config::Duplicates::Park | config::Duplicates::Link => Duplicates::Park,
+            config::Duplicates::Separate => Duplicates::Separate,
+        },
         references: entity.references.iter().map(|(field, target)| (path(field), target.clone())).collect(),
         missing_parent: match entity.on_missing_reference.inbound {
             config::InboundMissing::Park => MissingParent::Park,

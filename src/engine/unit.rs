@@ -58,7 +58,7 @@ pub struct Owner {
 }
 
 /// The unit.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Unit {
     /// Everything to decide, in order.
     pub inputs: Vec<Input>,
@@ -84,10 +84,14 @@ pub struct Unit {
     awake: HashSet<UpdateId>,
     /// The draft that has the row of an update.
     rows: HashMap<UpdateId, usize>,
+    /// Rows written so far.
+    placed: u32,
     /// Records as they were loaded.
     pub loaded: HashMap<CanonicalId, Versioned>,
     /// Systems about which something new became known.
     pub facts: HashMap<SystemName, SystemFacts>,
+    /// Native records of a cycle that is just being brought in, and the canonical records they will be.
+    pub expected: HashMap<NativeKey, CanonicalId>,
     /// Waiting updates whose parent has come, still to be decided in this unit.
     pub woken: Vec<Waiting>,
     /// Deliveries of updates decided already.
@@ -185,6 +189,8 @@ impl Unit {
                 row.replaces = rows.remove(at).replaces;
             }
         }
+        self.placed += 1;
+        row.place = self.placed;
         self.drafts[draft].decisions.push(row);
     }
 

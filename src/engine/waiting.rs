@@ -11,13 +11,15 @@ use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Inbound, NativeChange, Op, Receipt, Rejection};
 use crate::domain::conclude::{Waits, blank};
-use crate::domain::decide::{Arrival, Footing, Proposal, Situation};
+use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, keep_waiting, prepare};
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
 use crate::domain::ids::UpdateId;
 use crate::domain::planted;
 use crate::domain::provenance::{ByKind, DecidedBy};
+use crate::domain::shadow::FieldChange;
 use crate::domain::time::Timestamp;
+use crate::domain::value::{FieldPath, same_held};
 use crate::domain::waiting::{Waiting, WaitingChange, WaitingFor};
 use crate::ports::store::{DeadLetter, DecisionWrite};
 use crate::wire::inbound::{Transport, decode_value};
@@ -35,8 +37,8 @@ impl Decider {
         ahead.map(|waiting| waiting.update)
     }
 
-    /// A whole record overtakes what waits of its native record for an identity, a base or a reference. Their changes
-    /// become its own, since it repeats them.
+    /// A whole record overtakes what waits of its native record for an identity, a base or a reference, and what waits
+    /// for a time or a person if it leaves nothing of it. Their changes become its own, since it repeats them.
     pub(super) fn supersede(
         &mut self,
         unit: &mut Unit,
@@ -50,15 +52,16 @@ impl Decider {
         }
         let own = item.woken.as_ref().map(|woken| woken.arrival);
         for waiting in unit.waiting_of(&item.change.key) {
-            let kind = match &waiting.waiting_for {
+            let overtaken = match &waiting.waiting_for {
                 WaitingFor::MissingReference { .. }
                 | WaitingFor::MatchCollision { .. }
                 | WaitingFor::DuplicateInSystem { .. }
                 | WaitingFor::NoIdentity
                 | WaitingFor::NoBase => true,
-                WaitingFor::Review | WaitingFor::Time => false,
+                WaitingFor::Review | WaitingFor::Time => says_otherwise(&waiting, item, arrival),
             };
-            if !kind || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
+            let overtaken = overtaken && !is_old_copy(&item.change, &waiting);
+            if !overtaken || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
                 continue;
             }
             let known = waiting.change.as_ref().and_then(|change| unit.draft_of(change.canonical_id));
@@ -70,7 +73,9 @@ impl Decider {
                 }
             }
             if let Some(change) = &waiting.change {
-                for field in &change.fields {
+                // A reference that was never resolved and is not said again means nothing any more.
+                let lost = |path: &FieldPath| change.unresolved.contains(path) && arrival.leaves.get(path).is_none();
+                for field in change.fields.iter().filter(|field| !lost(&field.path)) {
                     if arrival.overtaken.iter().all(|taken| taken.path != field.path) {
                         arrival.overtaken.push(field.clone());
                     }
@@ -122,6 +127,45 @@ impl Decider {
         self.write_row(unit, position, draft, item, decision, Some(waits));
     }
 
+    /// Parks an update before anyone decided about it. Of a record that is linked already, what the system holds is a
+    /// fact all the same: it goes into its shadow, and what it changed is stored. False: nothing is new in it, so that
+    /// nothing can be in its way.
+    pub(super) fn park_undecided(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        waiting_for: WaitingFor,
+    ) -> bool {
+        let known = unit.linked(&item.change.key).and_then(|id| unit.draft_of(id));
+        let record = known.and_then(|draft| unit.drafts[draft].work.as_ref()).map(|work| work.record.clone());
+        let linked = |record: &CanonicalRecord| record.link_of(&item.change.key.system, &item.change.key.native_id);
+        let (Some(draft), Some(mut record)) = (known, record.filter(|record| linked(record).is_some())) else {
+            self.park(unit, position, item, arrival, situation, waiting_for, None);
+            return true;
+        };
+        let change = match prepare(&mut record, Footing::Linked, arrival, situation) {
+            Err(rejection) => {
+                self.bury(unit, position, item, &rejection);
+                return true;
+            }
+            Ok(Prepared::Nothing { .. }) => return false,
+            Ok(Prepared::Waits(change)) => change,
+            Ok(Prepared::Proposal(proposal)) => {
+                let change = WaitingChange { canonical_id: record.id, fields: proposal.changes, unresolved: Vec::new() };
+                if let Some(index) = linked(&record) {
+                    keep_waiting(&mut record, index, &item.change, &change);
+                }
+                change
+            }
+        };
+        self.keep_record(unit, draft, record);
+        self.park(unit, position, item, arrival, situation, waiting_for, Some(change));
+        true
+    }
+
     /// Writes a change's row, and its waiting row if it waits.
     pub(super) fn write_row(
         &mut self,
@@ -160,7 +204,7 @@ impl Decider {
             Some(_) | None => wake_followers(unit, item),
         }
         let content_hash = item.change.content_hash;
-        unit.put_row(draft, DecisionWrite { decision, content_hash, replaces: item.woken.is_some() });
+        unit.put_row(draft, DecisionWrite { decision, content_hash, replaces: item.woken.is_some(), place: 0 });
     }
 
     /// A failing handler: tried again later, and a dead letter at the end.
@@ -196,7 +240,7 @@ impl Decider {
         let change = known.then(|| WaitingChange { canonical_id: record.id, fields: proposal.changes.clone(), unresolved: Vec::new() });
         let draft = if let Some(change) = &change {
             if let Some(index) = record.link_of(&item.change.key.system, &item.change.key.native_id) {
-                crate::domain::decide::keep_waiting(&mut record, index, &item.change, change);
+                keep_waiting(&mut record, index, &item.change, change);
             }
             let draft = unit.by_record[&record.id];
             self.keep_record(unit, draft, record);
@@ -289,6 +333,31 @@ fn wake_followers(unit: &mut Unit, item: &ChangeItem) {
     }
 }
 
+/// Whether a change is known to come no later than an update that waits: an old copy overtakes nothing.
+fn is_old_copy(change: &NativeChange, waiting: &Waiting) -> bool {
+    let Some(seq) = &change.seq else { return false };
+    let counted_alike = waiting.message["seq_epoch"].as_str() == seq.epoch.as_deref();
+    counted_alike && waiting.message["seq"].as_u64().is_some_and(|number| seq.number <= number)
+}
+
+/// Whether a newer whole record leaves nothing of an update that waits.
+fn says_otherwise(waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>) -> bool {
+    match &waiting.change {
+        Some(change) => {
+            let gone = |field: &FieldChange| arrival.leaves.get(&field.path).is_some_and(|now| !same_held(Some(now), Some(&field.value)));
+            change.fields.iter().all(gone)
+        }
+        // Its record was not known when it came. Judged after this one, what it says otherwise would look like a change back.
+        None => match &item.change.body {
+            ChangeBody::Upsert(now) | ChangeBody::Patch(now) => {
+                let said = waiting.message["entity"].as_object().into_iter().flatten();
+                said.into_iter().any(|(name, value)| now.get(name).is_some_and(|now| now != value))
+            }
+            ChangeBody::Delete | ChangeBody::Rekey(_) => false,
+        },
+    }
+}
+
 fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -> Option<DecisionWrite> {
     let change = change_of(waiting).ok()?;
     let arrival = Arrival {
@@ -305,7 +374,7 @@ fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -
     decision.decision = DecisionKind::Superseded;
     decision.decided_by = DecidedBy::SYSTEM;
     decision.reason = format!("overtaken by {by}, a newer record of the same; until then: {}", explain::waiting(&waiting.waiting_for));
-    Some(DecisionWrite { decision, content_hash: change.content_hash, replaces: true })
+    Some(DecisionWrite { decision, content_hash: change.content_hash, replaces: true, place: 0 })
 }
 
 /// The input a waiting update comes back as.

@@ -83,6 +83,18 @@ pub struct Batch {
     pub facts: Vec<SystemFacts>,
 }
 
+impl Batch {
+    /// Every row as (plan, row in it), in the order in which they are to be listed.
+    #[must_use]
+    pub fn rows_in_order(&self) -> Vec<(usize, usize)> {
+        let of_plan =
+            |(index, plan): (usize, &Plan)| plan.decisions.iter().enumerate().map(|(row, write)| (write.place, index, row)).collect();
+        let mut rows: Vec<(u32, usize, usize)> = self.plans.iter().enumerate().flat_map::<Vec<_>, _>(of_plan).collect();
+        rows.sort_unstable();
+        rows.into_iter().map(|(_, plan, row)| (plan, row)).collect()
+    }
+}
+
 /// Everything that is written together about one record.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -128,6 +140,9 @@ pub struct DecisionWrite {
     pub content_hash: u64,
     /// The row replaces the waiting row of the same update; without it the update must be new.
     pub replaces: bool,
+    /// Its place among the rows of the batch: they are listed in the order in which they were decided, whatever record
+    /// they are about.
+    pub place: u32,
 }
 
 /// A message that cannot be processed; kept whole until someone acts.
@@ -299,7 +314,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Fails with [`Conflict`](super::error::PortErrorKind::Conflict), naming the plans in its way (as positions in
     /// `batch.plans`; as many as it can find), when a stored revision differs from the expected or checked one, a decision or
     /// dead letter with the same update id exists that is not to be replaced, or a link or key belongs to another
-    /// record. Releases count before additions.
+    /// record. Releases count before additions. Rows get their place in lists by [`DecisionWrite::place`], then in the
+    /// order of `batch`.
     async fn commit(&self, batch: &Batch) -> Result<(), PortError>;
 
     /// Outbox rows in the order they became due, starting after `after` (a position), at most `limit`, each with its

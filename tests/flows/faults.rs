@@ -214,11 +214,71 @@ fn s26_a_newer_record_overtakes_the_deferred_one() {
     u2 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
       bms:u2 deferred (time): the price list is not there yet | by Handler device
     u3 bms device bmsD1 {"name":"Fan","serial":"SN-1"}
+      bms:u2 superseded: overtaken by bms:u3, a newer record of the same; until then: waiting for its time
       bms:u3 deferred (time): the price list is not there yet | by Handler device
     … 2s later
-      bms:u2 unchanged: its fields were changed again while it waited | attempt 2
       bms:u3 accepted: taken: name | by Handler device | attempt 2
       = <device 1> v2 {"name":"Fan","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
+fn s26_a_newer_record_that_says_the_same_leaves_the_deferred_one_alone() {
+    let mut scene = Scene::with(DEVICES).handler("device", wait_for_approval).start();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.skip_ahead();
+    scene.send(device("AHU"));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU", "room": "B2"}));
+    scene.wait(2 * SECOND);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u2 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u2 deferred (time): the price list is not there yet | by Handler device
+    u3 bms device bmsD1 {"name":"AHU","room":"B2","serial":"SN-1"}
+      bms:u3 accepted: taken: room; not applied: name 'AHU' (nothing new from it; here it is nothing) | by Handler device
+      = <device 1> v2 {"room":"B2","serial":"SN-1"} [bms bmsD1]
+    … 2s later
+      bms:u2 accepted: taken: name | by Handler device | attempt 2
+      = <device 1> v3 {"name":"AHU","room":"B2","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
+fn s26_a_newer_record_overtakes_a_deferred_new_one() {
+    let mut scene = Scene::with(DEVICES).handler("device", wait_for_approval).start();
+    scene.send(device("AHU"));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Fan", "room": "B2"}));
+    scene.wait(2 * SECOND);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u1 deferred (time): the price list is not there yet | by Handler device
+    u2 bms device bmsD1 {"name":"Fan","room":"B2","serial":"SN-1"}
+      bms:u1 superseded: overtaken by bms:u2, a newer record of the same; until then: waiting for its time
+      bms:u2 deferred (time): the price list is not there yet | by Handler device
+    … 2s later
+      bms:u2 accepted: a new record from bms | by Handler device | attempt 2
+      = <device 1> v1 {"name":"Fan","room":"B2","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
+fn an_old_copy_does_not_overtake_what_waits() {
+    let config = format!("{DEVICES}[entities.sensor]\nreferences = {{ device_id = \"device\" }}\n");
+    let sensor = |unit: &str| whole("bms", "sensor", "bmsS1", json!({"unit": unit, "device_id": "bmsD1"}));
+    let mut scene = Scene::with(&config).start();
+    scene.send(sensor("F").seq(2));
+    scene.send(sensor("C").seq(1));
+    scene.send(device("AHU"));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms sensor bmsS1 {"device_id":"bmsD1","unit":"F"} seq=2
+      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+    u2 bms sensor bmsS1 {"device_id":"bmsD1","unit":"C"} seq=1
+      bms:u2 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+    u3 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u3 accepted: a new record from bms
+      bms:u1 accepted: a new record from bms | attempt 2
+      bms:u2 unchanged: an old copy: seq 1 is not after 2, the last one seen | attempt 2
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+      = <sensor 1> v1 {"device_id":"<device 1>","unit":"F"} [bms bmsS1]
     "#);
 }
 

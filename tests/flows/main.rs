@@ -4,7 +4,11 @@
 //! the scene's own, so that a story reads the same every time.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
+#[path = "../support/engine.rs"]
+mod engine;
+
 mod changed;
+mod cycles;
 mod faults;
 mod identity;
 mod references;

@@ -254,14 +254,14 @@ fn a_handler_that_takes_too_long() {
       a:u1 deferred (time): the handler failed (attempt 1 of 3): the handler took longer than 20ms; it is tried again
     accept
     u1 a thing 1 {"k":"1","x":1}
-      a:u1 accepted: the handler took longer than 20ms; a new record from a | by Handler thing
+      a:u1 accepted: the handler took longer than 20ms; a new record from a | by Timeout thing
       = <thing 1> v1 {"k":"1","x":1} [a 1]
     skip
     u1 a thing 1 {"k":"1","x":1}
-      a:u1 dropped: the handler took longer than 20ms | by Handler thing | modified_fields: k, x
+      a:u1 dropped: the handler took longer than 20ms | by Timeout thing | modified_fields: k, x
     review
     u1 a thing 1 {"k":"1","x":1}
-      a:u1 parked (review): the handler took longer than 20ms | by Handler thing
+      a:u1 parked (review): the handler took longer than 20ms | by Timeout thing
     "#);
 }
 

@@ -1,17 +1,15 @@
 //! A scene: systems that say something, one or two orchestrators on one store, a clock, and the story of it all.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use syncline::backends::embedded::{Embedded, Options};
 use syncline::config::Config;
-use syncline::domain::ids::{CanonicalId, EntityType};
+use syncline::domain::ids::EntityType;
 use syncline::domain::time::Timestamp;
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
@@ -22,53 +20,15 @@ use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
 use syncline::engine::settings::Settings;
 use syncline::engine::waiting::awake_input;
-use syncline::ports::broker::{Broker, Delivery, OutboundMessage};
-use syncline::ports::clock::{Clock, Ids};
+use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
 use syncline::ports::store::{DeadLetter, Store};
 use syncline::wire::body::body_json;
 use syncline::wire::inbound::{Transport, decode};
 use syncline::wire::limits::Limits;
 
+use crate::engine::{CountedIds, Mail, TestClock};
 use crate::story::Story;
-
-#[derive(Debug)]
-struct SceneClock(AtomicI64);
-
-impl Clock for SceneClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
-    }
-}
-
-#[derive(Debug)]
-struct CountedIds(AtomicU64);
-
-impl Ids for CountedIds {
-    fn canonical(&self, _: Timestamp) -> CanonicalId {
-        let n = self.0.fetch_add(1, Ordering::Relaxed);
-        CanonicalId(uuid::Uuid::from_u128(0x0192_f0c4_0000_7000_8000_0000_0000_0000 + u128::from(n)))
-    }
-}
-
-/// Collects what is sent.
-#[derive(Debug, Default)]
-struct Mail(Mutex<Vec<OutboundMessage>>);
-
-#[async_trait]
-impl Broker for Mail {
-    async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Delivery>, PortError> {
-        Ok(Vec::new())
-    }
-    async fn settle(&self, _: &[u64]) -> Result<(), PortError> {
-        Ok(())
-    }
-    async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
-        let count = messages.len();
-        self.0.lock().unwrap().extend(messages);
-        (0..count).map(|_| Ok(())).collect()
-    }
-}
 
 struct Orchestrator {
     pipeline: Pipeline,
@@ -143,8 +103,8 @@ impl Setting {
         let folder = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(folder.path(), &Options::default()).unwrap();
         let mut scene = Scene {
-            clock: Arc::new(SceneClock(AtomicI64::new(BEGIN))),
-            ids: Arc::new(CountedIds(AtomicU64::new(1))),
+            clock: Arc::new(TestClock::at(BEGIN)),
+            ids: Arc::new(CountedIds::after(0x0192_f0c4_0000_7000_8000_0000_0000_0000)),
             mail: Arc::new(Mail::default()),
             settings: Arc::new(Settings::compile(&config)),
             handlers: Arc::new(self.handlers),
@@ -166,7 +126,7 @@ impl Setting {
 
 /// See the module.
 pub struct Scene {
-    clock: Arc<SceneClock>,
+    clock: Arc<TestClock>,
     ids: Arc<CountedIds>,
     mail: Arc<Mail>,
     settings: Arc<Settings>,
@@ -268,7 +228,7 @@ impl Scene {
     /// Time passes; what waits for it comes back.
     pub fn wait(&mut self, time: Duration) {
         self.story.line(format!("… {time:?} later"));
-        self.clock.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
+        self.clock.advance(time);
         let due = self.runtime.block_on(self.store.as_ref().unwrap().waiting_due(self.clock.now(), 1000)).unwrap();
         self.decide(0, due.into_iter().map(awake_input).collect());
         self.commit(0);
@@ -385,7 +345,7 @@ impl Scene {
         for _ in 0..20 {
             let now = self.clock.now();
             let round = self.runtime.block_on(self.orchestrators[who].relay.send(pairs, now)).unwrap();
-            for message in std::mem::take(&mut *self.mail.0.lock().unwrap()) {
+            for message in self.mail.take() {
                 let body: Value = serde_json::from_slice(&message.body).unwrap();
                 self.story.sent(message.system.as_str(), &body);
                 self.last_sent.insert(message.system.to_string(), body);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::check;
-use crate::system::{Profile, Traits};
+use crate::system::{Profile, System, Traits};
 use crate::world::World;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +22,11 @@ pub enum Step {
         system: usize,
         serial: usize,
         part: bool,
+    },
+    /// A system makes two new things that name each other.
+    Pair {
+        system: usize,
+        serial: usize,
     },
     /// Gives a thing another serial.
     Reserial {
@@ -133,7 +138,8 @@ fn step(random: &mut Random, systems: usize) -> Step {
     let record = random.below(3);
     let who = random.below(2);
     match random.below(100) {
-        0..=24 => Step::Edit { system, record, field: random.below(3), value: random.below(5) },
+        0..=23 => Step::Edit { system, record, field: random.below(3), value: random.below(5) },
+        24 => Step::Pair { system, serial: random.below(3) },
         25..=30 => Step::Create { system, serial: random.below(3), part: random.chance(40) },
         31..=32 => Step::Reserial { system, record },
         33..=38 => Step::Poll { system, record },
@@ -225,6 +231,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
             }
         }
         Step::Create { system, serial, part } => create(world, system, serial, part),
+        Step::Pair { system, serial } => pair(world, system, serial),
         Step::Reserial { system, record } => reserial(world, system, record).await?,
         Step::Poll { system, record } => {
             if let Some(native) = nth_row(world, system, record)
@@ -277,6 +284,20 @@ fn create(world: &mut World, system: usize, serial: usize, part: bool) {
         world.tell(|| format!("{name} makes thing {serial}"));
         world.systems[system].create("thing", &[("serial", json!(serial)), ("a", json!("x"))]);
     }
+}
+
+/// Neither is known when the first is reported. Only where every system is sent what it lacks: elsewhere a record whose
+/// peer never comes to be is held for ever.
+fn pair(world: &mut World, system: usize, serial: usize) {
+    let answers = |system: &System| matches!(system.traits.profile, Profile::Base | Profile::Receipts);
+    let serials = [serial, (serial + 1) % 3].map(|serial| json!(format!("S{serial}")));
+    let has = world.systems[system].rows.values().any(|row| row.fields.get("serial").is_some_and(|serial| serials.contains(serial)));
+    if has || !world.systems.iter().all(answers) {
+        return;
+    }
+    let name = world.systems[system].name.clone();
+    world.tell(|| format!("{name} makes things {serials:?} that name each other"));
+    world.systems[system].create_pair("thing", serials);
 }
 
 /// A thing gets a serial nobody has; afterwards the old one is free for a new thing.

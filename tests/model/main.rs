@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, clippy::format_push_string)] // a test that can't go on stops
 
+#[path = "../support/engine.rs"]
+mod engine;
+
 mod check;
 mod history;
 mod system;

@@ -96,6 +96,15 @@ impl System {
         native
     }
 
+    /// Two new native records that hold each other's id, reported one after the other.
+    pub fn create_pair(&mut self, kind: &str, serials: [Value; 2]) {
+        let native = |n: u64| format!("{}{}{n}", self.name, &kind[..1]);
+        let peers = [native(self.next_native + 2), native(self.next_native + 1)];
+        for (serial, peer) in serials.into_iter().zip(peers) {
+            self.create(kind, &[("serial", serial), ("peer_id", json!(peer))]);
+        }
+    }
+
     /// A user's edit, reported as the adapter does.
     pub fn edit(&mut self, kind: &str, native: &str, field: &str, value: &Value) {
         let value = self.stored(value);

@@ -1,15 +1,11 @@
 //! The whole simulated world: systems, a broker, one or two orchestrators over one store, and a clock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
 use syncline::config::Config;
-use syncline::domain::ids::CanonicalId;
-use syncline::domain::time::Timestamp;
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
@@ -19,53 +15,15 @@ use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
 use syncline::engine::settings::Settings;
 use syncline::engine::waiting::awake_input;
-use syncline::ports::broker::{Broker, Delivery, OutboundMessage};
-use syncline::ports::clock::{Clock, Ids};
+use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
 use syncline::ports::store::Store;
 use syncline::ports::testkit::MemoryStore;
 use syncline::wire::inbound::{Transport, decode_value};
 use syncline::wire::limits::Limits;
 
+use crate::engine::{CountedIds, Mail, TestClock};
 use crate::system::{Outgoing, Profile, System, Traits};
-
-#[derive(Debug)]
-struct ModelClock(AtomicI64);
-
-impl Clock for ModelClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
-    }
-}
-
-#[derive(Debug)]
-struct CountedIds(AtomicU64);
-
-impl Ids for CountedIds {
-    fn canonical(&self, _: Timestamp) -> CanonicalId {
-        let n = self.0.fetch_add(1, Ordering::Relaxed);
-        CanonicalId(uuid::Uuid::from_u128(0x7000_8000_0000_0000_0000 + u128::from(n)))
-    }
-}
-
-/// Hands outbound messages straight to the systems' inboxes.
-#[derive(Debug, Default)]
-struct Mail(Mutex<Vec<OutboundMessage>>);
-
-#[async_trait]
-impl Broker for Mail {
-    async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Delivery>, PortError> {
-        Ok(Vec::new())
-    }
-    async fn settle(&self, _: &[u64]) -> Result<(), PortError> {
-        Ok(())
-    }
-    async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
-        let count = messages.len();
-        self.0.lock().unwrap().extend(messages);
-        (0..count).map(|_| Ok(())).collect()
-    }
-}
 
 /// One orchestrator process.
 struct Orchestrator {
@@ -83,7 +41,7 @@ pub struct World {
     /// What every outbound message id carried.
     pub sent: HashMap<String, Vec<u8>>,
     pub log: Option<Vec<String>>,
-    clock: Arc<ModelClock>,
+    clock: Arc<TestClock>,
     ids: Arc<CountedIds>,
     mail: Arc<Mail>,
     settings: Arc<Settings>,
@@ -97,7 +55,7 @@ pub struct World {
 
 pub fn config(systems: &[(&str, Traits)]) -> String {
     let mut text = String::from(
-        "[orchestration]\npush_updates = true\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\n[entities.part]\nreferences = { thing_id = \"thing\" }\n\
+        "[orchestration]\npush_updates = true\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\nreferences = { peer_id = \"thing\" }\n[entities.part]\nreferences = { thing_id = \"thing\" }\n\
          [entities.thing.survivorship]\nb = \"first\"\n",
     );
     for (name, traits) in systems {
@@ -132,8 +90,8 @@ impl World {
             published: BTreeMap::new(),
             sent: HashMap::new(),
             log: told.then(Vec::new),
-            clock: Arc::new(ModelClock(AtomicI64::new(1_000_000_000_000_000))),
-            ids: Arc::new(CountedIds(AtomicU64::new(1))),
+            clock: Arc::new(TestClock::at(1_000_000_000_000_000)),
+            ids: Arc::new(CountedIds::after(0x7000_8000_0000_0000_0000)),
             mail: Arc::new(Mail::default()),
             settings,
             orchestrators: Vec::new(),
@@ -178,7 +136,7 @@ impl World {
     }
 
     pub fn advance(&mut self, time: Duration) {
-        self.clock.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
+        self.clock.advance(time);
     }
 
     /// The broker takes the next message a system has queued.
@@ -296,7 +254,7 @@ impl World {
             let input = Input { tag: None, received_at: now, arrival: self.arrival, kind };
             self.orchestrators[who].pipeline.decide(vec![input]).await.unwrap();
         }
-        let messages = std::mem::take(&mut *self.mail.0.lock().unwrap());
+        let messages = self.mail.take();
         let any = !messages.is_empty();
         for message in messages {
             let body: Value = serde_json::from_slice(&message.body).unwrap();

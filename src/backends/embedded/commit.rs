@@ -18,6 +18,8 @@ pub(super) const COMMIT: &str = "commit";
 /// A batch with everything that needs no lock done: hashes taken, rows written as text.
 pub(super) struct Encoded {
     plans: Vec<EncodedPlan>,
+    /// Every row as (plan, row in it), in the order of their numbers.
+    order: Vec<(usize, usize)>,
     facts: Vec<SystemFacts>,
 }
 
@@ -62,7 +64,11 @@ struct EncodedDead {
 /// Writes a batch down. Runs beside the writer, on the caller's thread.
 pub(super) fn encode(hasher: &Hasher, batch: &Batch) -> Result<Encoded, PortError> {
     let plans = batch.plans.iter().map(|plan| encode_plan(hasher, plan)).collect::<Result<_, _>>();
-    Ok(Encoded { plans: plans.map_err(|error| unreadable(COMMIT, "row", error))?, facts: batch.facts.clone() })
+    Ok(Encoded {
+        order: batch.rows_in_order(),
+        plans: plans.map_err(|error| unreadable(COMMIT, "row", error))?,
+        facts: batch.facts.clone(),
+    })
 }
 
 fn encode_plan(hasher: &Hasher, plan: &Plan) -> Result<EncodedPlan, serde_json::Error> {
@@ -138,8 +144,9 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), Po
     for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
         release(session, write).map_err(error)?;
     }
+    let numbers = number(session, batch).map_err(error)?;
     for (index, plan) in batch.plans.iter().enumerate() {
-        if !apply_plan(session, plan)? && !conflicts.contains(&index) {
+        if !apply_plan(session, plan, &numbers[index])? && !conflicts.contains(&index) {
             conflicts.push(index);
         }
     }
@@ -177,7 +184,7 @@ fn release(session: &mut Session<'_>, write: &EncodedRecord) -> rusqlite::Result
 }
 
 /// Applies one plan; false if it is in the way of what is stored.
-fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan) -> Result<bool, PortError> {
+fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan, numbers: &[i64]) -> Result<bool, PortError> {
     let error = failed(COMMIT);
     let mut heads: Vec<Head> = Vec::with_capacity(1);
     let mut free = true;
@@ -190,8 +197,8 @@ fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan) -> Result<bool, Por
             free &= add_key(session, *kind, *key, write.id).map_err(error)?;
         }
     }
-    for row in &plan.decisions {
-        free &= add_decision(session, row, &mut heads).map_err(error)?;
+    for (row, id) in plan.decisions.iter().zip(numbers) {
+        free &= add_decision(session, row, *id, &mut heads).map_err(error)?;
     }
     for head in &heads {
         let write = plan.record.as_ref().filter(|write| write.id == head.id);
@@ -235,8 +242,7 @@ fn add_key(session: &mut Session<'_>, kind: Kind, key: Key, owner: Entry) -> rus
 }
 
 /// Adds a row; false if its update has one that may not be replaced.
-fn add_decision(session: &mut Session<'_>, row: &EncodedDecision, heads: &mut Vec<Head>) -> rusqlite::Result<bool> {
-    let id = next_decision(session, row.at)?;
+fn add_decision(session: &mut Session<'_>, row: &EncodedDecision, id: i64, heads: &mut Vec<Head>) -> rusqlite::Result<bool> {
     let entry = marker_entry(row.content_hash, if row.kind.is_waiting() { -id } else { id });
     if !mark(session, row.key, &entry, row.replaces)? {
         return Ok(false);
@@ -255,6 +261,15 @@ fn add_decision(session: &mut Session<'_>, row: &EncodedDecision, heads: &mut Ve
     let columns = params![id, id - row.at, record, previous, kind, rare, system, entity_type, row.uid, row.body];
     session.sql.decision_add.execute(columns)?;
     Ok(true)
+}
+
+/// Numbers the rows of a batch, plan by plan, in the order in which they were decided.
+fn number(session: &mut Session<'_>, batch: &Encoded) -> rusqlite::Result<Vec<Vec<i64>>> {
+    let mut numbers: Vec<Vec<i64>> = batch.plans.iter().map(|plan| vec![0; plan.decisions.len()]).collect();
+    for (plan, row) in &batch.order {
+        numbers[*plan][*row] = next_decision(session, batch.plans[*plan].decisions[*row].at)?;
+    }
+    Ok(numbers)
 }
 
 /// The number of the next row: its time, unless that is taken or over.

@@ -1,6 +1,6 @@
 //! `verify`: what must hold in a store at any time (§4.4), looked at in one pass over it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::Decision;
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
-use crate::domain::rules::Rules;
+use crate::domain::rules::{Duplicates, Rules};
 use crate::engine::settings::Settings;
 use crate::ports::store::{DecisionFilter, Found, Lookup, Store, Versioned};
 
@@ -100,8 +100,15 @@ impl Check<'_> {
             self.broken.push(format!("{name}: the key {} does not lead to it", claim.claim));
         }
         let Some(rules) = &self.rules else { return };
-        let due = record.claims_due(&rules.of_type(&record.entity_type).keys);
-        for claim in due.difference(&record.claims) {
+        let keys = &rules.of_type(&record.entity_type).keys;
+        let due = record.claims_due(keys);
+        // A key value in a change that waits may be just what it waits for.
+        let owed = match rules.of_type(&record.entity_type).duplicates {
+            Duplicates::Park => record.claims_decided(keys),
+            // It may be another record that its system has, too.
+            Duplicates::Separate => BTreeSet::new(),
+        };
+        for claim in owed.difference(&record.claims) {
             self.broken.push(format!("{name}: it does not own its key {claim}"));
         }
         for claim in record.claims.difference(&due) {

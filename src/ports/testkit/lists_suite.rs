@@ -6,7 +6,7 @@ use super::StoreKit;
 use super::sample::*;
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::ports::error::PortErrorKind;
-use crate::ports::store::{Cursor, DecisionFilter, Plan, Store};
+use crate::ports::store::{Cursor, DecisionFilter, DecisionWrite, Plan, Store};
 
 type DynStore = Arc<dyn Store>;
 
@@ -50,6 +50,18 @@ pub(super) async fn decisions_come_newest_first(kit: &dyn StoreKit) {
     let again = Plan { decisions: vec![replacing(decision("bms:c", Some(1), DecisionKind::Accepted, 7))], ..Plan::default() };
     store.commit(&batch(vec![again])).await.unwrap();
     assert_eq!(ids(&store, &DecisionFilter::default(), 4).await, ["c", "f", "e", "d", "b", "a"]);
+}
+
+pub(super) async fn rows_of_a_batch_are_listed_as_they_were_decided(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    let placed =
+        |text: &str, record: u64, place: u32| DecisionWrite { place, ..row(decision(text, Some(record), DecisionKind::Accepted, 1)) };
+    let plan = |rows: Vec<DecisionWrite>| Plan { decisions: rows, ..Plan::default() };
+    let plans = vec![plan(vec![placed("bms:a", 1, 1), placed("bms:c", 1, 5)]), plan(vec![placed("bms:b", 2, 2), placed("bms:d", 2, 7)])];
+    store.commit(&batch(plans)).await.unwrap();
+    assert_eq!(ids(&store, &DecisionFilter::default(), 9).await, ["d", "c", "b", "a"]);
+    let of_record = DecisionFilter { record: Some(id(1)), ..DecisionFilter::default() };
+    assert_eq!(ids(&store, &of_record, 9).await, ["c", "a"]);
 }
 
 pub(super) async fn decisions_are_filtered(kit: &dyn StoreKit) {

@@ -14,8 +14,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, Marker, Owed, Page, Plan, Published, RecordWrite, Store, SystemFacts,
-    Versioned,
+    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Found, Lookup, Marker, Owed, Page, Plan, Published, RecordWrite, Store,
+    SystemFacts, Versioned,
 };
 
 /// Keeps everything in memory. A clone is the same store.
@@ -137,6 +137,9 @@ impl State {
         for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
             self.release(write);
         }
+        for (plan, row) in batch.rows_in_order() {
+            self.apply_row(&batch.plans[plan].decisions[row]);
+        }
         for plan in &batch.plans {
             self.apply_plan(plan);
         }
@@ -162,6 +165,16 @@ impl State {
         }
     }
 
+    fn apply_row(&mut self, row: &DecisionWrite) {
+        let update = row.decision.update.clone();
+        self.next += 1;
+        if let Some(old) = self.rows.insert(update.clone(), self.next) {
+            self.decisions.remove(&old);
+        }
+        self.decisions.insert(self.next, row.decision.clone());
+        self.markers.insert(update, Marker { content_hash: row.content_hash, waiting: row.decision.decision.is_waiting() });
+    }
+
     fn apply_plan(&mut self, plan: &Plan) {
         if let Some(write) = &plan.record {
             let id = write.record.id;
@@ -172,15 +185,6 @@ impl State {
             for change in &write.outbox {
                 self.outbox.change(id, change);
             }
-        }
-        for row in &plan.decisions {
-            let update = row.decision.update.clone();
-            self.next += 1;
-            if let Some(old) = self.rows.insert(update.clone(), self.next) {
-                self.decisions.remove(&old);
-            }
-            self.decisions.insert(self.next, row.decision.clone());
-            self.markers.insert(update, Marker { content_hash: row.content_hash, waiting: row.decision.decision.is_waiting() });
         }
         let gone: HashSet<&UpdateId> = plan.awake.iter().chain(plan.waiting.iter().map(|waiting| &waiting.update)).collect();
         if !gone.is_empty() {

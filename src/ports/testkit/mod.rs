@@ -122,6 +122,7 @@ pub async fn store_conformance(kit: &dyn StoreKit) {
     );
     run!(kit, lists_suite:
         decisions_come_newest_first,
+        rows_of_a_batch_are_listed_as_they_were_decided,
         decisions_are_filtered,
         the_history_of_a_record_is_whole,
         cursors_are_stable_under_inserts,

@@ -128,7 +128,7 @@ impl Player {
             decision.accepted_snapshot = None;
         }
         let replaces = known.is_some_and(DecisionKind::is_waiting) || self.dice.roll(30) == 0;
-        DecisionWrite { decision, content_hash: self.seconds, replaces }
+        DecisionWrite { decision, content_hash: self.seconds, replaces, place: 0 }
     }
 
     fn waiting(&mut self, decision: &Decision) -> Waiting {

@@ -142,7 +142,7 @@ pub fn decision(text: &str, record: Option<u64>, kind: DecisionKind, seconds: u6
 /// Its row, for an update that is new.
 #[must_use]
 pub fn row(decision: Decision) -> DecisionWrite {
-    DecisionWrite { decision, content_hash: 42, replaces: false }
+    DecisionWrite { decision, content_hash: 42, replaces: false, place: 0 }
 }
 
 /// Its row, for an update that waits.

@@ -1,0 +1,188 @@
+//! Which canonical record is this, and which key values are its own? The answers of the match keys and the claims (§1.3).
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::decide::Decider;
+use super::load::ChangeItem;
+use super::unit::{Owner, Unit};
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::decide::{Arrival, Footing};
+use crate::domain::identity::{Claim, Match, TypedClaim, claims_of, match_owners};
+use crate::domain::ids::{CanonicalId, NativeId, SystemName};
+use crate::domain::rules::{Duplicates, TypeRules};
+use crate::domain::waiting::WaitingFor;
+use crate::ports::error::PortError;
+
+/// How an update found its record.
+pub(super) enum Located {
+    /// This is it.
+    At(CanonicalId, Footing),
+    /// Nobody has it.
+    Unknown,
+    /// It can't be known without help.
+    Stuck(WaitingFor),
+}
+
+impl Decider {
+    /// Which canonical record is this? In the order of §1.3.
+    pub(super) async fn locate(&mut self, unit: &mut Unit, item: &ChangeItem, arrival: &Arrival<'_>) -> Result<Located, PortError> {
+        let key = &item.change.key;
+        if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some()) {
+            return Ok(self.keys_agree(unit, item, arrival, id).await?.unwrap_or(Located::At(id, Footing::Linked)));
+        }
+        if let Some(record) = item.change.canonical_id.and_then(|id| unit.record(id))
+            && record.entity_type == key.entity_type
+        {
+            match of_this_system(record, item) {
+                Located::Unknown => {}
+                found @ (Located::At(..) | Located::Stuck(_)) => return Ok(found),
+            }
+        }
+        let claims: BTreeSet<_> = claims_of(&item.types.keys, |path| arrival.leaves.get(path));
+        if claims.is_empty() {
+            return Ok(if item.types.key_required { Located::Stuck(WaitingFor::NoIdentity) } else { Located::Unknown });
+        }
+        let typed: Vec<_> = claims.iter().map(|claim| TypedClaim { entity_type: key.entity_type.clone(), claim: claim.clone() }).collect();
+        let owners = self.owners(unit, &typed).await?;
+        let id = match match_owners(owners.values().filter_map(|owner| owner.id)) {
+            Match::Nobody => return Ok(Located::Unknown),
+            Match::Several(records) => {
+                let keys = claims.iter().map(ToString::to_string).collect();
+                return Ok(Located::Stuck(WaitingFor::MatchCollision { records, keys }));
+            }
+            Match::Owner(id) => id,
+        };
+        self.load_ids(unit, [id]).await?;
+        let Some(record) = unit.record(id) else { return Ok(Located::Unknown) };
+        if record.link_with(&key.system).is_none() {
+            return Ok(Located::At(id, Footing::Joins));
+        }
+        Ok(of_this_system(record, item))
+    }
+
+    /// A linked record whose new key value belongs to another record is parked, link or not.
+    async fn keys_agree(
+        &mut self,
+        unit: &mut Unit,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        id: CanonicalId,
+    ) -> Result<Option<Located>, PortError> {
+        let Some(record) = unit.record(id).filter(|_| !item.types.keys.is_empty()) else { return Ok(None) };
+        let due = claims_of(&item.types.keys, |path| arrival.leaves.get(path).or_else(|| record.data.get(path)));
+        let new: Vec<TypedClaim> = due
+            .into_iter()
+            .filter(|claim| !record.claims.contains(claim))
+            .map(|claim| TypedClaim { entity_type: item.change.key.entity_type.clone(), claim })
+            .collect();
+        let natives = natives_of(record);
+        let mut owners = self.owners(unit, &new).await?;
+        let ceded = self.ceded_to_duplicates(unit, &item.types, id, &natives, &owners).await?;
+        owners.retain(|claim, _| !ceded.contains(claim));
+        Ok(collision(id, &owners).map(Located::Stuck))
+    }
+
+    /// Makes the record's claims what they should be; says who is in the way, if someone is.
+    pub(super) async fn claim(
+        &mut self,
+        unit: &mut Unit,
+        draft: usize,
+        item: &ChangeItem,
+        record: &mut CanonicalRecord,
+    ) -> Result<Option<WaitingFor>, PortError> {
+        if item.types.keys.is_empty() {
+            return Ok(None);
+        }
+        let typed = |claim: &Claim| TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
+        let mut due = record.claims_due(&item.types.keys);
+        let mut new: Vec<TypedClaim> = due.difference(&record.claims).map(typed).collect();
+        let mut owners = self.owners(unit, &new).await?;
+        let mut ceded = self.ceded_to_duplicates(unit, &item.types, record.id, &natives_of(record), &owners).await?;
+        if record.links.iter().any(|link| !link.waits.is_empty()) {
+            // A key value that only a waiting change has is claimed if it is free; if not, that change waits for it.
+            let decided = record.claims_decided(&item.types.keys);
+            ceded.extend(new.iter().filter(|claim| !decided.contains(&claim.claim) && others(record.id, &owners, claim)).cloned());
+        }
+        new.retain(|claim| !ceded.contains(claim));
+        owners.retain(|claim, _| !ceded.contains(claim));
+        for claim in ceded {
+            due.remove(&claim.claim);
+        }
+        if let Some(waiting_for) = collision(record.id, &owners) {
+            return Ok(Some(waiting_for));
+        }
+        for owner in owners.values() {
+            unit.drafts[draft].depends.extend(owner.made_by.filter(|maker| *maker != draft));
+        }
+        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
+        self.release_claims(unit, draft, record, gone);
+        for claim in new {
+            unit.claims.insert(claim, Owner { id: Some(record.id), made_by: Some(draft) });
+        }
+        record.claims = due;
+        Ok(None)
+    }
+
+    /// With `duplicates = "separate"`: the key values that stay with another record, as some system has both and so says
+    /// that they are two.
+    async fn ceded_to_duplicates(
+        &mut self,
+        unit: &mut Unit,
+        types: &TypeRules,
+        id: CanonicalId,
+        natives: &[(SystemName, NativeId)],
+        owners: &HashMap<TypedClaim, Owner>,
+    ) -> Result<BTreeSet<TypedClaim>, PortError> {
+        match types.duplicates {
+            Duplicates::Park => return Ok(BTreeSet::new()),
+            Duplicates::Separate => {}
+        }
+        let taken: Vec<&TypedClaim> = owners.keys().filter(|claim| others(id, owners, claim)).collect();
+        self.load_ids(unit, taken.iter().filter_map(|claim| owners[*claim].id)).await?;
+        let apart = |other: &CanonicalRecord| natives.iter().any(|(system, own)| other.native_id(system).is_some_and(|id| id != own));
+        let ceded = taken.into_iter().filter(|claim| owners[*claim].id.and_then(|id| unit.record(id)).is_some_and(apart));
+        Ok(ceded.cloned().collect())
+    }
+
+    /// Lets go of key values.
+    pub(super) fn release_claims(&self, unit: &mut Unit, draft: usize, record: &mut CanonicalRecord, gone: Vec<Claim>) {
+        for claim in gone {
+            record.claims.remove(&claim);
+            let claim = TypedClaim { entity_type: record.entity_type.clone(), claim };
+            unit.claims.insert(claim, Owner { id: None, made_by: Some(draft) });
+        }
+    }
+}
+
+/// Whether a record that a key or a canonical id leads to is waiting for just this native record, or has another one of
+/// its system already.
+fn of_this_system(record: &CanonicalRecord, item: &ChangeItem) -> Located {
+    let Some(index) = record.link_with(&item.change.key.system) else { return Located::Unknown };
+    match (&record.links[index].native_id, item.types.duplicates) {
+        (None, Duplicates::Park | Duplicates::Separate) => Located::At(record.id, Footing::Binds),
+        (Some(_), Duplicates::Separate) => Located::Unknown,
+        (Some(other), Duplicates::Park) => {
+            Located::Stuck(WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() })
+        }
+    }
+}
+
+fn natives_of(record: &CanonicalRecord) -> Vec<(SystemName, NativeId)> {
+    record.links.iter().filter_map(|link| Some((link.system.clone(), link.native_id.clone()?))).collect()
+}
+
+/// Whether a key value belongs to another record.
+fn others(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>, claim: &TypedClaim) -> bool {
+    owners.get(claim).is_some_and(|owner| owner.id.is_some_and(|owner| owner != id))
+}
+
+/// Who is in the way of claiming key values for a record.
+fn collision(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>) -> Option<WaitingFor> {
+    let in_the_way: BTreeSet<CanonicalId> = owners.values().filter_map(|owner| owner.id).filter(|owner| *owner != id).collect();
+    if in_the_way.is_empty() {
+        return None;
+    }
+    let mut keys: Vec<String> = owners.keys().filter(|claim| others(id, owners, claim)).map(|claim| claim.claim.to_string()).collect();
+    keys.sort();
+    Some(WaitingFor::MatchCollision { records: std::iter::once(id).chain(in_the_way).collect(), keys })
+}
