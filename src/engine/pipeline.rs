@@ -58,6 +58,10 @@ pub struct Committed {
     pub duplicates: u64,
     /// Dead letters written.
     pub dead_letters: u64,
+    /// More waiting updates miss nothing any more than one commit takes: [`Store::waiting_due`] gives them out now.
+    ///
+    /// [`Store::waiting_due`]: crate::ports::store::Store::waiting_due
+    pub woken_left: bool,
 }
 
 impl Pipeline {
@@ -76,6 +80,12 @@ impl Pipeline {
     #[must_use]
     pub const fn decided(&self) -> usize {
         self.unit.inputs.len()
+    }
+
+    /// Whether more waiting updates could go on than what is decided has room for; see [`Committed::woken_left`].
+    #[must_use]
+    pub const fn woken_left(&self) -> bool {
+        self.unit.woken_left
     }
 
     /// Whether a commit is under way.
@@ -204,6 +214,7 @@ impl Committed {
         self.tags.extend(sealed.inputs.iter().flatten().filter_map(|input| input.tag));
         self.due.extend(sealed.due());
         self.duplicates += sealed.duplicates;
+        self.woken_left |= sealed.woken_left;
         for plan in &sealed.batch.plans {
             self.decisions.extend(plan.decisions.iter().map(|row| row.decision.decision));
             self.dead_letters += plan.dead_letters.len() as u64;
@@ -221,5 +232,6 @@ impl Committed {
         self.decisions.append(&mut other.decisions);
         self.duplicates += other.duplicates;
         self.dead_letters += other.dead_letters;
+        self.woken_left |= other.woken_left;
     }
 }
