@@ -79,15 +79,17 @@ impl Decider {
             self.decide_one(unit, item).await?;
         }
         // A parent that came wakes its children in the same unit, they theirs, and so on.
-        while !unit.woken.is_empty() {
-            let woken = std::mem::take(&mut unit.woken);
+        loop {
+            let woken = unit.take_woken();
+            if woken.is_empty() {
+                return Ok(());
+            }
             let inputs = woken.into_iter().map(super::waiting::awake_input).collect();
             let items = self.load(unit, inputs).await?;
             for item in items {
                 self.decide_one(unit, item).await?;
             }
         }
-        Ok(())
     }
 
     async fn decide_one(&mut self, unit: &mut Unit, item: Item) -> Result<(), PortError> {
@@ -351,9 +353,7 @@ impl Decider {
             work.links_added.push(key);
         }
         for waiting in woken {
-            if !unit.woken.iter().any(|other| other.update == waiting.update) {
-                unit.woken.push(waiting);
-            }
+            unit.wake(waiting);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::domain::sending::Target;
 use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::Waiting;
 use crate::ports::error::PortError;
-use crate::ports::store::{DeadLetter, Found, Lookup};
+use crate::ports::store::{DeadLetter, Found, Lookup, WAITING_ON_MAX};
 
 /// An input made ready: in canonical names, with the rules it is decided by.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ impl Decider {
                             native_id: native_id.clone(),
                         };
                         self.want_link(unit, &key, &mut lookup, &mut cached);
-                        if !unit.links.contains_key(&key) {
+                        if !unit.links.contains_key(&key) && unit.may_wake() {
                             lookup.waiting_on.push(key);
                         }
                     }
@@ -158,7 +158,9 @@ impl Decider {
             self.want_link(unit, &reference.key, lookup, cached);
         }
         if unit.linked(key).is_none() {
-            lookup.waiting_on.push(key.clone());
+            if unit.may_wake() {
+                lookup.waiting_on.push(key.clone());
+            }
             for claim in claims_of(&item.types.keys, |path| item.leaves.get(path)) {
                 self.want_claim(unit, TypedClaim { entity_type: key.entity_type.clone(), claim }, lookup);
             }
@@ -217,6 +219,7 @@ impl Decider {
         for claim in &lookup.claims {
             unit.claims.insert(claim.clone(), Owner { id: found.claims.get(claim).copied(), made_by: None });
         }
+        unit.woken_left |= found.waiting.len() >= WAITING_ON_MAX;
         let keys: HashSet<&NativeKey> = lookup.waiting_of.iter().chain(&lookup.waiting_on).collect();
         let running = self.overlay.clone();
         let from_overlay = running.iter().flat_map(|overlay| overlay.waiting_for_any(&keys)).cloned();

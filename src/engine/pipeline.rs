@@ -77,6 +77,10 @@ pub struct Committed {
     pub dead_letters: u64,
     /// Whether anything waits now that did not before.
     pub waits: bool,
+    /// More waiting updates miss nothing any more than one commit takes: [`Store::waiting_due`] gives them out now.
+    ///
+    /// [`Store::waiting_due`]: crate::ports::store::Store::waiting_due
+    pub woken_left: bool,
 }
 
 impl Pipeline {
@@ -100,6 +104,12 @@ impl Pipeline {
     /// Updates whose handlers are still thinking.
     pub fn lanes(&mut self) -> Option<&mut Lanes> {
         self.decider.lanes.as_mut()
+    }
+
+    /// Whether more waiting updates could go on than what is decided has room for; see [`Committed::woken_left`].
+    #[must_use]
+    pub const fn woken_left(&self) -> bool {
+        self.unit.woken_left
     }
 
     /// Whether a commit is under way.
@@ -254,6 +264,7 @@ impl Committed {
         self.tags.extend(sealed.inputs.iter().flatten().filter_map(|input| input.tag));
         self.due.extend(sealed.due());
         self.duplicates += sealed.duplicates;
+        self.woken_left |= sealed.woken_left;
         for plan in &sealed.batch.plans {
             self.decisions.extend(plan.decisions.iter().map(|row| row.decision.decision));
             self.dead_letters += plan.dead_letters.len() as u64;
@@ -273,5 +284,6 @@ impl Committed {
         self.duplicates += other.duplicates;
         self.dead_letters += other.dead_letters;
         self.waits |= other.waits;
+        self.woken_left |= other.woken_left;
     }
 }

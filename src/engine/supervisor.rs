@@ -213,7 +213,10 @@ impl Engine {
         if !tags.is_empty() && self.tags.send(tags).await.is_err() {
             return Err(PortError::new(crate::ports::error::PortErrorKind::Invalid, "acknowledge", "the task that does it has ended"));
         }
-        if committed.waits {
+        if committed.woken_left {
+            // More could go on than one commit takes: the store gives them out now.
+            self.wake_at = Instant::now();
+        } else if committed.waits {
             self.look_for_due().await;
         }
         Ok(())
@@ -233,6 +236,9 @@ impl Engine {
     }
 
     async fn wake(&mut self) -> Result<(), PortError> {
+        // What was decided already must be in the store first, or it would be given out once more.
+        let committed = self.pipeline.flush().await?;
+        self.committed(committed).await?;
         let due = match self.pipeline.decider().store.waiting_due(self.clock.now(), WOKEN).await {
             Ok(due) => due,
             Err(error) => {
@@ -240,13 +246,15 @@ impl Engine {
                 Vec::new()
             }
         };
+        let more = due.len() == WOKEN;
         if !due.is_empty() {
             self.pipeline.decide(due.into_iter().map(awake_input).collect()).await?;
-            // What came due is looked for again only once this is committed, or it would be decided twice.
-            let committed = self.pipeline.flush().await?;
-            self.committed(committed).await?;
         }
-        self.look_for_due().await;
+        if more {
+            self.wake_at = Instant::now();
+        } else {
+            self.look_for_due().await;
+        }
         Ok(())
     }
 }

@@ -12,7 +12,9 @@ use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
 use crate::domain::sending::seal;
 use crate::domain::waiting::{Waiting, WaitingFor};
-use crate::ports::store::{Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SystemFacts, Versioned};
+use crate::ports::store::{
+    Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SystemFacts, Versioned, WAITING_ON_MAX,
+};
 
 /// A record being worked on.
 #[derive(Clone, Debug)]
@@ -93,7 +95,13 @@ pub struct Unit {
     /// Native records of a cycle that is just being brought in, and the canonical records they will be.
     pub expected: HashMap<NativeKey, CanonicalId>,
     /// Waiting updates whose parent has come, still to be decided in this unit.
-    pub woken: Vec<Waiting>,
+    woken: Vec<Waiting>,
+    /// Which those are.
+    woken_updates: HashSet<UpdateId>,
+    /// How many have woken so far.
+    woken_count: usize,
+    /// Some may have found no room: the store's `waiting_due` has them once this is committed.
+    pub woken_left: bool,
     /// Deliveries of updates decided already.
     pub duplicates: u64,
 }
@@ -217,7 +225,9 @@ impl Unit {
                 self.drafts[draft].depends.insert(maker);
             }
         }
-        self.woken.retain(|waiting| waiting.update != *update);
+        if self.woken_updates.remove(update) {
+            self.woken.retain(|waiting| waiting.update != *update);
+        }
         self.awake.insert(update.clone());
         self.drafts[draft].awake.push(update.clone());
     }
@@ -229,6 +239,28 @@ impl Unit {
         let aside = self.aside;
         let inputs = self.inputs.into_iter().enumerate().filter(|(at, _)| !aside.contains(at));
         inputs.map(|(_, input)| input).filter(Input::is_original).collect()
+    }
+
+    /// Whether more waiting updates may wake in this unit. The store knows that the others miss nothing any more and gives
+    /// them out page by page: thirty thousand children of one parent must not become one transaction.
+    #[must_use]
+    pub const fn may_wake(&self) -> bool {
+        self.woken_count < WAITING_ON_MAX
+    }
+
+    /// Notes that what an update waited for has come: it is decided again in this unit, if there is room.
+    pub fn wake(&mut self, waiting: Waiting) {
+        if self.may_wake() && self.woken_updates.insert(waiting.update.clone()) {
+            self.woken_count += 1;
+            self.woken.push(waiting);
+        }
+        self.woken_left |= !self.may_wake();
+    }
+
+    /// Those that woke since the last call.
+    pub fn take_woken(&mut self) -> Vec<Waiting> {
+        self.woken_updates.clear();
+        std::mem::take(&mut self.woken)
     }
 
     /// Ends the unit: everything it came to, as one batch; `positions` are the drafts its plans come from.
@@ -252,7 +284,7 @@ impl Unit {
         let drafts = self.drafts.into_iter().map(|draft| (draft.inputs, draft.depends)).collect();
         let aside = self.aside;
         let inputs = self.inputs.into_iter().enumerate().map(|(at, input)| (!aside.contains(&at)).then_some(input)).collect();
-        Sealed { batch: Arc::new(batch), positions, drafts, inputs, duplicates: self.duplicates }
+        Sealed { batch: Arc::new(batch), positions, drafts, inputs, duplicates: self.duplicates, woken_left: self.woken_left }
     }
 }
 
@@ -306,6 +338,8 @@ pub struct Sealed {
     pub inputs: Vec<Option<Input>>,
     /// Deliveries of updates decided already.
     pub duplicates: u64,
+    /// Waiting updates that miss nothing any more may have been left to the store's `waiting_due`.
+    pub woken_left: bool,
 }
 
 impl Sealed {
@@ -362,7 +396,14 @@ impl Sealed {
         }
         let mut inputs = self.inputs;
         let redo = again.iter().filter_map(|index| inputs.get_mut(*index)?.take()).collect();
-        let rest = Self { batch: Arc::new(batch), positions, drafts: self.drafts, inputs, duplicates: self.duplicates };
+        let rest = Self {
+            batch: Arc::new(batch),
+            positions,
+            drafts: self.drafts,
+            inputs,
+            duplicates: self.duplicates,
+            woken_left: self.woken_left,
+        };
         (rest, redo)
     }
 }

@@ -327,9 +327,7 @@ fn wake_followers(unit: &mut Unit, item: &ChangeItem) {
         |waiting: &Waiting| matches!(&waiting.waiting_for, WaitingFor::MissingReference { behind: Some(ahead), .. } if ahead == update);
     let followers: Vec<Waiting> = unit.waiting_of(&item.change.key).into_iter().filter(behind).collect();
     for follower in followers {
-        if !unit.woken.iter().any(|other| other.update == follower.update) {
-            unit.woken.push(follower);
-        }
+        unit.wake(follower);
     }
 }
 

@@ -16,6 +16,9 @@ use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateI
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 
+/// Answers about `waiting_on` that a store may leave it at.
+pub const WAITING_ON_MAX: usize = 1000;
+
 /// What a batch wants to know before it is decided: one query per kind.
 #[derive(Clone, Debug, Default)]
 pub struct Lookup {
@@ -27,7 +30,8 @@ pub struct Lookup {
     pub claims: Vec<TypedClaim>,
     /// What waits of these native records?
     pub waiting_of: Vec<NativeKey>,
-    /// What waits for these native records?
+    /// What waits for these native records? A parent may have any number of children: beyond [`WAITING_ON_MAX`] a store may
+    /// leave the rest out, and gives them out by [`Store::waiting_due`] once the parent is known.
     pub waiting_on: Vec<NativeKey>,
 }
 
@@ -331,8 +335,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Everything known about systems.
     async fn facts(&self) -> Result<Vec<SystemFacts>, PortError>;
 
-    /// Waiting updates whose time has come, and those whose missing references are all known now (a race may have hidden
-    /// it from the batch that brought the last one). In arrival order.
+    /// Waiting updates whose time has come, and those whose missing references are all known now (there were too many
+    /// for the batch that brought the last one, or a race hid them from it). In arrival order.
     async fn waiting_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError>;
 
     /// The earliest `retry_at` of any waiting update.

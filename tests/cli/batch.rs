@@ -1,8 +1,10 @@
 //! `batch`: files in, files out.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
-use crate::support::{EXAMPLE_CONFIG, Scene, example, fails, ok};
+use crate::support::{EXAMPLE_CONFIG, Scene, batch, example, fails, ok};
 
 const FILES: [&str; 7] = [
     "canonical.jsonl",
@@ -124,4 +126,30 @@ fn a_store_of_someone_elses_is_not_emptied() {
     let (code, _, error) = fails(&["batch", "--out", &scene.text("out"), "--input", input]);
     assert!(code == 64 && error.contains("thesis.doc"), "{code} {error}");
     assert!(scene.path("out/store/thesis.doc").exists());
+}
+
+#[test]
+fn more_children_than_one_commit_heals_find_their_parent() {
+    const CHILDREN: usize = 2500;
+    let scene = Scene::new();
+    let config = scene.write("syncline.toml", "[entities.part]\nreferences = { parent_id = \"part\" }\n");
+    // All of one parent, and each of the one that comes next: a chain that can only heal from its far end.
+    let wide: String = (0..CHILDREN).map(|n| format!("{{\"id\":\"p{n}\",\"parent_id\":\"top\"}}\n")).collect();
+    let deep: String = (0..CHILDREN).map(|n| format!("{{\"id\":\"p{n}\",\"parent_id\":\"p{}\"}}\n", n + 1)).collect();
+    let last = format!("p{CHILDREN}");
+    for (text, top) in [(wide, "top"), (deep, last.as_str())] {
+        let parts = format!("bms:part:{}", scene.write("parts.jsonl", &format!("{text}{{\"id\":\"{top}\"}}\n")));
+        batch(&scene, &config, "out", &[&parts], &["--seed", "1"]);
+        let rows = scene.rows("out/canonical.jsonl");
+        let native = |row: &Value| row["links"][0]["native_id"].as_str().unwrap().to_owned();
+        let ids: HashMap<String, Value> = rows.iter().map(|row| (native(row), row["id"].clone())).collect();
+        assert_eq!((ids.len(), scene.rows("out/parked.jsonl").len()), (CHILDREN + 1, 0));
+        for row in rows.iter().filter(|row| native(row) != top) {
+            let next = native(row)[1..].parse::<usize>().unwrap() + 1;
+            let parent = if top == "top" { top.to_owned() } else { format!("p{next}") };
+            assert_eq!((&row["data"]["parent_id"], &row["version"]), (&ids[&parent], &json!(1)));
+        }
+        assert_eq!(scene.rows("out/decisions.jsonl").len(), CHILDREN + 1);
+        ok(&["verify", "--config", &config, "--store", &scene.text("out")]);
+    }
 }

@@ -9,7 +9,7 @@ fn why_says_it_in_sentences() {
     let scene = Scene::new();
     example(&scene, &[]);
     let store = scene.text("out");
-    insta::assert_snapshot!(ok(&["why", "--store", &store, "device", "bms:bmsD1", "name"]), @"name is 'Air handler AX-500'. oem said so on 2026-02-16T13:21:05Z, in update oem:r1-i3-l0000001 (version 2), decided by rule longest. bms holds 'Air handler' instead; rev 1 with 'Air handler AX-500' was sent 2026-02-16T13:21:05.001Z, not confirmed yet.");
+    insta::assert_snapshot!(ok(&["why", "--store", &store, "device", "bms:bmsD1", "name"]), @"name is 'Air handler AX-500'. oem said so on 2026-02-16T13:21:05.002Z, in update oem:r1-i3-l0000001 (version 2), decided by rule longest. bms holds 'Air handler' instead; rev 1 with 'Air handler AX-500' was sent 2026-02-16T13:21:05.004Z, not confirmed yet.");
 }
 
 #[test]

@@ -4,5 +4,7 @@
 
 mod batch;
 mod commands;
+mod expected;
 mod real_data;
+mod repeated;
 mod support;

@@ -82,3 +82,15 @@ pub fn example(scene: &Scene, more: &[&str]) -> String {
     args.extend(more);
     ok(&args)
 }
+
+/// Runs files through the engine, into `out` of the scene. Returns what it said on standard error.
+pub fn batch(scene: &Scene, config: &str, out: &str, inputs: &[&str], more: &[&str]) -> String {
+    let out = scene.text(out);
+    let mut args = vec!["batch", "--config", config, "--out", &out];
+    args.extend(inputs.iter().flat_map(|input| ["--input", input]));
+    args.extend(more);
+    let output = syncline(&args);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{:?}\n{error}", output.status);
+    error
+}

@@ -15,14 +15,14 @@ use super::schema;
 use crate::domain::ids::{CanonicalId, NativeKey};
 use crate::domain::waiting::Waiting;
 use crate::ports::error::PortError;
-use crate::ports::store::{Found, Lookup, Versioned};
+use crate::ports::store::{Found, Lookup, Versioned, WAITING_ON_MAX};
 
 const LOOK_UP: &str = "look up";
 const LOAD: &str = "load records";
 const RECORD: &str = "SELECT revision, body FROM records WHERE id = ?1 AND body IS NOT NULL";
 const ANY_WAITING: &str = "SELECT 1 FROM waiting LIMIT 1";
-const WAITING_OF: &str = "SELECT n FROM waiting WHERE h = ?1 AND c = ?2";
-const WAITING_ON: &str = "SELECT n FROM waits_on WHERE h = ?1 AND c = ?2";
+const WAITING_OF: &str = "SELECT n FROM waiting WHERE h = ?1 AND c = ?2 LIMIT ?3";
+const WAITING_ON: &str = "SELECT n FROM waits_on WHERE h = ?1 AND c = ?2 ORDER BY n LIMIT ?3";
 const WAITING: &str = "SELECT body FROM waiting WHERE n = ?1";
 
 /// Connections that only read.
@@ -101,9 +101,8 @@ fn waiting(conn: &Connection, hasher: &Hasher, lookup: &Lookup) -> Result<Vec<Wa
         return Ok(Vec::new());
     }
     let mut rows = BTreeSet::new();
-    for (keys, sql) in [(&lookup.waiting_of, WAITING_OF), (&lookup.waiting_on, WAITING_ON)] {
-        waiting_rows(conn, hasher, keys, sql, &mut rows).map_err(error)?;
-    }
+    waiting_rows(conn, hasher, &lookup.waiting_on, WAITING_ON, WAITING_ON_MAX, &mut rows).map_err(error)?;
+    waiting_rows(conn, hasher, &lookup.waiting_of, WAITING_OF, usize::MAX, &mut rows).map_err(error)?;
     let mut statement = conn.prepare_cached(WAITING).map_err(error)?;
     let mut found = Vec::with_capacity(rows.len());
     for n in rows {
@@ -114,10 +113,19 @@ fn waiting(conn: &Connection, hasher: &Hasher, lookup: &Lookup) -> Result<Vec<Wa
     Ok(found)
 }
 
-fn waiting_rows(conn: &Connection, hasher: &Hasher, keys: &[NativeKey], sql: &str, rows: &mut BTreeSet<i64>) -> rusqlite::Result<()> {
+/// Adds the numbers of waiting rows, until there are `most`.
+fn waiting_rows(
+    conn: &Connection,
+    hasher: &Hasher,
+    keys: &[NativeKey],
+    sql: &str,
+    most: usize,
+    rows: &mut BTreeSet<i64>,
+) -> rusqlite::Result<()> {
     let mut statement = conn.prepare_cached(sql)?;
     for key in keys.iter().map(|key| hasher.native(key)) {
-        for n in statement.query_map([key.h, key.c], |row| row.get(0))? {
+        let room = i64::try_from(most.saturating_sub(rows.len())).unwrap_or(i64::MAX);
+        for n in statement.query_map([key.h, key.c, room], |row| row.get(0))? {
             rows.insert(n?);
         }
     }

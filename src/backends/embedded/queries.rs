@@ -230,9 +230,15 @@ pub(super) fn waiting(conn: &Connection, after: Option<u64>, limit: usize) -> Re
 
 /// Waiting updates whose time has come, or that miss nothing any more.
 pub(super) fn waiting_due(conn: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError> {
-    // The plus keeps SQLite from walking through all of them in order.
-    let sql = "SELECT body FROM waiting WHERE n IN (SELECT n FROM waiting WHERE retry_at <= ?1 UNION SELECT n FROM waiting WHERE open = 0)
-        ORDER BY +arrival, uid LIMIT ?2";
+    // Thousands may miss nothing any more: only those that are wanted are read. The plus keeps SQLite from walking
+    // through all of them in order.
+    let sql = "SELECT body FROM waiting WHERE n IN (
+            SELECT n FROM (
+                SELECT n, arrival, uid FROM waiting WHERE retry_at <= ?1
+                UNION
+                SELECT * FROM (SELECT n, arrival, uid FROM waiting WHERE open = 0 ORDER BY arrival, uid LIMIT ?2))
+            ORDER BY arrival, uid LIMIT ?2)
+        ORDER BY +arrival, uid";
     waiting_rows(conn, sql, now.as_micros(), limit)
 }
 

@@ -52,7 +52,7 @@ CREATE TABLE waiting(n INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, arrival IN
 CREATE INDEX waiting_arrival ON waiting(arrival, uid);
 CREATE INDEX waiting_native ON waiting(h);
 CREATE INDEX waiting_retry ON waiting(retry_at) WHERE retry_at IS NOT NULL;
-CREATE INDEX waiting_open ON waiting(open) WHERE open IS NOT NULL;
+CREATE INDEX waiting_open ON waiting(open, arrival) WHERE open IS NOT NULL;
 CREATE INDEX waiting_behind ON waiting(behind) WHERE behind IS NOT NULL;
 CREATE TABLE waits_on(h INTEGER, c INTEGER, n INTEGER, PRIMARY KEY(h, c, n)) WITHOUT ROWID;
 

@@ -119,6 +119,7 @@ async fn feed(runner: &mut Runner, input: &InputArg, id_field: String, prefix: S
         };
         runner.feed(kind).await?;
     }
+    runner.end_of_input().await?;
     if broken > BROKEN_SHOWN {
         eprintln!("syncline: {}: {broken} lines became dead letters", input.path.display());
     }

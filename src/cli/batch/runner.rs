@@ -8,6 +8,7 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::domain::ids::CanonicalId;
 use crate::domain::time::Timestamp;
+use crate::domain::waiting::Waiting;
 use crate::engine::caches::Caches;
 use crate::engine::decide::Decider;
 use crate::engine::directory::Directory;
@@ -25,6 +26,9 @@ const CHUNKS_PER_COMMIT: usize = 10;
 
 /// Outbox rows and records looked at at once.
 const PAGE: usize = 1000;
+
+/// Waiting updates that come due and are read at once.
+const WOKEN_PAGE: usize = 5 * PAGE;
 
 /// Times a waiting update may come due within one run before the rest is left waiting.
 const WAKE_ROUNDS: usize = 1000;
@@ -153,10 +157,19 @@ impl Runner {
         Ok(())
     }
 
+    /// Ends a file: what the next one says comes after everything this one did.
+    pub async fn end_of_input(&mut self) -> Result<(), Failure> {
+        if self.pending.is_empty() { Ok(()) } else { self.decide().await }
+    }
+
     async fn decide(&mut self) -> Result<(), Failure> {
         let inputs = std::mem::replace(&mut self.pending, Vec::with_capacity(self.chunk));
         self.pipeline.decide(inputs).await?;
         self.clock.tick();
+        if self.pipeline.woken_left() {
+            self.flush().await?;
+            self.wake_ready().await?;
+        }
         self.chunks += 1;
         if self.chunks < CHUNKS_PER_COMMIT {
             return Ok(());
@@ -212,22 +225,37 @@ impl Runner {
     /// Waiting updates whose time has come. A seeded clock jumps to it, real time is not waited for.
     async fn wake(&mut self) -> Result<(), Failure> {
         for _ in 0..WAKE_ROUNDS {
-            let mut due = self.store.waiting_due(self.now(), PAGE).await?;
-            if due.is_empty()
-                && let RunClock::Seeded(clock) = &self.clock
-                && let Some(next) = self.store.next_due().await?
-            {
-                clock.reach(next);
-                due = self.store.waiting_due(self.now(), PAGE).await?;
-            }
+            self.wake_ready().await?;
+            let RunClock::Seeded(clock) = &self.clock else { return Ok(()) };
+            let Some(next) = self.store.next_due().await? else { return Ok(()) };
+            clock.reach(next);
+        }
+        Ok(())
+    }
+
+    /// Waiting updates that are due now, or miss nothing any more.
+    async fn wake_ready(&mut self) -> Result<(), Failure> {
+        for _ in 0..WAKE_ROUNDS {
+            let due = self.store.waiting_due(self.now(), WOKEN_PAGE).await?;
             if due.is_empty() {
                 return Ok(());
             }
-            self.pipeline.decide(due.into_iter().map(awake_input).collect()).await?;
-            self.clock.tick();
-            self.flush().await?;
+            self.decide_awake(due).await?;
         }
         Ok(())
+    }
+
+    /// Decides one page while the one before it is being committed.
+    async fn decide_awake(&mut self, due: Vec<Waiting>) -> Result<(), Failure> {
+        let mut inputs = due.into_iter().map(awake_input).peekable();
+        while inputs.peek().is_some() {
+            self.pipeline.decide(inputs.by_ref().take(PAGE).collect()).await?;
+            self.clock.tick();
+            let committed = self.pipeline.finish_commit().await?;
+            self.note(committed);
+            self.pipeline.start_commit();
+        }
+        self.flush().await
     }
 
     /// Looks at every record once: what does each system still lack?
