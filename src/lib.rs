@@ -43,6 +43,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod ports;
+pub mod views;
 pub mod wire;
 
 /// What a program with merge handlers needs.

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::config::ConfigErrors;
 use crate::domain::ids::InvalidId;
 use crate::ports::error::{PortError, PortErrorKind};
+use crate::views::ViewError;
 
 /// Not there, or a check failed.
 pub const FAILED: u8 = 1;
@@ -78,6 +79,16 @@ impl From<PortError> for Failure {
             PortErrorKind::Invalid | PortErrorKind::Conflict(_) => INTERNAL,
         };
         Self::new(code, error)
+    }
+}
+
+impl From<ViewError> for Failure {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Absent(text) => Self::absent(text),
+            ViewError::Question(text) => Self::usage(text),
+            ViewError::Port(error) => error.into(),
+        }
     }
 }
 

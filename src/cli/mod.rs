@@ -5,7 +5,6 @@ mod batch;
 mod commands;
 mod error;
 mod output;
-mod rows;
 mod stores;
 
 use std::path::Path;

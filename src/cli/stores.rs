@@ -6,9 +6,7 @@ use std::sync::Arc;
 use super::args::Options;
 use super::{Failure, Host};
 use crate::config::{Config, ConfigErrors, environment};
-use crate::domain::canonical::CanonicalRecord;
-use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
-use crate::ports::store::{Lookup, Store};
+use crate::ports::store::Store;
 
 /// The environment variable that names the store's folder.
 const VARIABLE: &str = "SYNCLINE__STORE__PATH";
@@ -53,21 +51,4 @@ pub fn open(options: &Options, host: &Host) -> Result<Arc<dyn Store>, Failure> {
         return Err(Failure::absent(message));
     }
     Ok((host.open)(&folder)?)
-}
-
-/// The record that `id` (canonical, or `system:native_id`) names.
-pub async fn record(store: &dyn Store, entity_type: &str, id: &str) -> Result<Arc<CanonicalRecord>, Failure> {
-    let entity_type = EntityType::new(entity_type)?;
-    let found = match id.split_once(':') {
-        None => CanonicalId::parse(id).map_err(|_| Failure::usage(format!("{id:?} is no id; write a canonical id or system:native_id")))?,
-        Some((system, native_id)) => {
-            let key =
-                NativeKey { system: SystemName::new(system)?, entity_type: entity_type.clone(), native_id: NativeId::new(native_id)? };
-            let found = store.look_up(&Lookup { links: vec![key.clone()], ..Lookup::default() }).await?;
-            *found.links.get(&key).ok_or_else(|| Failure::absent(format!("{system} is not known to have a {entity_type} {native_id}")))?
-        }
-    };
-    let records = store.records(&[found]).await?;
-    let record = records.into_iter().next().filter(|versioned| versioned.record.entity_type == entity_type);
-    record.map(|versioned| versioned.record).ok_or_else(|| Failure::absent(format!("there is no {entity_type} {found}")))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::cli::Failure;
-use crate::cli::rows::{CanonicalRow, OwedRows, ParkedRow};
+use crate::views::rows::{CanonicalRow, OwedRows, ParkedRow};
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::ports::store::{DecisionFilter, Store};

@@ -1,17 +1,16 @@
 //! `entity`: one canonical record.
 
 use crate::cli::args::{Options, RecordArgs};
-use crate::cli::rows::{CanonicalRow, OwedRows, delivery};
 use crate::cli::{Failure, Host, output, stores};
-use crate::domain::canonical::CanonicalRecord;
 use crate::domain::handler::shown;
-use crate::ports::store::Store;
+use crate::views::find;
+use crate::views::rows::{CanonicalRow, delivery};
 
 /// Runs `entity`.
 pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let store = stores::open(options, host)?;
-    let record = stores::record(store.as_ref(), &args.entity_type, &args.id).await?;
-    let owed = owed(store.as_ref(), &record).await?;
+    let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;
+    let owed = find::owed(store.as_ref(), &record).await?;
     if options.json {
         return output::json(&CanonicalRow::new(&record, &owed));
     }
@@ -31,13 +30,4 @@ pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<()
         output::line(format!("  {} {id}: rev {}, {state}{differs}", link.system, link.rev))?;
     }
     Ok(())
-}
-
-/// The outbox rows of one record.
-pub async fn owed(store: &dyn Store, record: &CanonicalRecord) -> Result<OwedRows, Failure> {
-    let pairs: Vec<_> = record.links.iter().map(|link| (record.id, link.system.clone())).collect();
-    if pairs.is_empty() {
-        return Ok(OwedRows::new());
-    }
-    Ok(store.owed_of(&pairs).await?.into_iter().map(|row| ((row.record, row.system.clone()), row)).collect())
 }

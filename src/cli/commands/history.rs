@@ -3,15 +3,13 @@
 use super::decisions::line;
 use crate::cli::args::{Options, RecordArgs};
 use crate::cli::{Failure, Host, output, stores};
-use crate::domain::decision::Decision;
-use crate::domain::ids::CanonicalId;
-use crate::ports::store::{DecisionFilter, Store};
+use crate::views::find;
 
 /// Runs `history`.
 pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let store = stores::open(options, host)?;
-    let record = stores::record(store.as_ref(), &args.entity_type, &args.id).await?;
-    let rows = of(store.as_ref(), record.id).await?;
+    let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;
+    let rows = find::history(store.as_ref(), record.id).await?;
     if options.json {
         return output::json(&rows);
     }
@@ -23,20 +21,4 @@ pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<()
         output::line(format!("{version:<10} {}", line(row)))?;
     }
     Ok(())
-}
-
-/// The rows of one record, oldest first.
-pub async fn of(store: &dyn Store, record: CanonicalId) -> Result<Vec<Decision>, Failure> {
-    const PAGE: usize = 500;
-    let filter = DecisionFilter { record: Some(record), ..DecisionFilter::default() };
-    let (mut after, mut rows) = (None, Vec::new());
-    loop {
-        let page = store.decisions(&filter, after.as_ref(), PAGE).await?;
-        rows.extend(page.items);
-        after = page.next;
-        if after.is_none() {
-            rows.reverse();
-            return Ok(rows);
-        }
-    }
 }

@@ -1,66 +1,20 @@
 //! `why`: the story behind a record's fields.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Value, json};
-
-use super::entity::owed;
 use crate::cli::args::{Options, WhyArgs};
-use crate::cli::rows::OwedRows;
 use crate::cli::{Failure, Host, output, stores};
-use crate::domain::canonical::CanonicalRecord;
-use crate::domain::explain_why::{Delivery, field as explain};
-use crate::domain::ids::SystemName;
-use crate::domain::value::FieldPath;
+use crate::views::{find, why};
 
 /// Runs `why`.
 pub async fn run(args: &WhyArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let store = stores::open(options, host)?;
-    let record = stores::record(store.as_ref(), &args.record.entity_type, &args.record.id).await?;
-    let owed = owed(store.as_ref(), &record).await?;
-    let deliveries = deliveries(&record, &owed);
-    let fields = fields(&record, args.field.as_deref())?;
+    let record = find::record(store.as_ref(), &args.record.entity_type, &args.record.id).await?;
+    let owed = find::owed(store.as_ref(), &record).await?;
+    let fields = why::fields(&record, args.field.as_deref())?;
     if options.json {
-        let rows: Vec<Value> = fields
-            .iter()
-            .map(|path| {
-                let held: BTreeMap<_, _> =
-                    record.links.iter().map(|link| (link.system.as_str(), link.shadow.held.get(&record.data, path))).collect();
-                json!({ "field": path, "value": record.data.get(path), "source": record.provenance.of(path), "held": held,
-                    "text": explain(&record, path, &deliveries) })
-            })
-            .collect();
-        return output::json(&json!({ "id": record.id, "type": record.entity_type, "version": record.version, "fields": rows }));
+        return output::json(&why::rows(&record, &fields, &owed));
     }
-    for path in &fields {
-        output::line(explain(&record, path, &deliveries))?;
+    for sentence in why::sentences(&record, &fields, &owed) {
+        output::line(sentence)?;
     }
     Ok(())
-}
-
-fn fields(record: &CanonicalRecord, wanted: Option<&str>) -> Result<Vec<FieldPath>, Failure> {
-    let Some(wanted) = wanted else { return Ok(record.data.iter().map(|(path, _)| path.clone()).collect()) };
-    let path = FieldPath::escaped(wanted);
-    let mut found: Vec<FieldPath> = record.data.get(&path).map(|_| path.clone()).into_iter().collect();
-    found.extend(record.data.inside(&path));
-    let held = || record.links.iter().any(|link| link.shadow.held.get(&record.data, &path).is_some());
-    if found.is_empty() && held() {
-        found.push(path);
-    }
-    if found.is_empty() {
-        let known: Vec<String> = record.data.iter().map(|(path, _)| path.to_string()).collect();
-        return Err(Failure::absent(format!("it has no field {wanted}; its fields are {}", known.join(", "))));
-    }
-    Ok(found)
-}
-
-/// How far each system's newest message has come.
-fn deliveries(record: &CanonicalRecord, owed: &OwedRows) -> BTreeMap<SystemName, Delivery> {
-    let of = |system: &SystemName| match owed.get(&(record.id, system.clone())) {
-        None => Delivery::Settled,
-        Some(row) if row.attempts > 0 => Delivery::Failing,
-        Some(row) if row.published >= row.rev => Delivery::Unconfirmed,
-        Some(_) => Delivery::Pending,
-    };
-    record.links.iter().map(|link| (link.system.clone(), of(&link.system))).collect()
 }

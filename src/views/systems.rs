@@ -1,0 +1,94 @@
+//! What is known about the participating systems.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::ViewError;
+use crate::domain::ids::{EntityType, SystemName};
+use crate::domain::rules::Rules;
+use crate::ports::broker::LocalQueues;
+use crate::ports::store::{Store, SystemFacts};
+
+/// Outbox rows read at once.
+const PAGE: usize = 5_000;
+
+/// One system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SystemRow {
+    /// Its name.
+    pub system: SystemName,
+    /// Whether it has a section of its own in the configuration.
+    pub configured: bool,
+    /// Types it is configured for or was seen with.
+    pub types: Vec<EntityType>,
+    /// It has answered what it was sent.
+    pub receipts_seen: bool,
+    /// It has said what it had applied.
+    pub base_seen: bool,
+    /// Records about which it is still to be sent something.
+    pub pending: u64,
+    /// Records about which it was sent something that it has not answered.
+    pub unanswered: u64,
+    /// Records whose sending fails again and again.
+    pub failing: u64,
+    /// Messages that wait for it in its own queue; `null` where the broker keeps them.
+    pub queued: Option<u64>,
+}
+
+/// Every system that is configured or was seen, by name.
+pub async fn rows(store: &dyn Store, queues: Option<&dyn LocalQueues>, rules: &Rules) -> Result<Vec<SystemRow>, ViewError> {
+    let mut rows: BTreeMap<SystemName, SystemRow> = BTreeMap::new();
+    for (name, system) in &rules.systems {
+        let mut row = SystemRow { configured: true, ..fresh(name) };
+        row.types.extend(system.types.keys().cloned());
+        rows.insert(name.clone(), row);
+    }
+    for SystemFacts { system, types, receipts_seen, base_seen } in store.facts().await? {
+        let row = rows.entry(system.clone()).or_insert_with(|| fresh(&system));
+        row.types.extend(types);
+        (row.receipts_seen, row.base_seen) = (receipts_seen, base_seen);
+    }
+    let mut after = Some(0);
+    while let Some(position) = after {
+        let page = store.owed(position, PAGE).await?;
+        after = if page.len() < PAGE { None } else { page.last().map(|(position, _)| *position) };
+        for (_, owed) in page {
+            let row = rows.entry(owed.system.clone()).or_insert_with(|| fresh(&owed.system));
+            let count = if owed.attempts > 0 {
+                &mut row.failing
+            } else if owed.published >= owed.rev {
+                &mut row.unanswered
+            } else {
+                &mut row.pending
+            };
+            *count += 1;
+        }
+    }
+    if let Some(queues) = queues {
+        let (_, depths) = queues.depth().await?;
+        let depths: BTreeMap<SystemName, u64> = depths.into_iter().collect();
+        for row in rows.values_mut() {
+            row.queued = Some(depths.get(&row.system).copied().unwrap_or(0));
+        }
+    }
+    for row in rows.values_mut() {
+        row.types.sort();
+        row.types.dedup();
+    }
+    Ok(rows.into_values().collect())
+}
+
+fn fresh(system: &SystemName) -> SystemRow {
+    SystemRow {
+        system: system.clone(),
+        configured: false,
+        types: Vec::new(),
+        receipts_seen: false,
+        base_seen: false,
+        pending: 0,
+        unanswered: 0,
+        failing: 0,
+        queued: None,
+    }
+}
