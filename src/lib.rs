@@ -42,6 +42,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod http;
 pub mod ports;
 pub mod views;
 pub mod wire;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 mod syncline;
 
 use crate::backends::embedded::{Embedded, Options};
-use crate::cli::{self, Host};
+use crate::cli::{self, Failure, Host, Orchestrating};
+use crate::config::Config;
 use crate::domain::ids::CanonicalId;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::{Clock, Ids};
@@ -43,8 +44,30 @@ fn open(folder: &Path) -> Result<Arc<dyn Store>, PortError> {
     Ok(Embedded::open(folder, &Options::default())?.store)
 }
 
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(errors) => errors.into(),
+            StartError::Port(error) => error.into(),
+            StartError::Listen(..) => Self::unreachable(error),
+            StartError::Name(..) => Self::configuration(error),
+        }
+    }
+}
+
+fn orchestrate(config: Config) -> Orchestrating {
+    Box::pin(async move {
+        let store = config.store.path.clone();
+        let orchestrator = Syncline::new(config).serve().await?;
+        if let Some(address) = orchestrator.address() {
+            tracing::info!(http = %format!("http://{address}"), store = %store.display(), "ready; Ctrl-C ends it");
+        }
+        Ok(orchestrator.until_told().await?)
+    })
+}
+
 /// Runs the command line with everything it may use.
 #[must_use]
 pub fn main() -> ExitCode {
-    cli::run(&Host { open, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
+    cli::run(&Host { open, orchestrate, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
 }

@@ -1,11 +1,14 @@
 //! The library's front door: configuration and handlers in, a running orchestrator out.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
 
 use super::{RandomIds, SystemClock};
 use crate::backends::embedded::{Embedded, Options};
@@ -14,10 +17,12 @@ use crate::domain::ids::EntityType;
 use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
 use crate::engine::supervisor::{self, Parts, Running};
+use crate::http::{self, Api, Server};
 use crate::ports::broker::LocalQueues;
 use crate::ports::clock::Clock;
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
+use crate::wire::Limits;
 
 /// Why an orchestrator did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,9 @@ pub enum StartError {
     /// A name given in code is wrong.
     #[error("on_update({0:?}): {1}")]
     Name(String, String),
+    /// The HTTP edge can't listen there.
+    #[error("can't listen on {0}: {1}; choose another address with [http] listen, or stop what uses it")]
+    Listen(SocketAddr, std::io::Error),
     /// The store or the broker failed.
     #[error("{0}")]
     Port(#[from] PortError),
@@ -146,25 +154,55 @@ impl Syncline {
         }
         let embedded = Embedded::open(Path::new(&self.config.store.path), &Options::default())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let settings = Arc::new(Settings::compile(&self.config));
         let running = supervisor::start(Parts {
             store: embedded.store.clone(),
             broker: embedded.broker.clone(),
             clock: clock.clone(),
             ids: Arc::new(RandomIds),
-            settings: Arc::new(Settings::compile(&self.config)),
+            settings: settings.clone(),
             handlers: Arc::new(self.handlers),
         })
         .await?;
-        Ok(Orchestrator { running, store: embedded.store, queues: embedded.broker, clock })
+        Ok(Orchestrator { running, store: embedded.store, queues: embedded.broker, clock, settings, server: None })
     }
 
-    /// Runs it until the process is told to end (Ctrl-C, SIGTERM), then stops it in order.
-    pub async fn run(self) -> Result<(), StartError> {
+    /// Starts it with its HTTP edge, at the address the configuration says (port 0: any), and returns at once.
+    pub async fn serve(self) -> Result<Orchestrator, StartError> {
+        let address = self.config.http.listen;
+        // Before the store is opened: an address that is taken is the likelier mistake, and costs nothing to find.
+        let listener = TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
         let mut orchestrator = self.start().await?;
+        let (_, stopping) = tokio::sync::watch::channel(false);
+        let api = Api {
+            store: orchestrator.store.clone(),
+            queues: Some(orchestrator.queues.clone()),
+            clock: orchestrator.clock.clone(),
+            settings: orchestrator.settings.clone(),
+            directory: orchestrator.running.directory.clone(),
+            limits: Limits::default(),
+            ready: orchestrator.running.ready.clone(),
+            stopping,
+        };
+        orchestrator.server = Some(http::serve(listener, api).map_err(|error| StartError::Listen(address, error))?);
+        Ok(orchestrator)
+    }
+
+    /// Runs it with its HTTP edge until the process is told to end (Ctrl-C, SIGTERM), then stops it in order.
+    pub async fn run(self) -> Result<(), StartError> {
+        self.serve().await?.until_told().await
+    }
+}
+
+impl Orchestrator {
+    /// Goes on until the process is told to end (Ctrl-C, SIGTERM), then stops in order.
+    pub async fn until_told(mut self) -> Result<(), StartError> {
+        let orchestrator = &mut self;
         tokio::select! {
-            outcome = orchestrator.running.ended() => Ok(outcome?),
-            () = told_to_end() => orchestrator.stop().await,
-        }
+            outcome = orchestrator.running.ended() => outcome,
+            () = told_to_end() => Ok(()),
+        }?;
+        self.stop().await
     }
 }
 
@@ -192,9 +230,17 @@ pub struct Orchestrator {
     store: Arc<dyn Store>,
     queues: Arc<dyn LocalQueues>,
     clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    server: Option<Server>,
 }
 
 impl Orchestrator {
+    /// Where its HTTP edge listens, if it has one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(Server::address)
+    }
+
     /// Takes messages in, durably and all or none: envelopes as adapters send them. Returns before they are decided.
     ///
     /// Fails with [`Full`](crate::ports::error::PortErrorKind::Full) when too many wait already.
@@ -224,6 +270,10 @@ impl Orchestrator {
 
     /// Stops taking messages, finishes what is decided, sends what is due; within about 10 seconds.
     pub async fn stop(self) -> Result<(), StartError> {
+        self.running.ready.store(false, Ordering::SeqCst);
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
         Ok(self.running.stop().await?)
     }
 }

@@ -35,6 +35,9 @@ pub struct Options {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the orchestrator: adapters hand in and fetch over HTTP
+    #[command(after_help = "Example:\n  syncline run --config config/syncline.toml")]
+    Run,
     /// Feed files of native records through the engine and write what comes of it
     #[command(
         after_help = "Example:\n  syncline batch --config examples/batch/syncline.toml \\\n    --input bms:device:examples/batch/bms-devices.jsonl --input oem:device:examples/batch/oem-devices.jsonl --out out"

@@ -47,6 +47,16 @@ impl Failure {
         Self::new(INTERNAL, message)
     }
 
+    /// Something needed could not be reached.
+    pub fn unreachable(message: impl fmt::Display) -> Self {
+        Self::new(UNREACHABLE, message)
+    }
+
+    /// The configuration is wrong.
+    pub fn configuration(message: impl fmt::Display) -> Self {
+        Self::new(CONFIGURATION, message)
+    }
+
     /// What was asked for is not there.
     pub fn absent(message: impl fmt::Display) -> Self {
         Self::new(FAILED, message)

@@ -8,11 +8,13 @@ mod output;
 mod stores;
 
 use std::path::Path;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 
+use crate::config::Config;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
@@ -20,11 +22,16 @@ use crate::ports::store::Store;
 use self::args::{Cli, Command};
 pub use self::error::Failure;
 
+/// An orchestrator at work.
+pub type Orchestrating = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
 /// What the command line gets from outside: how stores are opened, time, and ids.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// Opens the store of a folder.
     pub open: fn(&Path) -> Result<Arc<dyn Store>, PortError>,
+    /// Runs an orchestrator until the process is told to end.
+    pub orchestrate: fn(Config) -> Orchestrating,
     /// Real time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -55,12 +62,13 @@ pub fn run(host: &Host) -> ExitCode {
 fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(|error| Failure::internal(format!("no threads: {error}")))?;
     let options = &cli.options;
     runtime.block_on(async {
         match &cli.command {
+            Command::Run => commands::run::run(options, host).await,
             Command::Batch(args) => batch::run(args, options, host).await,
             Command::Check => commands::check::run(options),
             Command::Schema(args) => commands::schema::run(args),

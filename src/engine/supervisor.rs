@@ -12,6 +12,7 @@
 //! Each part is a task of its own; only the pipeline decides. No part waits for another one in a circle.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -73,6 +74,8 @@ pub struct Running {
     pub caches: Arc<Caches>,
     /// Who takes part.
     pub directory: Arc<Directory>,
+    /// Whether it takes messages and decides them.
+    pub ready: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -126,8 +129,11 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let sender = tokio::spawn(dispatch.run(may_end));
     // Resends and woken updates are numbered apart from messages, after all of them.
     let engine = Engine { pipeline, clock, settings, wanted, tags, arrival: first + (1 << 39), wake_at: Instant::now() };
+    let ready = Arc::new(AtomicBool::new(true));
+    let works = ready.clone();
     let engine = tokio::spawn(async move {
         let outcome = engine.run(inbox, resends, told).await;
+        works.store(false, Ordering::SeqCst);
         // The commits are done: now what they made due, then the acknowledgements that are still on their way.
         sent.send_replace(true);
         // Whoever starts it again must find the store free: nobody holds on to it after this.
@@ -136,7 +142,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         }
         outcome
     });
-    Ok(Running { stop, engine, caches, directory })
+    Ok(Running { stop, engine, caches, directory, ready })
 }
 
 struct Engine {

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::error::PortError;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
@@ -81,6 +82,9 @@ pub trait LocalQueues: Broker {
 
     /// Forgets messages that were applied: everything of the record up to `rev`.
     async fn release(&self, system: &SystemName, applied: &[(CanonicalId, u64)]) -> Result<(), PortError>;
+
+    /// Changes when there may be something new to lease. Take it before [`lease`](Self::lease), and nothing is missed.
+    fn news(&self) -> watch::Receiver<u64>;
 
     /// How many messages wait: inbound, and for each system outbound.
     async fn depth(&self) -> Result<(u64, Vec<(SystemName, u64)>), PortError>;

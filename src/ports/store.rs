@@ -215,6 +215,17 @@ pub enum OutboxChange {
     },
 }
 
+impl OutboxChange {
+    /// The system and the rev it has answered, whatever the answer was.
+    #[must_use]
+    pub const fn answered(&self) -> Option<(&SystemName, u64)> {
+        match self {
+            Self::Due { .. } => None,
+            Self::Applied { system, rev } | Self::Failed { system, rev, .. } | Self::Rejected { system, rev } => Some((system, *rev)),
+        }
+    }
+}
+
 /// One outbox row: what a system is owed of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owed {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 use self::codec::{Hasher, unsigned};
 use self::error::{again, failed};
@@ -37,7 +38,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::broker::{Broker, Delivery, Leased, LocalQueues, OutboundMessage};
 use crate::ports::error::PortError;
-use crate::ports::store::{Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned};
+use crate::ports::store::{Batch, Cursor, OutboxChange, DeadLetter, DecisionFilter, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned};
 
 /// How the file is used.
 #[derive(Clone, Debug)]
@@ -174,7 +175,13 @@ impl Store for EmbeddedStore {
 
     async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
         let encoded = commit::encode(&self.0.hasher, batch)?;
-        self.0.writer.run(commit::COMMIT, move |session| commit::apply(session, &encoded)).await
+        self.0.writer.run(commit::COMMIT, move |session| commit::apply(session, &encoded)).await?;
+        for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
+            for (system, rev) in write.outbox.iter().filter_map(OutboxChange::answered) {
+                self.0.queues.forget(system, &[(write.record.id, rev)]);
+            }
+        }
+        Ok(())
     }
 
     async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
@@ -269,6 +276,7 @@ impl Broker for EmbeddedBroker {
     async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
         let count = messages.len();
         let done = self.0.writer.run(queues::PUBLISH, move |session| queues::publish(session, &messages)).await;
+        self.0.queues.ring();
         (0..count).map(|_| done.as_ref().copied().map_err(|error| again(error, queues::PUBLISH))).collect()
     }
 }
@@ -291,6 +299,10 @@ impl LocalQueues for EmbeddedBroker {
         self.0.writer.run("release", move |session| queues::release(session, &name, &gone)).await?;
         self.0.queues.forget(system, applied);
         Ok(())
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.0.queues.news.subscribe()
     }
 
     async fn depth(&self) -> Result<(u64, Vec<(SystemName, u64)>), PortError> {

@@ -37,6 +37,10 @@ fn stored(session: &mut Session<'_>, record: CanonicalId, system: &SystemName) -
 /// Applies one change.
 pub(super) fn change(session: &mut Session<'_>, record: CanonicalId, change: &OutboxChange) -> Result<(), PortError> {
     let error = failed(super::commit::COMMIT);
+    if let Some((system, rev)) = change.answered() {
+        // The adapter is done with the message it leased: it leaves the queue in the same transaction.
+        session.sql.outbound_drop.execute((system.as_str(), record.as_bytes(), signed(rev))).map_err(error)?;
+    }
     let stored = stored(session, record, change.system()).map_err(error)?;
     let position = stored.as_ref().map(|(position, _)| *position);
     put(session, position, changed(stored.map(|(_, owed)| owed), record, change)).map_err(error)

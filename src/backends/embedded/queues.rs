@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::codec::{canonical, signed, unsigned};
 use super::error::{failed, unreadable};
@@ -29,6 +29,8 @@ const DEPTH: &str = "measure the queues";
 pub(super) struct Queues {
     /// Rings when messages came in.
     pub came: Notify,
+    /// Grows when something may have become free to lease.
+    pub news: watch::Sender<u64>,
     /// The last message handed out for processing.
     received: Mutex<i64>,
     leases: Mutex<Leases>,
@@ -136,6 +138,11 @@ pub(super) fn release(session: &mut Session<'_>, system: &SystemName, applied: &
 }
 
 impl Queues {
+    /// Tells everyone who waits for something to lease to look again.
+    pub fn ring(&self) {
+        self.news.send_modify(|count| *count += 1);
+    }
+
     /// The next messages nobody was given yet.
     pub fn receive(&self, conn: &Connection, max: usize) -> Result<Vec<Delivery>, PortError> {
         let error = failed(RECEIVE);
@@ -192,6 +199,9 @@ impl Queues {
                 held.remove(record);
             }
         }
+        drop(leases);
+        // A newer message about one of these records may have waited for it.
+        self.ring();
     }
 }
 

@@ -5,6 +5,7 @@ pub mod decision;
 pub mod decisions;
 pub mod entity;
 pub mod history;
+pub mod run;
 pub mod schema;
 pub mod verify;
 pub mod why;

@@ -1,0 +1,82 @@
+//! Canonical records: lists, one, its history, its why.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::ids::{CanonicalId, EntityType};
+use crate::domain::value::FieldPath;
+use crate::http::Problem;
+use crate::http::query::Query;
+use crate::views::rows::CanonicalRow;
+use crate::views::{find, why as whys};
+
+/// Records looked at for one page of a filtered list at most; the cursor goes on from there.
+const LOOKED_AT: usize = 20_000;
+
+/// `GET /v1/entities/{type}?limit&cursor&FIELD=VALUE…`: records in the order they were made.
+pub async fn list(State(api): Shared, Path(entity_type): Path<String>, mut query: Query) -> Result<Json<Value>, Problem> {
+    let entity_type = EntityType::new(entity_type).map_err(Problem::question)?;
+    let limit = query.limit()?;
+    let mut after = match query.take("cursor") {
+        Some(text) => Some(CanonicalId::parse(&text).map_err(|error| Problem::question(error).at("cursor"))?),
+        None => None,
+    };
+    let wanted = query.rest();
+    let (mut items, mut seen) = (Vec::new(), 0);
+    loop {
+        let page = api.store.list_records(Some(&entity_type), after, limit).await?;
+        let full = page.len() == limit;
+        for versioned in page {
+            seen += 1;
+            after = Some(versioned.record.id);
+            if fits(&versioned.record, &wanted) {
+                let owed = find::owed(api.store.as_ref(), &versioned.record).await?;
+                items.push(serde_json::to_value(CanonicalRow::new(&versioned.record, &owed)).unwrap_or_default());
+            }
+            if items.len() == limit {
+                return Ok(Json(json!({ "items": items, "next": after })));
+            }
+        }
+        if !full || seen >= LOOKED_AT {
+            return Ok(Json(json!({ "items": items, "next": after.filter(|_| full) })));
+        }
+    }
+}
+
+/// Whether a record has these values; a number or a truth value may be written as it is in JSON.
+fn fits(record: &CanonicalRecord, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(field, text)| match record.data.get(&FieldPath::escaped(field)) {
+        Some(Value::String(value)) => value == text,
+        Some(value) => value.to_string() == *text,
+        None => false,
+    })
+}
+
+/// `GET /v1/entities/{type}/{id}`.
+pub async fn one(State(api): Shared, Path((entity_type, id)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
+    let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
+    let owed = find::owed(api.store.as_ref(), &record).await?;
+    Ok(Json(serde_json::to_value(CanonicalRow::new(&record, &owed)).unwrap_or_default()))
+}
+
+/// `GET /v1/entities/{type}/{id}/history`: every decision about it, oldest first.
+pub async fn history(State(api): Shared, Path((entity_type, id)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
+    let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
+    let rows = find::history(api.store.as_ref(), record.id).await?;
+    Ok(Json(json!({ "items": rows, "next": null })))
+}
+
+/// `GET /v1/entities/{type}/{id}/why?field`.
+pub async fn why(State(api): Shared, Path((entity_type, id)): Path<(String, String)>, mut query: Query) -> Result<Json<Value>, Problem> {
+    let field = query.take("field");
+    query.finish("field")?;
+    let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
+    let owed = find::owed(api.store.as_ref(), &record).await?;
+    let fields = whys::fields(&record, field.as_deref())?;
+    Ok(Json(whys::rows(&record, &fields, &owed)))
+}

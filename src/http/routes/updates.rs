@@ -1,0 +1,204 @@
+//! How an adapter hands in updates: one, several, or a stream of lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Shared;
+use crate::domain::change::Inbound;
+use crate::http::{Api, BODY_MAX, Problem};
+use crate::ports::broker::LocalQueues;
+use crate::ports::error::PortErrorKind;
+use crate::wire::{Transport, decode, decode_value, strict_json};
+
+/// Lines of a stream that are taken in together.
+const GROUP: usize = 200;
+/// How long a stream waits for room before it says that there is none.
+const ROOM_WITHIN: Duration = Duration::from_secs(30);
+
+type Queued = (Option<String>, Vec<u8>);
+
+/// `POST /v1/updates`.
+pub async fn take_in(State(api): Shared, request: Request) -> Result<Response, Problem> {
+    let Some(queues) = api.queues.clone() else {
+        let detail = "adapters publish to the message broker; see `syncline topology`";
+        return Err(Problem::new(StatusCode::CONFLICT, "no_queue", "There is no queue of ours with this broker", detail));
+    };
+    let (parts, body) = request.into_parts();
+    let kind = media_type(&parts.headers)?;
+    if kind == "application/x-ndjson" || kind == "application/jsonl" {
+        return Ok(stream(api, queues, body));
+    }
+    if !kind.is_empty() && kind != "application/json" && kind != "application/cloudevents+json" {
+        let detail = format!("{kind} is not understood; send application/json or application/x-ndjson");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Not JSON", detail));
+    }
+    let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| too_large(BODY_MAX))?;
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return several(&api, queues.as_ref(), &body).await;
+    }
+    let id = check(&api, &body)?;
+    queues.enqueue(vec![(None, body.to_vec())], api.clock.now()).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "status": "queued" }))).into_response())
+}
+
+fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(String::new()) };
+    let text = value.to_str().map_err(|_| Problem::question("the content type can't be read").at("content-type"))?;
+    Ok(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("the limit is {limit} bytes; send less at once, or a stream of lines (application/x-ndjson)");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too much at once", detail)
+}
+
+/// Checks one message as the engine will read it; returns its id.
+fn check(api: &Api, bytes: &[u8]) -> Result<String, Problem> {
+    if bytes.len() > api.limits.message_bytes {
+        return Err(too_large(api.limits.message_bytes));
+    }
+    let message = decode(bytes, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))?;
+    Ok(id_of(&message))
+}
+
+fn id_of(message: &Inbound) -> String {
+    match message {
+        Inbound::Change(change) => change.update.id.as_str().to_owned(),
+        Inbound::Receipt(receipt) => receipt.update.id.as_str().to_owned(),
+        Inbound::ChangeSet { id, .. } => id.as_str().to_owned(),
+    }
+}
+
+/// An array: all or nothing.
+async fn several(api: &Api, queues: &dyn LocalQueues, body: &Bytes) -> Result<Response, Problem> {
+    let limits = crate::wire::Limits { message_bytes: BODY_MAX, ..api.limits };
+    let Value::Array(items) = strict_json::parse(body, &limits).map_err(|rejection| Problem::from(&rejection))? else {
+        return Err(Problem::question("the body must be one envelope or an array of them"));
+    };
+    let (mut messages, mut ids, mut problems) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()), Vec::new());
+    for (index, item) in items.into_iter().enumerate() {
+        let bytes = item.to_string().into_bytes();
+        let checked = if bytes.len() > api.limits.message_bytes {
+            Err(too_large(api.limits.message_bytes))
+        } else {
+            decode_value(item, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))
+        };
+        match checked {
+            Ok(message) => {
+                ids.push(id_of(&message));
+                messages.push((None, bytes));
+            }
+            Err(problem) => problems.push(json!({ "index": index, "problem": problem })),
+        }
+    }
+    if !problems.is_empty() {
+        let detail = format!("{} of {} messages can't be processed; none was taken", problems.len(), problems.len() + ids.len());
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_messages", "Some messages can't be processed", detail);
+        return Err(Problem { problems, ..problem });
+    }
+    queues.enqueue(messages, api.clock.now()).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "ids": ids, "status": "queued" }))).into_response())
+}
+
+/// Lines, each answered by a line as soon as it is durably queued, or with what is wrong with it.
+fn stream(api: Arc<Api>, queues: Arc<dyn LocalQueues>, body: Body) -> Response {
+    let (answers, rows) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
+    tokio::spawn(async move {
+        let mut lines = Lines { api, queues, answers, index: 0, group: Vec::new(), rows: Vec::new() };
+        let outcome = lines.read(body).await;
+        // Nobody listens any more if this fails; what was answered is queued.
+        if outcome.is_ok() {
+            let _ = lines.flush().await;
+        }
+    });
+    let body = Body::from_stream(ReceiverStream::new(rows));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+struct Gone;
+
+struct Lines {
+    api: Arc<Api>,
+    queues: Arc<dyn LocalQueues>,
+    answers: mpsc::Sender<Result<Bytes, std::io::Error>>,
+    index: u64,
+    group: Vec<Queued>,
+    /// One answer per line since the last flush; `None` where it depends on the group.
+    rows: Vec<(u64, Result<String, Problem>)>,
+}
+
+impl Lines {
+    async fn read(&mut self, body: Body) -> Result<(), Gone> {
+        let (mut stream, mut line) = (body.into_data_stream(), Vec::new());
+        // Of a line that is too long only so much is kept as to know that it is.
+        let bound = self.api.limits.message_bytes + 1;
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|_| Gone)?;
+            for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+                let room = bound.saturating_sub(line.len());
+                line.extend_from_slice(&part[..part.len().min(room)]);
+                if part.last() == Some(&b'\n') {
+                    self.line(&std::mem::take(&mut line)).await?;
+                }
+            }
+            // Whoever sends line by line gets its answers line by line.
+            self.flush().await?;
+        }
+        self.line(&line).await
+    }
+
+    async fn line(&mut self, line: &[u8]) -> Result<(), Gone> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        let checked = check(&self.api, line.trim_ascii());
+        if checked.is_ok() {
+            self.group.push((None, line.trim_ascii().to_vec()));
+        }
+        self.rows.push((self.index, checked));
+        self.index += 1;
+        if self.group.len() >= GROUP { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let group = std::mem::take(&mut self.group);
+        let queued = if group.is_empty() { Ok(()) } else { self.enqueue(group).await };
+        let mut text = String::new();
+        for (index, checked) in self.rows.drain(..) {
+            let row = match (checked, &queued) {
+                (Ok(id), Ok(())) => json!({ "index": index, "id": id, "status": "queued" }),
+                (Ok(id), Err(problem)) => json!({ "index": index, "id": id, "status": "error", "problem": problem }),
+                (Err(problem), _) => json!({ "index": index, "id": null, "status": "error", "problem": problem }),
+            };
+            text.push_str(&row.to_string());
+            text.push('\n');
+        }
+        self.answers.send(Ok(Bytes::from(text))).await.map_err(|_| Gone)
+    }
+
+    /// A stream is slowed down while there is no room.
+    async fn enqueue(&self, group: Vec<Queued>) -> Result<(), Problem> {
+        let until = tokio::time::Instant::now() + ROOM_WITHIN;
+        loop {
+            match self.queues.enqueue(group.clone(), self.api.clock.now()).await {
+                Err(error) if error.kind == PortErrorKind::Full && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                outcome => return outcome.map_err(Problem::from),
+            }
+        }
+    }
+}

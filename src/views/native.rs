@@ -1,0 +1,35 @@
+//! A canonical record as one system would get it.
+
+use std::collections::HashMap;
+
+use super::ViewError;
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::Record;
+use crate::domain::ids::{CanonicalId, NativeId, SystemName};
+use crate::domain::link::Link;
+use crate::domain::overlay::Overlay;
+use crate::domain::projection::{Unlinked, canonical_references, native_model};
+use crate::domain::rules::{Side, TypeRules};
+use crate::ports::store::Store;
+
+/// The native model. References to records the system does not have are left out.
+pub async fn model(
+    store: &dyn Store,
+    record: &CanonicalRecord,
+    system: &SystemName,
+    side: &Side,
+    types: &TypeRules,
+) -> Result<Record, ViewError> {
+    let wanted: Vec<CanonicalId> = canonical_references(&record.data, types).map(|(_, id)| id).collect();
+    let others = if wanted.is_empty() { Vec::new() } else { store.records(&wanted).await? };
+    let natives: HashMap<CanonicalId, NativeId> =
+        others.iter().filter_map(|other| Some((other.record.id, other.record.native_id(system)?.clone()))).collect();
+    let link = match record.link_with(system) {
+        Some(index) => record.links[index].clone(),
+        None => Link::new(system.clone(), None, Overlay::new()),
+    };
+    let native_of = |id: CanonicalId| if id == record.id { link.native_id.clone() } else { natives.get(&id).cloned() };
+    native_model(record, &link, side, types, native_of, |_, _| Unlinked::Omit)
+        .map(|model| model.entity)
+        .map_err(|_| ViewError::Absent(format!("{system} can't be shown this record yet: it lacks what it refers to")))
+}
