@@ -22,12 +22,12 @@ use crate::domain::explain;
 use crate::domain::handler::Answer;
 use crate::domain::identity::claims_of;
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
-use crate::domain::projection::resolve_references;
+use crate::domain::projection::{canonical_references, resolve_references};
 use crate::domain::provenance::DecidedBy;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::{SendContext, plan_sends};
 use crate::domain::time::Timestamp;
-use crate::domain::value::Leaves;
+use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
@@ -105,10 +105,7 @@ impl Decider {
                 unit.drafts[draft].dead_letters.push(*dead);
                 Ok(())
             }
-            Content::Resend(record, omit) => {
-                self.resend(unit, item.position, record, omit);
-                Ok(())
-            }
+            Content::Resend(record, omit) => self.resend(unit, item.position, record, omit).await,
         }
     }
 
@@ -373,19 +370,25 @@ impl Decider {
         plan_sends(record, &context, source).into_iter().map(|due| (due.system, due.rev)).collect()
     }
 
-    fn resend(&mut self, unit: &mut Unit, position: usize, id: CanonicalId, omit: Option<(SystemName, crate::domain::value::FieldPath)>) {
-        let Some(draft) = unit.draft_of(id) else { return };
+    async fn resend(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        id: CanonicalId,
+        omit: Option<(SystemName, FieldPath)>,
+    ) -> Result<(), PortError> {
+        let Some(draft) = unit.draft_of(id) else { return Ok(()) };
         unit.drafts[draft].inputs.insert(position);
-        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return };
+        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
         let types = self.settings.rules.of_type(&record.entity_type);
         if let Some((system, field)) = omit
             && let Some(index) = record.link_with(&system)
             && record.links[index].native_id.is_none()
+            && self.lacks(unit, draft, &record, &system, &field).await?
             && record.links[index].omits.insert(field)
             && let Some(held) = record.links[index].shadow.sends.last_mut()
         {
-            // A create without the reference follows the one that waits for itself. That one stays recorded, as do earlier
-            // ones: they may be on their way by now.
+            // A create without the reference follows the one that waits for itself; earlier ones may be on their way.
             held.unannounced = true;
         }
         let now = self.clock.now();
@@ -394,6 +397,26 @@ impl Decider {
             work.outbox.extend(due.into_iter().map(|(system, rev)| OutboxChange::Due { system, rev }));
             work.record = record;
         }
+        Ok(())
+    }
+
+    /// Whether a system still lacks a record that a reference names. If not, the message that waited for it may be on its
+    /// way by now.
+    async fn lacks(
+        &mut self,
+        unit: &mut Unit,
+        draft: usize,
+        record: &CanonicalRecord,
+        system: &SystemName,
+        field: &FieldPath,
+    ) -> Result<bool, PortError> {
+        let types = self.settings.rules.of_type(&record.entity_type);
+        let named: Vec<CanonicalId> =
+            canonical_references(&record.data, &types).filter(|(path, _)| *path == field).map(|(_, id)| id).collect();
+        self.load_ids(unit, named.iter().copied()).await?;
+        let lacks = named.iter().any(|id| unit.record(*id).is_none_or(|parent| parent.native_id(system).is_none()));
+        unit.drafts[draft].relied_on.extend(named);
+        Ok(lacks)
     }
 
     /// Notes what an input shows about its system.

@@ -30,13 +30,10 @@ impl Decider {
         if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some()) {
             return Ok(self.keys_agree(unit, item, arrival, id).await?.unwrap_or(Located::At(id, Footing::Linked)));
         }
-        if let Some(record) = item.change.canonical_id.and_then(|id| unit.record(id))
-            && record.entity_type == key.entity_type
-        {
-            match of_this_system(record, item) {
-                Located::Unknown => {}
-                found @ (Located::At(..) | Located::Stuck(_)) => return Ok(found),
-            }
+        let named = item.change.canonical_id.and_then(|id| unit.record(id)).filter(|record| record.entity_type == key.entity_type);
+        match named.map(|record| of_this_system(record, item)) {
+            Some(found @ (Located::At(..) | Located::Stuck(_))) => return Ok(noted(unit, item, found)),
+            Some(Located::Unknown) | None => {}
         }
         let claims: BTreeSet<_> = claims_of(&item.types.keys, |path| arrival.leaves.get(path));
         if claims.is_empty() {
@@ -57,7 +54,8 @@ impl Decider {
         if record.link_with(&key.system).is_none() {
             return Ok(Located::At(id, Footing::Joins));
         }
-        Ok(of_this_system(record, item))
+        let found = of_this_system(record, item);
+        Ok(noted(unit, item, found))
     }
 
     /// A linked record whose new key value belongs to another record is parked, link or not.
@@ -154,17 +152,28 @@ impl Decider {
     }
 }
 
-/// Whether a record that a key or a canonical id leads to is waiting for just this native record, or has another one of
-/// its system already.
+/// Whether a record that a key or a canonical id leads to has just this native record, waits for it, or has another one
+/// of its system.
 fn of_this_system(record: &CanonicalRecord, item: &ChangeItem) -> Located {
     let Some(index) = record.link_with(&item.change.key.system) else { return Located::Unknown };
     match (&record.links[index].native_id, item.types.duplicates) {
         (None, Duplicates::Park | Duplicates::Separate) => Located::At(record.id, Footing::Binds),
+        (Some(own), Duplicates::Park | Duplicates::Separate) if *own == item.change.key.native_id => {
+            Located::At(record.id, Footing::Linked)
+        }
         (Some(_), Duplicates::Separate) => Located::Unknown,
         (Some(other), Duplicates::Park) => {
             Located::Stuck(WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() })
         }
     }
+}
+
+/// A link that another process made after this unit had looked for it in vain.
+fn noted(unit: &mut Unit, item: &ChangeItem, found: Located) -> Located {
+    if let Located::At(id, Footing::Linked) = found {
+        unit.links.insert(item.change.key.clone(), Owner { id: Some(id), made_by: None });
+    }
+    found
 }
 
 fn natives_of(record: &CanonicalRecord) -> Vec<(SystemName, NativeId)> {

@@ -68,6 +68,8 @@ impl ChangeItem {
 impl Decider {
     /// Makes inputs ready and loads what they need into the unit.
     pub(super) async fn load(&mut self, unit: &mut Unit, inputs: Vec<Input>) -> Result<Vec<Item>, PortError> {
+        // That a link is missing is never remembered: a unit may stay open while another process makes it.
+        unit.links.retain(|_, owner| owner.id.is_some() || owner.made_by.is_some());
         let mut items = Vec::with_capacity(inputs.len());
         for input in inputs {
             let position = unit.inputs.len();

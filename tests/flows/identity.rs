@@ -244,6 +244,51 @@ fn s09_two_orchestrators_meet_one_new_key_at_once() {
 }
 
 #[test]
+fn a_link_another_orchestrator_made_meanwhile_is_no_duplicate() {
+    let config = format!("{DEVICES}[entities.sensor]\nreferences = {{ device_id = \"device\" }}\n");
+    let mut scene = Scene::with(&config).two_orchestrators().start();
+    // The second one looks for the device for its sensor's sake; before it goes on, the first one links it.
+    scene.decide_only(1, whole("bms", "sensor", "bmsS1", json!({"device_id": "bmsD1"})));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.decide_only(1, whole("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU"})));
+    scene.commit_only(1);
+    scene.wait(std::time::Duration::from_secs(1));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms sensor bmsS1 {"device_id":"bmsD1"}
+    u2 bms device bmsD1 {"serial":"SN-1"}
+      bms:u2 accepted: a new record from bms
+      = <device 1> v1 {"serial":"SN-1"} [bms bmsD1]
+    u3 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u3 accepted: taken: name
+      = <device 1> v2 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    … 1s later
+      bms:u1 accepted: a new record from bms | attempt 2
+      = <sensor 1> v1 {"device_id":"<device 1>"} [bms bmsS1]
+    "#);
+}
+
+#[test]
+fn a_patch_of_a_record_another_orchestrator_has_just_linked() {
+    let config = format!("{DEVICES}[entities.sensor]\nreferences = {{ device_id = \"device\" }}\n");
+    let mut scene = Scene::with(&config).two_orchestrators().start();
+    scene.decide_only(1, whole("bms", "sensor", "bmsS1", json!({"device_id": "bmsD1"})));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.decide_only(1, patch("bms", "device", "bmsD1", json!({"name": "AHU"})));
+    scene.commit_only(1);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms sensor bmsS1 {"device_id":"bmsD1"}
+    u2 bms device bmsD1 {"serial":"SN-1"}
+      bms:u2 accepted: a new record from bms
+      = <device 1> v1 {"serial":"SN-1"} [bms bmsD1]
+    u3 bms patch device bmsD1 {"name":"AHU"}
+      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u3 accepted: taken: name
+      = <device 1> v2 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    "#);
+}
+
+#[test]
 fn s36b_two_records_of_one_system_with_one_serial() {
     let mut scene = Scene::with(DEVICES).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "first"}));

@@ -197,6 +197,17 @@ impl Scene {
         self.commit(1);
     }
 
+    /// One of the orchestrators decides a message and does not commit it yet.
+    pub fn decide_only(&mut self, who: usize, message: Message) {
+        let inputs = vec![self.input(message)];
+        self.decide(who, inputs);
+    }
+
+    /// It commits what it decided.
+    pub fn commit_only(&mut self, who: usize) {
+        self.commit(who);
+    }
+
     /// Bytes as they come from outside.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.story.bytes(bytes);

@@ -174,7 +174,11 @@ fn edits_were_judged_rightly(world: &World, decisions: &[Decision]) -> Result<()
         {
             continue;
         }
-        let said: BTreeSet<String> = decision.changed.iter().map(|path| unescaped(path.as_str())).collect();
+        let mut said: BTreeSet<String> = decision.changed.iter().map(|path| unescaped(path.as_str())).collect();
+        // A create that leaves a reference out may find a record that has it: it is heard of here for the first time.
+        if decision.decision == DecisionKind::Unchanged && !truth.iter().any(|field| field == "peer_id") {
+            said.remove("peer_id");
+        }
         let meant: BTreeSet<String> = truth.iter().cloned().collect();
         if said != meant {
             return Err(format!("{}: a user changed {meant:?}, the decision says {said:?} ({})", decision.update, decision.reason));
