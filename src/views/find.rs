@@ -14,8 +14,9 @@ use crate::ports::store::{DecisionFilter, Lookup, Store};
 pub async fn record(store: &dyn Store, entity_type: &str, id: &str) -> Result<Arc<CanonicalRecord>, ViewError> {
     let entity_type = EntityType::new(entity_type)?;
     let found = match id.split_once(':') {
-        None => CanonicalId::parse(id)
-            .map_err(|_| ViewError::Question(format!("{id:?} is no id; write a canonical id or system:native_id")))?,
+        None => {
+            CanonicalId::parse(id).map_err(|_| ViewError::Question(format!("{id:?} is no id; write a canonical id or system:native_id")))?
+        }
         Some((system, native_id)) => {
             let system = SystemName::new(system)?;
             let key = NativeKey { system, entity_type: entity_type.clone(), native_id: NativeId::new(native_id)? };
@@ -84,10 +85,9 @@ pub async fn filter(store: &dyn Store, wanted: &Wanted<'_>) -> Result<DecisionFi
     let record = match (wanted.entity, wanted.entity_type) {
         (None, _) => None,
         (Some(id), Some(entity_type)) => Some(record(store, entity_type, id).await?.id),
-        (Some(id), None) => Some(
-            CanonicalId::parse(id)
-                .map_err(|_| ViewError::Question("an entity written system:native_id needs its type too: ids count within a type".to_owned()))?,
-        ),
+        (Some(id), None) => Some(CanonicalId::parse(id).map_err(|_| {
+            ViewError::Question("an entity written system:native_id needs its type too: ids count within a type".to_owned())
+        })?),
     };
     Ok(DecisionFilter {
         record,
