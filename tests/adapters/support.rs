@@ -29,12 +29,14 @@ pub fn fields(text: &str) -> Vec<(String, String)> {
     text.split(", ").filter_map(|part| part.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-pub fn bms_device(serial: &str, name: &str) -> Device {
-    Device { serial: Some(serial.into()), name: Some(name.into()), ..Device::default() }
+/// Makes a device in the building; returns its id.
+pub fn bms_device(bms: &Bms, text: &str) -> String {
+    bms.add::<Device>(&syncline_bms::database::checked::<Device>(&fields(text)).unwrap()).unwrap()
 }
 
-pub fn oem_device(serial: &str, label: &str) -> OemDevice {
-    OemDevice { serial_no: Some(serial.into()), label: Some(label.into()), ..OemDevice::default() }
+/// Makes a device in the portal; returns its id.
+pub fn oem_device(oem: &Oem, text: &str) -> String {
+    oem.add::<OemDevice>(&syncline_oem::database::checked::<OemDevice>(&fields(text)).unwrap()).unwrap()
 }
 
 /// An adapter at work.

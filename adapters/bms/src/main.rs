@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use syncline_bms::database::{Table, filled};
+use syncline_bms::database::{Table, checked};
 use syncline_bms::{Bms, Device, Sensor};
 
 /// A small building management system.
@@ -64,8 +64,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let bms = Bms::open(&arguments.db)?;
     match arguments.command {
-        Command::Add { kind: Kind::Device, fields } => println!("{}", bms.add(&filled(&Device::default(), &fields)?)?),
-        Command::Add { kind: Kind::Sensor, fields } => println!("{}", bms.add(&filled(&Sensor::default(), &fields)?)?),
+        Command::Add { kind: Kind::Device, fields } => println!("{}", bms.add::<Device>(&checked::<Device>(&fields)?)?),
+        Command::Add { kind: Kind::Sensor, fields } => println!("{}", bms.add::<Sensor>(&checked::<Sensor>(&fields)?)?),
         Command::Edit { id, fields } => bms.edit(&id, &fields)?,
         Command::List => {
             show::<Device>(&bms)?;

@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 
 /// The tables, and a change feed that notes every change, whoever made it.
 const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS devices (n INTEGER PRIMARY KEY, id TEXT UNIQUE, serial_no TEXT UNIQUE, label TEXT, state TEXT,
+    CREATE TABLE IF NOT EXISTS devices (n INTEGER PRIMARY KEY, id TEXT UNIQUE, serial_no TEXT UNIQUE COLLATE NOCASE, label TEXT, state TEXT,
         warranty_until TEXT, installed_under TEXT REFERENCES devices (id));
-    CREATE TABLE IF NOT EXISTS sensors (n INTEGER PRIMARY KEY, id TEXT UNIQUE, plate TEXT UNIQUE, quantity TEXT,
+    CREATE TABLE IF NOT EXISTS sensors (n INTEGER PRIMARY KEY, id TEXT UNIQUE, plate TEXT UNIQUE COLLATE NOCASE, quantity TEXT,
         mounted_on TEXT REFERENCES devices (id));
     CREATE TABLE IF NOT EXISTS changes (n INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, id TEXT);
     CREATE TABLE IF NOT EXISTS feed (reported INTEGER);
@@ -24,6 +24,9 @@ const SCHEMA: &str = "
     CREATE TRIGGER IF NOT EXISTS sensor_added AFTER INSERT ON sensors BEGIN INSERT INTO changes (kind, id) VALUES ('sensor', NEW.id); END;
     CREATE TRIGGER IF NOT EXISTS sensor_edited AFTER UPDATE ON sensors BEGIN INSERT INTO changes (kind, id) VALUES ('sensor', NEW.id); END;
 ";
+
+/// Fields of a row by name. A field that is not there stays as it is.
+pub type Fields = Map<String, Value>;
 
 /// A kind of row: its table, its ids, its columns; the first column identifies the thing in the real world.
 pub trait Table: Serialize + DeserializeOwned {
@@ -133,13 +136,13 @@ impl Oem {
         rows.into_iter().map(|row| Ok(serde_json::from_value(row)?)).collect()
     }
 
-    /// Makes a row; returns its new id. What is there already by its first column is that one, changed.
-    pub fn add<T: Table>(&self, row: &T) -> anyhow::Result<String> {
-        let values = values(row)?;
+    /// Makes a row with these fields; returns its new id. What is there already by its first column is that one, changed.
+    pub fn add<T: Table>(&self, fields: &Fields) -> anyhow::Result<String> {
         let mut connection = self.sql();
         let step = connection.transaction()?;
         let key = format!("SELECT id FROM {} WHERE {} = ?1", T::TABLE, T::COLUMNS[0]);
-        let id = match step.query_row(&key, [&values[0]], |row| row.get::<_, String>(0)).optional()? {
+        let found = step.query_row(&key, [text(fields, T::COLUMNS[0])], |row| row.get::<_, String>(0)).optional()?;
+        let id = match found {
             Some(id) => id,
             None => {
                 let next = format!("SELECT ifnull(max(n), 0) + 1 FROM {}", T::TABLE);
@@ -149,24 +152,23 @@ impl Oem {
                 id
             }
         };
-        write::<T>(&step, &id, &values)?;
+        write::<T>(&step, &id, fields)?;
         step.commit()?;
         Ok(id)
     }
 
-    /// Makes a row look like this.
-    pub fn save<T: Table>(&self, id: &str, row: &T) -> anyhow::Result<()> {
-        write::<T>(&self.sql(), id, &values(row)?)
+    /// Changes these fields of a row, and no others.
+    pub fn save<T: Table>(&self, id: &str, fields: &Fields) -> anyhow::Result<()> {
+        write::<T>(&self.sql(), id, fields)
     }
 
     /// Changes fields of a row, as a person does: `FIELD=VALUE`.
     pub fn edit(&self, id: &str, fields: &[(String, String)]) -> anyhow::Result<()> {
-        if id.starts_with(Device::PREFIX) { self.change::<Device>(id, fields) } else { self.change::<Sensor>(id, fields) }
-    }
-
-    fn change<T: Table>(&self, id: &str, fields: &[(String, String)]) -> anyhow::Result<()> {
-        let row: T = self.get(id)?;
-        self.save(id, &filled(&row, fields)?)
+        if id.starts_with(Device::PREFIX) {
+            self.save::<Device>(id, &checked::<Device>(fields)?)
+        } else {
+            self.save::<Sensor>(id, &checked::<Sensor>(fields)?)
+        }
     }
 
     /// What changed since the last time this was asked and settled; each row once.
@@ -185,16 +187,15 @@ impl Oem {
     }
 }
 
-/// A row with some fields changed.
-pub fn filled<T: Table>(row: &T, fields: &[(String, String)]) -> anyhow::Result<T> {
-    let mut row = serde_json::to_value(row)?;
-    for (field, value) in fields {
+/// `FIELD=VALUE` as fields; an empty value clears the field.
+pub fn checked<T: Table>(fields: &[(String, String)]) -> anyhow::Result<Fields> {
+    let known = |(field, value): &(String, String)| {
         if !T::COLUMNS.contains(&field.as_str()) {
             bail!("{} have no field {field}; there are {}", T::TABLE, T::COLUMNS.join(", "));
         }
-        row[field] = if value.is_empty() { Value::Null } else { value.clone().into() };
-    }
-    Ok(serde_json::from_value(row)?)
+        Ok((field.clone(), if value.is_empty() { Value::Null } else { value.clone().into() }))
+    };
+    fields.iter().map(known).collect()
 }
 
 fn read<T: Table>(row: &rusqlite::Row<'_>) -> rusqlite::Result<Value> {
@@ -205,16 +206,20 @@ fn read<T: Table>(row: &rusqlite::Row<'_>) -> rusqlite::Result<Value> {
     Ok(Value::Object(fields))
 }
 
-fn values<T: Table>(row: &T) -> anyhow::Result<Vec<Option<String>>> {
-    let row = serde_json::to_value(row)?;
-    Ok(T::COLUMNS.iter().map(|column| row[column].as_str().map(str::to_owned)).collect())
+fn text(fields: &Fields, column: &str) -> Option<String> {
+    match fields.get(column)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
 }
 
-fn write<T: Table>(connection: &Connection, id: &str, values: &[Option<String>]) -> anyhow::Result<()> {
-    let columns: Vec<String> = T::COLUMNS.iter().enumerate().map(|(at, column)| format!("{column} = ?{}", at + 2)).collect();
-    let sql = format!("UPDATE {} SET {} WHERE id = ?1", T::TABLE, columns.join(", "));
-    let id_first = std::iter::once(Some(id.to_owned())).chain(values.iter().cloned());
-    if connection.execute(&sql, params_from_iter(id_first))? == 0 {
+fn write<T: Table>(connection: &Connection, id: &str, fields: &Fields) -> anyhow::Result<()> {
+    let given: Vec<&str> = T::COLUMNS.iter().copied().filter(|column| fields.contains_key(*column)).collect();
+    let columns: String = given.iter().enumerate().map(|(at, column)| format!(", {column} = ?{}", at + 2)).collect();
+    let sql = format!("UPDATE {} SET id = id{columns} WHERE id = ?1", T::TABLE);
+    let values = std::iter::once(Some(id.to_owned())).chain(given.iter().map(|column| text(fields, column)));
+    if connection.execute(&sql, params_from_iter(values))? == 0 {
         bail!("there is no {id}");
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use syncline_oem::database::{Table, filled};
+use syncline_oem::database::{Table, checked};
 use syncline_oem::{Device, Oem, Sensor};
 
 /// A small portal of a manufacturer.
@@ -64,8 +64,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let oem = Oem::open(&arguments.db)?;
     match arguments.command {
-        Command::Add { kind: Kind::Device, fields } => println!("{}", oem.add(&filled(&Device::default(), &fields)?)?),
-        Command::Add { kind: Kind::Sensor, fields } => println!("{}", oem.add(&filled(&Sensor::default(), &fields)?)?),
+        Command::Add { kind: Kind::Device, fields } => println!("{}", oem.add::<Device>(&checked::<Device>(&fields)?)?),
+        Command::Add { kind: Kind::Sensor, fields } => println!("{}", oem.add::<Sensor>(&checked::<Sensor>(&fields)?)?),
         Command::Edit { id, fields } => oem.edit(&id, &fields)?,
         Command::List => {
             show::<Device>(&oem)?;

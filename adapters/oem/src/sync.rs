@@ -32,10 +32,11 @@ pub async fn run(oem: &Oem, url: &str, stop: impl Future<Output = ()>) -> anyhow
     let state: PathBuf = oem.beside("sync");
     let adapter = Adapter::with(Http::new(url)?, "oem", FileState::open(state)?);
     let [one, two, three, four] = [(); 4].map(|()| oem.clone());
-    adapter.on(move |device: Device, _| answer(one.save(&device.id, &device)));
-    adapter.on(move |sensor: Sensor, _| answer(two.save(&sensor.id, &sensor)));
-    adapter.on_new(move |device: Device, _| answer(three.add(&device)));
-    adapter.on_new(move |sensor: Sensor, _| answer(four.add(&sensor)));
+    // Of a message only what it names is written; fields that are nobody else's business stay.
+    adapter.on(move |device: Device, message| answer(one.save::<Device>(&device.id, &message.entity)));
+    adapter.on(move |sensor: Sensor, message| answer(two.save::<Sensor>(&sensor.id, &message.entity)));
+    adapter.on_new::<Device>(move |_, message| answer(three.add::<Device>(&message.entity)));
+    adapter.on_new::<Sensor>(move |_, message| answer(four.add::<Sensor>(&message.entity)));
     let told = async {
         stop.await;
         adapter.stop();
