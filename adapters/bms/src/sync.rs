@@ -4,9 +4,9 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use syncline_sdk::{Adapter, Error, FileState, Http, NativeModel, Refusal};
+use syncline_sdk::{Adapter, Error, FileState, Http, NativeModel, Outbound, Refusal};
 
-use crate::database::{Bms, Device, Sensor};
+use crate::database::{Bms, Device, Fields, Sensor};
 
 /// How often the change feed is looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -32,9 +32,8 @@ pub async fn run(bms: &Bms, url: &str, stop: impl Future<Output = ()>) -> anyhow
     let state: PathBuf = bms.beside("sync");
     let adapter = Adapter::with(Http::new(url)?, "bms", FileState::open(state)?);
     let [one, two, three, four] = [(); 4].map(|()| bms.clone());
-    // Of a message only what it names is written; fields that are nobody else's business stay.
-    adapter.on(move |device: Device, message| answer(one.save::<Device>(&device.id, &message.entity)));
-    adapter.on(move |sensor: Sensor, message| answer(two.save::<Sensor>(&sensor.id, &message.entity)));
+    adapter.on(move |device: Device, message| answer(one.save::<Device>(&device.id, &changed(&message))));
+    adapter.on(move |sensor: Sensor, message| answer(two.save::<Sensor>(&sensor.id, &changed(&message))));
     adapter.on_new::<Device>(move |_, message| answer(three.add::<Device>(&message.entity)));
     adapter.on_new::<Sensor>(move |_, message| answer(four.add::<Sensor>(&message.entity)));
     let told = async {
@@ -47,6 +46,12 @@ pub async fn run(bms: &Bms, url: &str, stop: impl Future<Output = ()>) -> anyhow
         fed = feed(bms, &adapter) => fed,
         never = told => never,
     }
+}
+
+/// What changed, and nothing else (`writes = "changed"`): an edit somebody made here a moment ago in another field stays.
+fn changed(message: &Outbound) -> Fields {
+    let value = |name: &String| message.entity.get(name).cloned().unwrap_or_default();
+    message.changed.iter().map(|name| (name.clone(), value(name))).collect()
 }
 
 /// What did not work may work later.
