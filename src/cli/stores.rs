@@ -5,17 +5,13 @@ use std::sync::Arc;
 
 use super::args::Options;
 use super::{Failure, Host};
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, environment};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
 use crate::ports::store::{Lookup, Store};
 
 /// The environment variable that names the store's folder.
 const VARIABLE: &str = "SYNCLINE__STORE__PATH";
-
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
 
 /// Reads the configuration; the zero configuration if none is named.
 pub fn read(options: &Options) -> Result<Config, ConfigErrors> {

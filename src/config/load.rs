@@ -9,6 +9,11 @@ use super::reader::{Field, Read};
 use super::tree::{self, Node};
 use super::{Config, not_built, validate};
 
+/// The environment's variables, as far as they are text.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 impl Config {
     /// Reads TOML text. `origin` names it in messages: the file's path.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, ConfigErrors> {

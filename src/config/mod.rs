@@ -37,6 +37,7 @@ pub use entity::{
     OutboundMissing,
 };
 pub use http::{Http, HttpAuth, HttpTls};
+pub use load::environment;
 pub use orchestration::{
     CircularUpdatePrevention, CreateBrake, DecisionLogging, DeleteBrake, FirstContact, HandlerTimeout, HandlerTimeoutVerdict,
     NotificationMode, Orchestration, Retention, RetryPolicy, ReviewTimeout, ReviewTimeoutVerdict,

@@ -104,8 +104,12 @@ impl CanonicalRecord {
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let link =
-            |link: &Link| 400 + link.shadow.held.weight() + link.shadow.sends.iter().map(|sent| 120 + sent.values.weight()).sum::<usize>();
-        300 + self.data.weight() + self.provenance.weight() + self.links.iter().map(link).sum::<usize>() + self.claims.len() * 80
+        // Sets and maps take whole nodes, however little is in them.
+        let link = |link: &Link| {
+            let sends = link.shadow.sends.iter().map(|sent| 500 + sent.values.weight()).sum::<usize>();
+            size_of::<Link>() + 100 + link.shadow.held.weight() + sends
+        };
+        let claims = if self.claims.is_empty() { 0 } else { 700 + self.claims.len() * 100 };
+        size_of::<Self>() + self.data.weight() + self.provenance.weight() + self.links.iter().map(link).sum::<usize>() + claims
     }
 }

@@ -1,6 +1,7 @@
 //! What arrives: one native change, one receipt, or a change set, already checked against every limit.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -45,7 +46,7 @@ impl Op {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inbound {
     /// A change of one native record.
-    Change(NativeChange),
+    Change(Arc<NativeChange>),
     /// The answer to something we sent.
     Receipt(Receipt),
     /// Several updates that are decided all or none.

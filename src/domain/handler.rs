@@ -94,7 +94,7 @@ pub struct Approval {
 }
 
 /// What a handler may know about an update besides the record.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpdateMeta {
     pub(crate) update: UpdateId,
     pub(crate) entity_type: EntityType,

@@ -1,6 +1,7 @@
 //! Who gave a canonical field its value.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,36 +70,37 @@ pub struct Source {
 /// The source of every field of one record. Fields that came together share one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    sources: Vec<Source>,
-    fields: BTreeMap<FieldPath, usize>,
+    sources: Vec<Arc<Source>>,
+    fields: Arc<BTreeMap<FieldPath, usize>>,
 }
 
 impl Provenance {
     /// The source of a field.
     #[must_use]
     pub fn of(&self, path: &FieldPath) -> Option<&Source> {
-        self.fields.get(path).and_then(|index| self.sources.get(*index))
+        self.fields.get(path).and_then(|index| self.sources.get(*index)).map(Arc::as_ref)
     }
 
     /// Every field with its source.
     pub fn iter(&self) -> impl Iterator<Item = (&FieldPath, &Source)> {
-        self.fields.iter().filter_map(|(path, index)| self.sources.get(*index).map(|source| (path, source)))
+        self.fields.iter().filter_map(|(path, index)| self.sources.get(*index).map(|source| (path, source.as_ref())))
     }
 
     /// Says that these fields now come from `source`.
     pub fn set(&mut self, paths: impl IntoIterator<Item = FieldPath>, source: &Source) {
-        let index = self.sources.iter().position(|known| known == source).unwrap_or_else(|| {
-            self.sources.push(source.clone());
+        let index = self.sources.iter().position(|known| **known == *source).unwrap_or_else(|| {
+            self.sources.push(Arc::new(source.clone()));
             self.sources.len() - 1
         });
-        for path in paths {
-            self.fields.insert(path, index);
-        }
+        let fields = Arc::make_mut(&mut self.fields);
+        fields.extend(paths.into_iter().map(|path| (path, index)));
     }
 
     /// Forgets fields that are gone, and sources no field has any more.
     pub fn retain(&mut self, keep: impl Fn(&FieldPath) -> bool) {
-        self.fields.retain(|path, _| keep(path));
+        if !self.fields.keys().all(&keep) {
+            Arc::make_mut(&mut self.fields).retain(|path, _| keep(path));
+        }
         let mut used = vec![false; self.sources.len()];
         for index in self.fields.values() {
             if let Some(slot) = used.get_mut(*index) {
@@ -119,7 +121,7 @@ impl Provenance {
             position += 1;
             used[position - 1]
         });
-        for index in self.fields.values_mut() {
+        for index in Arc::make_mut(&mut self.fields).values_mut() {
             *index = renumbered[*index];
         }
     }
@@ -127,6 +129,6 @@ impl Provenance {
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.sources.len() * 200 + self.fields.len() * 48
+        300 + self.sources.len() * 400 + self.fields.len() * 64
     }
 }

@@ -123,45 +123,32 @@ impl std::borrow::Borrow<str> for FieldPath {
     }
 }
 
-/// A record as leaves: path to value. No path lies inside another one.
+/// A record as leaves: path to value. No path lies inside another one. A clone shares them until one side is changed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Leaves(BTreeMap<FieldPath, Value>);
+pub struct Leaves(Arc<BTreeMap<FieldPath, Value>>);
 
 impl Leaves {
     /// An empty record.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(BTreeMap::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Opens up a record.
     #[must_use]
     pub fn open(record: Record) -> Self {
-        let mut leaves = Self::new();
+        let mut leaves = BTreeMap::new();
         for (name, value) in record {
-            leaves.open_into(FieldPath::name(&name), value);
+            open_into(&mut leaves, FieldPath::name(&name), value);
         }
-        leaves
-    }
-
-    fn open_into(&mut self, path: FieldPath, value: Value) {
-        match value {
-            Value::Object(fields) if !fields.is_empty() => {
-                for (name, value) in fields {
-                    self.open_into(path.child(&name), value);
-                }
-            }
-            leaf => {
-                self.0.insert(path, leaf);
-            }
-        }
+        Self(Arc::new(leaves))
     }
 
     /// Puts the nested record together again.
     #[must_use]
     pub fn close(&self) -> Record {
         let mut record = Map::new();
-        for (path, value) in &self.0 {
+        for (path, value) in self.0.iter() {
             put(&mut record, path, value.clone());
         }
         record
@@ -188,19 +175,23 @@ impl Leaves {
         self.remove_inside(&path);
         let around: Vec<String> = path.ancestors().filter(|a| self.0.contains_key(*a)).map(str::to_owned).collect();
         for ancestor in around {
-            self.0.remove(ancestor.as_str());
+            self.leaves().remove(ancestor.as_str());
         }
-        self.0.insert(path, value);
+        self.leaves().insert(path, value);
     }
 
     /// Takes a leaf out.
     pub fn remove(&mut self, path: &FieldPath) -> Option<Value> {
-        self.0.remove(path)
+        if self.0.contains_key(path) { self.leaves().remove(path) } else { None }
+    }
+
+    fn leaves(&mut self) -> &mut BTreeMap<FieldPath, Value> {
+        Arc::make_mut(&mut self.0)
     }
 
     fn remove_inside(&mut self, path: &FieldPath) {
         for inner in self.inside(path) {
-            self.0.remove(&inner);
+            self.leaves().remove(&inner);
         }
     }
 
@@ -243,7 +234,7 @@ impl Leaves {
     #[must_use]
     pub fn differing(&self, other: &Self) -> Vec<FieldPath> {
         let mut paths: Vec<FieldPath> = Vec::new();
-        for (path, value) in &self.0 {
+        for (path, value) in self.0.iter() {
             if !other.get(path).is_some_and(|o| same(o, value)) {
                 paths.push(path.clone());
             }
@@ -256,13 +247,13 @@ impl Leaves {
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.0.iter().map(|(path, value)| 48 + path.as_str().len() + weight(value)).sum()
+        600 + self.0.iter().map(|(path, value)| 96 + path.as_str().len() + weight(value)).sum::<usize>()
     }
 }
 
 impl FromIterator<(FieldPath, Value)> for Leaves {
     fn from_iter<I: IntoIterator<Item = (FieldPath, Value)>>(iter: I) -> Self {
-        Self(iter.into_iter().collect())
+        Self(Arc::new(iter.into_iter().collect()))
     }
 }
 
@@ -270,7 +261,7 @@ impl IntoIterator for Leaves {
     type Item = (FieldPath, Value);
     type IntoIter = std::collections::btree_map::IntoIter<FieldPath, Value>;
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        Arc::unwrap_or_clone(self.0).into_iter()
     }
 }
 
@@ -292,11 +283,29 @@ pub(crate) fn inside<V>(map: &BTreeMap<FieldPath, V>, path: &FieldPath) -> Vec<F
     range_inside(map, path).map(|(p, _)| p.clone()).collect()
 }
 
-fn range_inside<'a, V>(map: &'a BTreeMap<FieldPath, V>, path: &FieldPath) -> impl Iterator<Item = (&'a FieldPath, &'a V)> + use<'a, V> {
-    // '/' is the character after '.', so the range holds exactly the paths that start with "path.".
-    let from = format!("{path}.");
-    let to = format!("{path}/");
-    map.range::<str, _>((Bound::Included(from.as_str()), Bound::Excluded(to.as_str())))
+fn range_inside<'a, V>(map: &'a BTreeMap<FieldPath, V>, path: &FieldPath) -> impl Iterator<Item = (&'a FieldPath, &'a V)> {
+    let outer = path.0.clone();
+    // Everything that starts with the path's text lies together; a few of those are only longer names.
+    let from = (Bound::Excluded(path.as_str()), Bound::Unbounded);
+    map.range::<str, _>(from)
+        .take_while({
+            let outer = outer.clone();
+            move |(inner, _)| inner.0.starts_with(&*outer)
+        })
+        .filter(move |(inner, _)| inner.0.as_bytes().get(outer.len()) == Some(&b'.'))
+}
+
+fn open_into(leaves: &mut BTreeMap<FieldPath, Value>, path: FieldPath, value: Value) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, value) in fields {
+                open_into(leaves, path.child(&name), value);
+            }
+        }
+        leaf => {
+            leaves.insert(path, leaf);
+        }
+    }
 }
 
 fn put(record: &mut Record, path: &FieldPath, value: Value) {

@@ -9,13 +9,14 @@ use super::commit::SharedOverlay;
 use super::directory::{Directory, Shown};
 use super::handlers::Handlers;
 use super::input::Input;
+use super::lanes::{Answered, Lanes, Question};
 use super::load::{ChangeItem, Content, Item};
 use super::settings::Settings;
 use super::unit::{Owner, Unit, Work};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Rejection};
 use crate::domain::conclude::{Outcome, blank, conclude};
-use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, meta, prepare};
+use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, prepare};
 use crate::domain::decision::DecisionKind;
 use crate::domain::explain;
 use crate::domain::handler::Answer;
@@ -50,6 +51,8 @@ pub struct Decider {
     pub overlay: Option<SharedOverlay>,
     /// Who takes part.
     pub directory: Arc<Directory>,
+    /// Updates whose handlers are still thinking; `None`: every handler is waited for, so that a run can be repeated.
+    pub lanes: Option<Lanes>,
     /// Nothing is recorded as sent while this is on: an initial load, or a pause.
     pub sends_held: bool,
 }
@@ -75,7 +78,7 @@ impl Decider {
         caches: SharedCaches,
         directory: Arc<Directory>,
     ) -> Self {
-        Self { store, clock, ids, settings, handlers, caches, overlay: None, directory, sends_held: false }
+        Self { store, clock, ids, settings, handlers, caches, overlay: None, directory, lanes: None, sends_held: false }
     }
 
     /// Decides inputs in order, on top of what the unit holds already.
@@ -119,7 +122,7 @@ impl Decider {
     }
 
     async fn decide_change(&mut self, unit: &mut Unit, position: usize, mut item: ChangeItem) -> Result<(), PortError> {
-        if !self.admit(unit, position, &item) {
+        if self.is_in_lane(unit, position, &item.change.key) || !self.admit(unit, position, &item) {
             return Ok(());
         }
         let rules = self.settings.rules.clone();
@@ -162,6 +165,9 @@ impl Decider {
             self.supersede(unit, position, &item, &mut arrival, &situation);
             let waiting_for = WaitingFor::MissingReference { references: arrival.missing.clone(), behind: None };
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
+            return Ok(());
+        }
+        if self.set_aside(unit, position, &item, &arrival, &situation, id, footing).await {
             return Ok(());
         }
         self.supersede(unit, position, &item, &mut arrival, &situation);
@@ -314,16 +320,15 @@ impl Decider {
         self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
     }
 
-    async fn ask(
-        &self,
-        record: &CanonicalRecord,
-        proposal: &Proposal,
-        arrival: &Arrival<'_>,
-    ) -> Result<Answer, super::handlers::HandlerError> {
+    async fn ask(&mut self, record: &CanonicalRecord, proposal: &Proposal, arrival: &Arrival<'_>) -> Answered {
         if !self.handlers.has(&record.entity_type) {
             return Ok(Answer::nobody(proposal.ruled.clone()));
         }
-        self.handlers.ask(record, proposal, meta(record, proposal, arrival), &self.settings).await
+        let question = Question::about(record, proposal, arrival);
+        match self.lanes.as_mut().and_then(|lanes| lanes.take_answer(&question)) {
+            Some(answered) => answered,
+            None => self.handlers.ask(&question, &self.settings).await,
+        }
     }
 
     fn open_draft(&self, unit: &mut Unit, item: &ChangeItem, id: CanonicalId, footing: Footing, now: Timestamp) -> usize {

@@ -9,10 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::lanes::Question;
 use super::settings::{Settings, TimeoutVerdict};
-use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Record;
-use crate::domain::decide::Proposal;
 use crate::domain::handler::{Answer, UpdateMeta, Verdict, lay_edit_over};
 use crate::domain::ids::EntityType;
 
@@ -210,19 +209,12 @@ impl Handlers {
     }
 
     /// Asks the handlers of the type, one after the other; the first verdict other than accept ends the chain.
-    pub async fn ask(
-        &self,
-        record: &CanonicalRecord,
-        proposal: &Proposal,
-        meta: UpdateMeta,
-        settings: &Settings,
-    ) -> Result<Answer, HandlerError> {
-        let mut answer = Answer::nobody(proposal.ruled.clone());
-        let current = (record.version > 0).then(|| record.data.close());
-        let meta = Arc::new(meta);
-        for named in self.by_type.get(&record.entity_type).into_iter().flatten() {
+    pub async fn ask(&self, question: &Question, settings: &Settings) -> Result<Answer, HandlerError> {
+        let mut answer = Answer::nobody(question.proposed.clone());
+        let meta = Arc::new(question.meta.clone());
+        for named in self.by_type.get(question.meta.entity_type()).into_iter().flatten() {
             let proposed: Map<String, Value> = answer.record.close();
-            let run = named.handler.clone().run(proposed, current.clone(), meta.clone());
+            let run = named.handler.clone().run(proposed, question.current.clone(), meta.clone());
             let (before, after, verdict) = match tokio::time::timeout(settings.handler_timeout, run).await {
                 Ok(outcome) => outcome?,
                 Err(_) => (Record::new(), Record::new(), timed_out(settings)?),

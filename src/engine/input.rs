@@ -40,3 +40,14 @@ pub enum InputKind {
         omit: Option<(SystemName, FieldPath)>,
     },
 }
+
+impl Input {
+    /// Whether it came from outside the engine: an update woken by another one of its unit did not.
+    #[must_use]
+    pub const fn is_original(&self) -> bool {
+        match self.kind {
+            InputKind::Awake(_) => self.tag.is_some(),
+            InputKind::Message(_) | InputKind::Broken(_) | InputKind::Resend { .. } => true,
+        }
+    }
+}

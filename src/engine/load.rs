@@ -44,7 +44,7 @@ pub enum Content {
 #[derive(Clone, Debug)]
 pub struct ChangeItem {
     /// The change as it came.
-    pub change: NativeChange,
+    pub change: Arc<NativeChange>,
     /// Its fields; references are still native ids.
     pub leaves: Leaves,
     /// Its references.
@@ -100,7 +100,7 @@ impl Decider {
         }
     }
 
-    fn ready_change(&mut self, unit: &mut Unit, change: NativeChange, woken: Option<Arc<Waiting>>, input: &Input) -> Content {
+    fn ready_change(&mut self, unit: &mut Unit, change: Arc<NativeChange>, woken: Option<Arc<Waiting>>, input: &Input) -> Content {
         let shown = Shown { entity_type: Some(&change.key.entity_type), base: change.base.is_some(), receipt: false };
         self.learn(unit, &change.key.system, shown);
         let types = self.settings.rules.of_type(&change.key.entity_type);

@@ -16,14 +16,19 @@ use tokio::task::JoinHandle;
 use super::commit::{Overlay, SharedOverlay};
 use super::decide::Decider;
 use super::input::Input;
+use super::lanes::Lanes;
+use super::relay::Pair;
 use super::unit::{Sealed, Unit};
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{CanonicalId, NativeKey};
-use crate::domain::sending::Due;
 use crate::ports::error::{PortError, PortErrorKind};
 
-/// Tries of one commit against a store that can't be reached, before giving up.
-const COMMIT_TRIES: u32 = 8;
+/// Waits between tries against a store that can't be reached: doubled from the first to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a store that can't be reached is tried again unless [`Pipeline::patience`] says otherwise.
+const TRIES: u32 = 8;
 
 /// Lost races in a row before a commit is given up.
 const RACES_MAX: u32 = 1000;
@@ -34,13 +39,25 @@ pub struct Pipeline {
     decider: Decider,
     unit: Unit,
     running: Option<Running>,
+    /// How often a store that can't be reached is tried again. Default: 8; a broker that runs on goes on for ever.
+    pub patience: u32,
 }
 
 #[derive(Debug)]
 struct Running {
     sealed: Sealed,
     overlay: SharedOverlay,
-    outcome: JoinHandle<Result<(), PortError>>,
+    commit: JoinHandle<Result<(), PortError>>,
+    outcome: Option<Result<(), PortError>>,
+}
+
+/// What a pipeline waits for.
+#[derive(Debug)]
+pub enum Event {
+    /// The running commit has ended: [`Pipeline::finish_commit`] takes its results.
+    CommitEnded,
+    /// Handlers have answered: these inputs can be decided now.
+    Answered(Vec<Input>),
 }
 
 /// What a commit made durable.
@@ -48,8 +65,8 @@ struct Running {
 pub struct Committed {
     /// Deliveries that may be acknowledged now.
     pub tags: Vec<u64>,
-    /// Messages that became due.
-    pub due: Vec<(CanonicalId, Due)>,
+    /// What may be sent now: it became due, or an answer made room for it.
+    pub due: Vec<Pair>,
     /// Native records that became linked.
     pub linked: Vec<(NativeKey, CanonicalId)>,
     /// The kind of each row written.
@@ -62,13 +79,15 @@ pub struct Committed {
     ///
     /// [`Store::waiting_due`]: crate::ports::store::Store::waiting_due
     pub woken_left: bool,
+    /// Whether anything waits now that did not before.
+    pub waits: bool,
 }
 
 impl Pipeline {
     /// A pipeline around a decider.
     #[must_use]
     pub fn new(decider: Decider) -> Self {
-        Self { decider, unit: Unit::default(), running: None }
+        Self { decider, unit: Unit::default(), running: None, patience: TRIES }
     }
 
     /// The decider, to look at or to switch something.
@@ -88,27 +107,56 @@ impl Pipeline {
         self.unit.woken_left
     }
 
+    /// Updates whose handlers are still thinking.
+    pub fn lanes(&mut self) -> Option<&mut Lanes> {
+        self.decider.lanes.as_mut()
+    }
+
     /// Whether a commit is under way.
     #[must_use]
     pub const fn is_committing(&self) -> bool {
         self.running.is_some()
     }
 
+    /// Waits until the running commit has ended or a slow handler has answered; for ever if there is neither. Nothing is
+    /// lost if the caller stops waiting.
+    pub async fn next(&mut self) -> Event {
+        let Self { running, decider, .. } = self;
+        let answered = async {
+            match decider.lanes.as_mut() {
+                Some(lanes) => lanes.answered().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = ended(running.as_mut()), if running.is_some() => Event::CommitEnded,
+            inputs = answered => Event::Answered(inputs),
+        }
+    }
+
     /// Decides inputs on top of everything decided so far.
     pub async fn decide(&mut self, inputs: Vec<Input>) -> Result<(), PortError> {
-        let kept: Vec<Input> = inputs.clone();
-        let result = self.decider.decide(&mut self.unit, inputs).await;
-        if result.is_err() {
+        let mut inputs = inputs;
+        let mut tries = 0;
+        loop {
+            let kept = inputs.clone();
+            let outcome = self.decider.decide(&mut self.unit, inputs).await;
+            if let Some(lanes) = &mut self.decider.lanes {
+                lanes.forget_answers();
+            }
+            let Err(error) = outcome else { return Ok(()) };
+            if error.kind != PortErrorKind::Unavailable || tries >= self.patience {
+                return Err(error);
+            }
+            tries += 1;
+            tracing::warn!(error = %error, tries, "the store can't be read; trying again");
+            tokio::time::sleep(wait(tries)).await;
             // Half-decided inputs must not be committed: the whole unit is decided again once the store is back.
-            let known = std::mem::take(&mut self.unit).inputs;
-            let missing =
-                kept.into_iter().filter(|input| !known.iter().any(|other| other.arrival == input.arrival && other.tag == input.tag));
-            self.unit.inputs = known.iter().filter(|input| is_original(input)).cloned().chain(missing).collect();
-            let inputs = std::mem::take(&mut self.unit.inputs);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            return Box::pin(self.decider.decide(&mut self.unit, inputs)).await;
+            let known = std::mem::take(&mut self.unit).take_back();
+            let missing: Vec<Input> = kept.into_iter().filter(|input| known.iter().all(|other| other.arrival != input.arrival)).collect();
+            inputs = known.into_iter().chain(missing).collect();
         }
-        result
     }
 
     /// Starts to commit what is decided. Does nothing while a commit runs, or if there is nothing.
@@ -123,8 +171,8 @@ impl Pipeline {
     fn start(&mut self, sealed: Sealed) {
         let overlay = Arc::new(Overlay::of(&sealed.batch));
         self.decider.overlay = Some(overlay.clone());
-        let (store, batch) = (self.decider.store.clone(), sealed.batch.clone());
-        let outcome = tokio::spawn(async move {
+        let (store, batch, patience) = (self.decider.store.clone(), sealed.batch.clone(), self.patience);
+        let commit = tokio::spawn(async move {
             if batch.plans.is_empty() && batch.facts.is_empty() {
                 return Ok(());
             }
@@ -132,33 +180,31 @@ impl Pipeline {
             loop {
                 match store.commit(&batch).await {
                     // Whether it happened is not known. If it did, the next try says so: the decisions are there.
-                    Err(error) if error.kind == PortErrorKind::Unavailable && tries < COMMIT_TRIES => {
+                    Err(error) if error.kind == PortErrorKind::Unavailable && tries < patience => {
                         tries += 1;
                         tracing::warn!(error = %error, tries, "commit failed; trying again");
-                        tokio::time::sleep(Duration::from_millis(20 << tries)).await;
+                        tokio::time::sleep(wait(tries)).await;
                     }
                     outcome => return outcome,
                 }
             }
         });
-        self.running = Some(Running { sealed, overlay, outcome });
+        self.running = Some(Running { sealed, overlay, commit, outcome: None });
     }
 
-    /// Waits for the running commit; `None` if there is none.
+    /// Waits for the running commit and takes its results; `None` if there is none.
     ///
     /// Plans that are in its way are taken out, reloaded and decided again, with everything decided on top of them; the
-    /// rest goes on.
+    /// rest goes on. Must be waited for to its end.
     pub async fn finish_commit(&mut self) -> Result<Option<Committed>, PortError> {
         let mut again: Vec<Input> = Vec::new();
         let mut committed = Committed::default();
         let mut any = false;
         let mut races = 0;
-        while let Some(running) = self.running.as_mut() {
-            // Polled in place, so that a caller which stops waiting loses nothing.
-            let outcome = (&mut running.outcome).await;
-            let Some(Running { sealed, overlay, .. }) = self.running.take() else { break };
+        loop {
+            ended(self.running.as_mut()).await;
+            let Some(Running { sealed, overlay, outcome: Some(outcome), .. }) = self.running.take() else { break };
             self.decider.overlay = None;
-            let outcome = outcome.unwrap_or_else(|error| Err(PortError::new(PortErrorKind::Unavailable, "commit", error)));
             match outcome {
                 Ok(()) => {
                     overlay.remember(&self.decider.caches);
@@ -170,7 +216,7 @@ impl Pipeline {
                     let Some(plans) = error.conflicting().filter(|_| races < RACES_MAX) else { return Err(error) };
                     tracing::debug!(plans = plans.len(), "commit lost a race; deciding again");
                     overlay.forget(&self.decider.caches);
-                    again.append(&mut std::mem::take(&mut self.unit).inputs);
+                    again.append(&mut std::mem::take(&mut self.unit).take_back());
                     let all: Vec<usize> = (0..sealed.batch.plans.len()).collect();
                     let (rest, mut redo) = sealed.without(if plans.is_empty() { &all } else { plans });
                     redo.append(&mut again);
@@ -180,7 +226,7 @@ impl Pipeline {
             }
         }
         if !again.is_empty() {
-            self.decide(again.into_iter().filter(is_original).collect()).await?;
+            self.decide(again.into_iter().filter(Input::is_original).collect()).await?;
         }
         Ok(any.then_some(committed))
     }
@@ -200,13 +246,17 @@ impl Pipeline {
     }
 }
 
-/// Updates that were woken by another one of their unit wake again by it; they are no inputs of their own.
-fn is_original(input: &Input) -> bool {
-    use super::input::InputKind;
-    match input.kind {
-        InputKind::Awake(_) => input.tag.is_some(),
-        InputKind::Message(_) | InputKind::Broken(_) | InputKind::Resend { .. } => true,
+/// Waits until a commit has ended, and notes how.
+async fn ended(running: Option<&mut Running>) {
+    if let Some(running) = running.filter(|running| running.outcome.is_none()) {
+        let outcome = (&mut running.commit).await;
+        running.outcome = Some(outcome.unwrap_or_else(|error| Err(PortError::new(PortErrorKind::Unavailable, "commit", error))));
     }
+}
+
+/// The wait before a try.
+fn wait(tries: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << tries.min(10)).min(LAST_WAIT)
 }
 
 impl Committed {
@@ -218,6 +268,7 @@ impl Committed {
         for plan in &sealed.batch.plans {
             self.decisions.extend(plan.decisions.iter().map(|row| row.decision.decision));
             self.dead_letters += plan.dead_letters.len() as u64;
+            self.waits |= !plan.waiting.is_empty();
             if let Some(write) = &plan.record {
                 self.linked.extend(write.links_added.iter().map(|key| (key.clone(), write.record.id)));
             }
@@ -233,5 +284,6 @@ impl Committed {
         self.duplicates += other.duplicates;
         self.dead_letters += other.dead_letters;
         self.woken_left |= other.woken_left;
+        self.waits |= other.waits;
     }
 }

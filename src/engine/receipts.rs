@@ -26,13 +26,16 @@ impl Decider {
             unit.duplicates += 1;
             return;
         }
-        unit.decided.insert(receipt.update.clone(), receipt.content_hash);
         let key = receipt.native_id.clone().map(|native_id| NativeKey {
             system: receipt.system().clone(),
             entity_type: receipt.entity_type.clone(),
             native_id,
         });
         let by_key = key.as_ref().and_then(|key| unit.linked(key));
+        if self.answers_in_lane(unit, position, key.as_ref(), receipt.canonical_id.or(by_key)) {
+            return;
+        }
+        unit.decided.insert(receipt.update.clone(), receipt.content_hash);
         let Some(draft) = receipt.canonical_id.or(by_key).and_then(|id| unit.draft_of(id)) else {
             let detail = "no record with this canonical id or native id is known".to_owned();
             self.bury_receipt(unit, position, None, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));

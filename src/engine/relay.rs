@@ -86,7 +86,9 @@ impl Relay {
     pub async fn send(&mut self, pairs: Vec<Pair>, now: Timestamp) -> Result<Round, PortError> {
         let mut seen = HashSet::new();
         let pairs: Vec<Pair> = pairs.into_iter().filter(|pair| seen.insert(pair.clone())).collect();
-        let owed = self.store.owed_of(&pairs).await?;
+        let mut owed = self.store.owed_of(&pairs).await?;
+        // What is on its way and not overtaken only waits for its answer.
+        owed.retain(|row| row.published == 0 || row.rev > row.published);
         let may_go = |owed: &Owed| owed.published == 0 && owed.retry_at.is_none_or(|at| at <= now);
         let records = self.load(owed.iter().map(|owed| owed.record)).await?;
         let mut due: Vec<Owed> = Vec::new();

@@ -10,7 +10,7 @@ use super::input::Input;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
-use crate::domain::sending::{Due, seal};
+use crate::domain::sending::seal;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::{
     Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SystemFacts, Versioned, WAITING_ON_MAX,
@@ -64,6 +64,8 @@ pub struct Owner {
 pub struct Unit {
     /// Everything to decide, in order.
     pub inputs: Vec<Input>,
+    /// Positions of inputs that were set aside while a handler thinks; they are no part of this unit any more.
+    pub aside: BTreeSet<usize>,
     /// What it came to.
     pub drafts: Vec<Draft>,
     /// The draft of each record that was touched.
@@ -246,6 +248,15 @@ impl Unit {
         std::mem::take(&mut self.woken)
     }
 
+    /// The inputs to decide again if nothing of the unit is to stay. Updates that were woken by another one of the unit
+    /// wake again by it; they are no inputs of their own.
+    #[must_use]
+    pub fn take_back(self) -> Vec<Input> {
+        let aside = self.aside;
+        let inputs = self.inputs.into_iter().enumerate().filter(|(at, _)| !aside.contains(at));
+        inputs.map(|(_, input)| input).filter(Input::is_original).collect()
+    }
+
     /// Ends the unit: everything it came to, as one batch; `positions` are the drafts its plans come from.
     #[must_use]
     pub fn seal(mut self) -> Sealed {
@@ -265,7 +276,8 @@ impl Unit {
         }
         batch.facts = self.facts.into_values().collect();
         let drafts = self.drafts.into_iter().map(|draft| (draft.inputs, draft.depends)).collect();
-        let inputs = self.inputs.into_iter().map(Some).collect();
+        let aside = self.aside;
+        let inputs = self.inputs.into_iter().enumerate().map(|(at, input)| (!aside.contains(&at)).then_some(input)).collect();
         Sealed { batch: Arc::new(batch), positions, drafts, inputs, duplicates: self.duplicates, woken_left: self.woken_left }
     }
 }
@@ -325,14 +337,23 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// The messages that became due.
+    /// The messages that may go now: those that became due, and newer ones an answer made room for.
     #[must_use]
-    pub fn due(&self) -> Vec<(CanonicalId, Due)> {
+    pub fn due(&self) -> Vec<(CanonicalId, SystemName)> {
         let mut due = Vec::new();
         for write in self.batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
+            let behind =
+                |system: &SystemName, rev: u64| write.record.link_with(system).is_some_and(|index| write.record.links[index].rev > rev);
             for change in &write.outbox {
-                if let OutboxChange::Due { system, rev } = change {
-                    due.push((write.record.id, Due { system: system.clone(), rev: *rev }));
+                match change {
+                    OutboxChange::Due { system, .. } => due.push((write.record.id, system.clone())),
+                    OutboxChange::Applied { system, rev } | OutboxChange::Rejected { system, rev } => {
+                        if behind(system, *rev) {
+                            due.push((write.record.id, system.clone()));
+                        }
+                    }
+                    // It is sent again at its time; the relay's scan finds it.
+                    OutboxChange::Failed { .. } => {}
                 }
             }
         }

@@ -313,7 +313,7 @@ pub fn awake_input(waiting: Waiting) -> Input {
 }
 
 /// The change of a waiting update, read again from its message.
-pub fn change_of(waiting: &Waiting) -> Result<NativeChange, Rejection> {
+pub fn change_of(waiting: &Waiting) -> Result<Arc<NativeChange>, Rejection> {
     let transport = Transport { message_id: None };
     match decode_value(waiting.message.clone(), &transport, &Limits::default()) {
         Ok(Inbound::Change(change)) => Ok(change),

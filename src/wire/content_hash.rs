@@ -10,6 +10,12 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::domain::change::{ChangeBody, Receipt, ReceiptStatus, Record};
 use crate::domain::ids::{CanonicalId, NativeKey};
 
+/// A name for bytes that can't be read as a message.
+#[must_use]
+pub fn of_bytes(bytes: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(bytes)
+}
+
 /// The hash of a change.
 #[must_use]
 pub fn of_change(key: &NativeKey, body: &ChangeBody, canonical_id: Option<&CanonicalId>) -> u64 {

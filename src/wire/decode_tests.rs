@@ -15,7 +15,7 @@ fn decoded(value: &Value) -> Inbound {
 
 fn change(value: &Value) -> NativeChange {
     match decoded(value) {
-        Inbound::Change(change) => change,
+        Inbound::Change(change) => NativeChange::clone(&change),
         other @ (Inbound::Receipt(_) | Inbound::ChangeSet { .. }) => panic!("not a change: {other:?}"),
     }
 }

@@ -1,6 +1,7 @@
 //! Contract to domain: one message as it came from a transport becomes a checked [`Inbound`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -176,7 +177,7 @@ fn from_envelope(envelope: &mut Envelope, transport_id: Option<&str>, limits: &L
         Op::Upsert | Op::Patch | Op::Delete | Op::Rekey => {
             let native_id = native_id.ok_or_else(|| missing(names.native_id, "the record's id in the sending system"))?;
             let key = NativeKey { system: update.system.clone(), entity_type, native_id };
-            change(envelope, op, update, key, limits).map(Inbound::Change)
+            change(envelope, op, update, key, limits).map(|change| Inbound::Change(Arc::new(change)))
         }
     }
 }

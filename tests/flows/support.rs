@@ -399,7 +399,7 @@ impl Scene {
                 self.decide(who, vec![Input { tag: None, received_at: now, arrival: self.arrival, kind }]);
             }
             let committed = self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
-            pairs = committed.due.iter().map(|(id, due)| (*id, due.system.clone())).collect();
+            pairs = committed.due.clone();
         }
         panic!("messages go round in a circle");
     }

@@ -263,7 +263,7 @@ impl World {
         if !committed.decisions.is_empty() {
             self.tell(|| format!("orchestrator {who} committed {:?}", committed.decisions));
         }
-        let mut pairs: Vec<Pair> = committed.due.iter().map(|(id, due)| (*id, due.system.clone())).collect();
+        let mut pairs: Vec<Pair> = committed.due.clone();
         for (key, id) in &committed.linked {
             pairs.extend(self.orchestrators[who].relay.unhold(*id, &key.system));
         }

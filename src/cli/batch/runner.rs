@@ -188,7 +188,7 @@ impl Runner {
     fn note(&mut self, committed: Option<Committed>) {
         let Some(committed) = committed else { return };
         self.fed.duplicates += committed.duplicates;
-        self.ready.extend(committed.due.iter().map(|(id, due)| (*id, due.system.clone())));
+        self.ready.extend(committed.due.iter().cloned());
         for (key, id) in &committed.linked {
             self.ready.extend(self.relay.unhold(*id, &key.system));
         }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+mod syncline;
+
 use crate::backends::embedded::{Embedded, Options};
 use crate::cli::{self, Host};
 use crate::domain::ids::CanonicalId;
@@ -11,6 +13,8 @@ use crate::domain::time::Timestamp;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
+
+pub use self::syncline::{Orchestrator, StartError, Syncline};
 
 /// The machine's own clock.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,229 @@
+//! The library's front door: configuration and handlers in, a running orchestrator out.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{RandomIds, SystemClock};
+use crate::backends::embedded::{Embedded, Options};
+use crate::config::{Config, ConfigErrors, environment};
+use crate::domain::ids::EntityType;
+use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
+use crate::engine::settings::Settings;
+use crate::engine::supervisor::{self, Parts, Running};
+use crate::ports::broker::LocalQueues;
+use crate::ports::clock::Clock;
+use crate::ports::error::PortError;
+use crate::ports::store::Store;
+
+/// Why an orchestrator did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong; every problem is named.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// A name given in code is wrong.
+    #[error("on_update({0:?}): {1}")]
+    Name(String, String),
+    /// The store or the broker failed.
+    #[error("{0}")]
+    Port(#[from] PortError),
+}
+
+/// An orchestrator to be: configure it, register merge handlers, run it.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use syncline::prelude::*;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Person { full_name: String }
+///
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let file = folder.path().join("syncline.toml");
+/// # std::fs::write(&file, format!("[store]\npath = {:?}\n", folder.path().join("data")))?;
+/// let orchestrator = Syncline::from_config(&file)?
+///     .push_updates(true)
+///     .on_update("person", |proposed: &mut Person, current: Option<&Person>, meta: &UpdateMeta| {
+///         if meta.source() == "legacy_crm" { return Verdict::skip("system is deprecated"); }
+///         if let Some(current) = current && current.full_name.len() > proposed.full_name.len() {
+///             proposed.full_name = current.full_name.clone(); // keep the better name
+///         }
+///         Verdict::accept("merged with existing data")
+///     })
+///     .start().await?; // or `.run().await?`, which goes on until Ctrl-C
+/// orchestrator.stop().await?;
+/// # Ok(()) }
+/// ```
+pub struct Syncline {
+    config: Config,
+    handlers: Handlers,
+    wrong: Option<StartError>,
+}
+
+impl fmt::Debug for Syncline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Syncline").field("handlers", &self.handlers).finish_non_exhaustive()
+    }
+}
+
+impl Default for Syncline {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
+
+impl Syncline {
+    /// With a configuration at hand. `Config::default()` needs no file: an embedded store in `./syncline-data`, any
+    /// type and system, no push.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config, handlers: Handlers::default(), wrong: None }
+    }
+
+    /// With the configuration in a file, and what the environment (`SYNCLINE__A__B`) overrides.
+    ///
+    /// Fails with every problem of the file at once.
+    pub fn from_config(path: impl AsRef<Path>) -> Result<Self, StartError> {
+        Ok(Self::new(Config::load(path.as_ref(), environment())?))
+    }
+
+    /// Whether other systems are sent what changed. Overrides the configuration.
+    #[must_use]
+    pub fn push_updates(mut self, on: bool) -> Self {
+        self.config.orchestration.push_updates = on;
+        self
+    }
+
+    /// Registers a merge handler for a type: a function of the proposed record, the current one, and what is known about
+    /// the update. Handlers of one type are asked in the order they were registered; the first verdict other than accept
+    /// ends the chain. `T` is any serde type, or [`Record`](crate::domain::change::Record).
+    ///
+    /// A handler may run more than once for one update, so it must be repeatable.
+    #[must_use]
+    pub fn on_update<T, F>(mut self, entity_type: &str, handler: F) -> Self
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        F: UpdateFn<T>,
+    {
+        if let Some(entity_type) = self.named(entity_type) {
+            self.handlers.add_function::<T, F>(entity_type, handler);
+        }
+        self
+    }
+
+    /// Registers an async or stateful merge handler. While it thinks, only its own record waits.
+    #[must_use]
+    pub fn on_update_with<T, H>(mut self, entity_type: &str, handler: H) -> Self
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        H: MergeHandler<T>,
+    {
+        if let Some(entity_type) = self.named(entity_type) {
+            self.handlers.add_stateful::<T, H>(entity_type, handler);
+        }
+        self
+    }
+
+    fn named(&mut self, name: &str) -> Option<EntityType> {
+        match EntityType::new(name) {
+            Ok(entity_type) => Some(entity_type),
+            Err(error) => {
+                self.wrong.get_or_insert(StartError::Name(name.to_owned(), error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Starts it and returns at once.
+    pub async fn start(self) -> Result<Orchestrator, StartError> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
+        let embedded = Embedded::open(Path::new(&self.config.store.path), &Options::default())?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let running = supervisor::start(Parts {
+            store: embedded.store.clone(),
+            broker: embedded.broker.clone(),
+            clock: clock.clone(),
+            ids: Arc::new(RandomIds),
+            settings: Arc::new(Settings::compile(&self.config)),
+            handlers: Arc::new(self.handlers),
+        })
+        .await?;
+        Ok(Orchestrator { running, store: embedded.store, queues: embedded.broker, clock })
+    }
+
+    /// Runs it until the process is told to end (Ctrl-C, SIGTERM), then stops it in order.
+    pub async fn run(self) -> Result<(), StartError> {
+        let mut orchestrator = self.start().await?;
+        tokio::select! {
+            outcome = orchestrator.running.ended() => Ok(outcome?),
+            () = told_to_end() => orchestrator.stop().await,
+        }
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn told_to_end() {
+    let interrupt = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = %error, "can't listen for SIGTERM; Ctrl-C ends it");
+            let _ = interrupt.await;
+        }
+    }
+}
+
+/// A running orchestrator in this process, with its own queues.
+#[derive(Debug)]
+pub struct Orchestrator {
+    running: Running,
+    store: Arc<dyn Store>,
+    queues: Arc<dyn LocalQueues>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Orchestrator {
+    /// Takes messages in, durably and all or none: envelopes as adapters send them. Returns before they are decided.
+    ///
+    /// Fails with [`Full`](crate::ports::error::PortErrorKind::Full) when too many wait already.
+    pub async fn submit<M: Serialize>(&self, messages: &[M]) -> Result<(), PortError> {
+        let invalid = |error: serde_json::Error| PortError::new(crate::ports::error::PortErrorKind::Invalid, "submit", error);
+        let bodies: Result<Vec<_>, _> = messages.iter().map(|message| serde_json::to_vec(message).map(|body| (None, body))).collect();
+        self.queues.enqueue(bodies.map_err(invalid)?, self.clock.now()).await
+    }
+
+    /// The queues of the systems, to lease from.
+    #[must_use]
+    pub fn queues(&self) -> &Arc<dyn LocalQueues> {
+        &self.queues
+    }
+
+    /// Everything that is known.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// What the engine itself shows.
+    #[must_use]
+    pub const fn engine(&self) -> &Running {
+        &self.running
+    }
+
+    /// Stops taking messages, finishes what is decided, sends what is due; within about 10 seconds.
+    pub async fn stop(self) -> Result<(), StartError> {
+        Ok(self.running.stop().await?)
+    }
+}

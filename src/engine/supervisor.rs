@@ -1,0 +1,267 @@
+//! A running engine: takes messages in, decides, commits, acknowledges, sends, until it is told to stop.
+//!
+//! ```text
+//! intake ─ chunks ─▶ the pipeline ─ tags ─▶ settle
+//!    (decodes)           │  ▲ ▲
+//!                        │  │ └ waiting updates whose time has come, answers of slow handlers
+//!                 what is due └ creates that must go without a reference
+//!                        ▼  │
+//!                     dispatch (relay)
+//! ```
+//!
+//! Each part is a task of its own; only the pipeline decides. No part waits for another one in a circle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::caches::Caches;
+use super::decide::Decider;
+use super::directory::Directory;
+use super::dispatch::{Dispatch, Wanted};
+use super::handlers::Handlers;
+use super::input::{Input, InputKind};
+use super::intake::{Chunk, Intake, settle};
+use super::lanes::Lanes;
+use super::pipeline::{Committed, Event, Pipeline};
+use super::relay::Relay;
+use super::settings::Settings;
+use super::waiting::awake_input;
+use crate::ports::broker::Broker;
+use crate::ports::clock::{Clock, Ids};
+use crate::ports::error::PortError;
+use crate::ports::store::Store;
+use crate::wire::Limits;
+
+/// Batches that share one transaction at most, where they wait anyway.
+const BATCHES_PER_COMMIT: usize = 5;
+/// Updates set aside for slow handlers at most.
+const ASIDE_MAX: usize = 1000;
+/// Waiting updates woken at once.
+const WOKEN: usize = 500;
+/// How often waiting updates are looked at even if none is known to come due: a race may have hidden one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a stop may take.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// What an engine is made from.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Keeps everything.
+    pub store: Arc<dyn Store>,
+    /// Carries messages.
+    pub broker: Arc<dyn Broker>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes canonical ids.
+    pub ids: Arc<dyn Ids>,
+    /// What it runs by.
+    pub settings: Arc<Settings>,
+    /// The user's handlers.
+    pub handlers: Arc<Handlers>,
+}
+
+/// An engine that runs.
+#[derive(Debug)]
+pub struct Running {
+    stop: watch::Sender<bool>,
+    engine: JoinHandle<Result<(), PortError>>,
+    /// What it remembers of committed state, with how often that helped.
+    pub caches: Arc<Caches>,
+    /// Who takes part.
+    pub directory: Arc<Directory>,
+}
+
+impl Running {
+    /// Waits until the engine has ended by itself: only an error it can't get over ends it.
+    pub async fn ended(&mut self) -> Result<(), PortError> {
+        (&mut self.engine).await.unwrap_or_else(|error| Err(crashed(&error)))
+    }
+
+    /// Stops taking messages, finishes what is decided, sends what is due, and ends; within about 10 seconds.
+    pub async fn stop(mut self) -> Result<(), PortError> {
+        self.stop.send_replace(true);
+        match tokio::time::timeout(STOP_WITHIN, &mut self.engine).await {
+            Ok(outcome) => outcome.unwrap_or_else(|error| Err(crashed(&error))),
+            Err(_) => {
+                // Nothing is lost: what is not acknowledged comes again, what is not sent is still due.
+                self.engine.abort();
+                tracing::warn!("the engine did not come to rest in time; what is left goes on after the next start");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn crashed(error: &tokio::task::JoinError) -> PortError {
+    PortError::new(crate::ports::error::PortErrorKind::Invalid, "run the engine", error)
+}
+
+/// Starts an engine.
+pub async fn start(parts: Parts) -> Result<Running, PortError> {
+    let Parts { store, broker, clock, ids, settings, handlers } = parts;
+    let directory = Arc::new(Directory::new(settings.rules.clone(), store.facts().await?));
+    let caches = Arc::new(Caches::new(settings.id_cache_bytes, settings.record_cache_bytes));
+    let relay = Relay::new(store.clone(), broker.clone(), settings.clone(), directory.clone()).await?;
+    let first = store.count_up("arrival").await? << 40;
+    let mut decider = Decider::new(store, clock.clone(), ids, settings.clone(), handlers, caches.clone(), directory.clone());
+    decider.lanes = Some(Lanes::default());
+    let mut pipeline = Pipeline::new(decider);
+    pipeline.patience = u32::MAX;
+
+    let (stop, told) = watch::channel(false);
+    let (chunks, inbox) = mpsc::channel(4);
+    let (again, resends) = mpsc::channel(64);
+    let (tags, settling) = mpsc::channel(64);
+    let wanted = Arc::new(Wanted::default());
+    let intake = Intake { broker: broker.clone(), limits: Limits::default(), chunk: settings.batch_size, arrival: first };
+    let dispatch =
+        Dispatch { relay, wanted: wanted.clone(), again, clock: clock.clone(), position: 0, backoff: std::collections::HashMap::new() };
+    let taker = tokio::spawn(intake.run(chunks, told.clone()));
+    let settler = tokio::spawn(settle(broker, settling));
+    let (sent, may_end) = watch::channel(false);
+    let sender = tokio::spawn(dispatch.run(may_end));
+    // Resends and woken updates are numbered apart from messages, after all of them.
+    let engine = Engine { pipeline, clock, settings, wanted, tags, arrival: first + (1 << 39), wake_at: Instant::now() };
+    let engine = tokio::spawn(async move {
+        let outcome = engine.run(inbox, resends, told).await;
+        // The commits are done: now what they made due, then the acknowledgements that are still on their way.
+        sent.send_replace(true);
+        // Whoever starts it again must find the store free: nobody holds on to it after this.
+        for task in [taker, sender, settler] {
+            let _ = task.await;
+        }
+        outcome
+    });
+    Ok(Running { stop, engine, caches, directory })
+}
+
+struct Engine {
+    pipeline: Pipeline,
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    wanted: Arc<Wanted>,
+    tags: mpsc::Sender<Vec<u64>>,
+    arrival: u64,
+    wake_at: Instant,
+}
+
+impl Engine {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Chunk>,
+        mut resends: mpsc::Receiver<InputKind>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), PortError> {
+        loop {
+            let room = self.has_room();
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                event = self.pipeline.next() => self.goes_on(event).await?,
+                Some(chunk) = inbox.recv(), if room => self.take(chunk).await?,
+                Some(kind) = resends.recv(), if room => {
+                    let input = self.own(kind);
+                    self.pipeline.decide(vec![input]).await?;
+                }
+                () = tokio::time::sleep_until(self.wake_at) => self.wake().await?,
+            }
+            self.pipeline.start_commit();
+        }
+        let committed = self.pipeline.flush().await?;
+        self.committed(committed).await
+    }
+
+    async fn goes_on(&mut self, event: Event) -> Result<(), PortError> {
+        match event {
+            Event::Answered(inputs) => self.pipeline.decide(inputs).await,
+            Event::CommitEnded => match self.pipeline.finish_commit().await? {
+                Some(committed) => self.committed(committed).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        let aside = self.pipeline.lanes().map_or(0, |lanes| lanes.len());
+        self.pipeline.decided() < self.settings.batch_size * BATCHES_PER_COMMIT && aside < ASIDE_MAX
+    }
+
+    async fn take(&mut self, chunk: Chunk) -> Result<(), PortError> {
+        if !chunk.alone {
+            return self.pipeline.decide(chunk.inputs).await;
+        }
+        let before = self.pipeline.flush().await?;
+        self.committed(before).await?;
+        self.pipeline.decide(chunk.inputs).await?;
+        let own = self.pipeline.flush().await?;
+        self.committed(own).await
+    }
+
+    fn own(&mut self, kind: InputKind) -> Input {
+        self.arrival += 1;
+        Input { tag: None, received_at: self.clock.now(), arrival: self.arrival, kind }
+    }
+
+    /// Only now: before the commit a crash would lose the update, after it the decision's unique id stops a redelivery.
+    async fn committed(&mut self, mut committed: Committed) -> Result<(), PortError> {
+        self.wanted.note(&committed);
+        let tags = std::mem::take(&mut committed.tags);
+        if !tags.is_empty() && self.tags.send(tags).await.is_err() {
+            return Err(PortError::new(crate::ports::error::PortErrorKind::Invalid, "acknowledge", "the task that does it has ended"));
+        }
+        if committed.waits {
+            self.look_for_due().await;
+        }
+        if committed.woken_left {
+            self.wake_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Sets the alarm for the next waiting update.
+    async fn look_for_due(&mut self) {
+        let next = match self.pipeline.decider().store.next_due().await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(error = %error, "can't look for waiting updates; trying again");
+                None
+            }
+        };
+        let wait = next.map_or(LOOK_EVERY, |at| at.since(self.clock.now()).min(LOOK_EVERY));
+        self.wake_at = Instant::now() + wait;
+    }
+
+    async fn wake(&mut self) -> Result<(), PortError> {
+        let due = match self.pipeline.decider().store.waiting_due(self.clock.now(), WOKEN).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(error = %error, "can't look for waiting updates; trying again");
+                Vec::new()
+            }
+        };
+        let mut more = due.len() == WOKEN;
+        if !due.is_empty() {
+            self.pipeline.decide(due.into_iter().map(awake_input).collect()).await?;
+            // What came due is looked for again only once this is committed, or it would be decided twice.
+            let committed = self.pipeline.flush().await?;
+            // Where all of them are with slow handlers, the next look would find the very same.
+            more &= !committed.decisions.is_empty();
+            self.committed(committed).await?;
+        }
+        self.look_for_due().await;
+        if more {
+            self.wake_at = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// Waits until told to stop.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left who could tell.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,91 @@
+//! A slow merge handler holds up its own record and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use syncline::domain::decision::DecisionKind;
+use syncline::prelude::*;
+use tokio::sync::Semaphore;
+
+use crate::support::{decided, drained, row, syncline, whole};
+
+/// Thinks about records named `slow` until it is let go.
+struct Gate(Arc<Semaphore>, Arc<AtomicUsize>);
+
+#[async_trait]
+impl MergeHandler<Record> for Gate {
+    async fn on_update(&self, proposed: &mut Record, _: Option<&Record>, _: &UpdateMeta) -> Result<Verdict, HandlerError> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        if proposed.get("name").is_some_and(|name| name.as_str().is_some_and(|name| name.starts_with("slow"))) {
+            self.0.acquire().await.map_err(|error| HandlerError::new(error.to_string()))?.forget();
+        }
+        Ok(Verdict::accept("thought about it"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_records_go_on_while_a_handler_thinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gate, asked) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let orchestrator = syncline(folder.path(), "").on_update_with("device", Gate(gate.clone(), asked.clone())).start().await.unwrap();
+    orchestrator.submit(&[whole("s1", "bms", "d0", json!({"name": "slow one"}))]).await.unwrap();
+    // Of the same native record, so it has to wait its turn.
+    orchestrator.submit(&[whole("s2", "bms", "d0", json!({"name": "slow two"}))]).await.unwrap();
+    let others: Vec<_> = (1..=200).map(|n| whole(format!("u{n}"), "bms", format!("d{n}"), json!({"name": "quick"}))).collect();
+    orchestrator.submit(&others).await.unwrap();
+    for n in 1..=200 {
+        assert_eq!(decided(&orchestrator, &format!("bms:u{n}")).await.decision, DecisionKind::Accepted);
+    }
+    assert!(row(&orchestrator, "bms:s1").await.is_none() && row(&orchestrator, "bms:s2").await.is_none());
+    gate.add_permits(1);
+    let first = decided(&orchestrator, "bms:s1").await;
+    assert_eq!((first.version_before, first.version_after, first.reason.as_str()), (0, 1, "thought about it; a new record from bms"));
+    assert!(row(&orchestrator, "bms:s2").await.is_none());
+    gate.add_permits(1);
+    assert_eq!(decided(&orchestrator, "bms:s2").await.version_after, 2);
+    drained(&orchestrator).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 202, "an answer that is there is not asked for again");
+    orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_system_meets_the_record_its_handler_still_thinks_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Semaphore::new(1));
+    let config = "[entities.device]\nkeys = [{ fields = [\"serial\"] }]";
+    let orchestrator =
+        syncline(folder.path(), config).on_update_with("device", Gate(gate.clone(), Arc::new(AtomicUsize::new(0)))).start().await.unwrap();
+    orchestrator.submit(&[whole("u1", "bms", "b1", json!({"serial": "S1", "name": "slow"}))]).await.unwrap();
+    decided(&orchestrator, "bms:u1").await;
+    orchestrator.submit(&[whole("u2", "bms", "b1", json!({"serial": "S1", "name": "slow too"}))]).await.unwrap();
+    orchestrator.submit(&[whole("o1", "oem", "o1", json!({"serial": "S1", "phone": "555"}))]).await.unwrap();
+    orchestrator.submit(&[whole("u3", "bms", "b3", json!({"serial": "S3", "name": "quick"}))]).await.unwrap();
+    decided(&orchestrator, "bms:u3").await;
+    assert!(row(&orchestrator, "oem:o1").await.is_none(), "it is about the record that is being thought about");
+    gate.add_permits(9);
+    let (second, joined) = (decided(&orchestrator, "bms:u2").await, decided(&orchestrator, "oem:o1").await);
+    assert_eq!((second.version_after, joined.version_before, joined.version_after), (2, 2, 3));
+    assert_eq!(second.canonical_id, joined.canonical_id);
+    orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_a_handler_and_the_update_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let start = || syncline(folder.path(), "").on_update_with("device", Gate(gate.clone(), Arc::new(AtomicUsize::new(0)))).start();
+    let orchestrator = start().await.unwrap();
+    orchestrator
+        .submit(&[whole("s1", "bms", "d0", json!({"name": "slow"})), whole("u1", "bms", "d1", json!({"name": "quick"}))])
+        .await
+        .unwrap();
+    decided(&orchestrator, "bms:u1").await;
+    tokio::time::timeout(Duration::from_secs(5), orchestrator.stop()).await.unwrap().unwrap();
+    gate.add_permits(9);
+    let orchestrator = start().await.unwrap();
+    assert_eq!(decided(&orchestrator, "bms:s1").await.decision, DecisionKind::Accepted);
+    drained(&orchestrator).await;
+    orchestrator.stop().await.unwrap();
+}

@@ -1,0 +1,7 @@
+//! The engine as it runs: messages in a durable queue, several tasks, starts and stops.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod lanes;
+mod queue;
+mod support;
