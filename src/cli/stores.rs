@@ -7,6 +7,7 @@ use super::args::Options;
 use super::{Failure, Host};
 use crate::config::{Config, ConfigErrors, environment};
 use crate::domain::canonical::CanonicalRecord;
+use crate::domain::explain;
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
 use crate::ports::store::{Lookup, Store};
 
@@ -63,8 +64,16 @@ pub async fn record(store: &dyn Store, entity_type: &str, id: &str) -> Result<Ar
         Some((system, native_id)) => {
             let key =
                 NativeKey { system: SystemName::new(system)?, entity_type: entity_type.clone(), native_id: NativeId::new(native_id)? };
-            let found = store.look_up(&Lookup { links: vec![key.clone()], ..Lookup::default() }).await?;
-            *found.links.get(&key).ok_or_else(|| Failure::absent(format!("{system} is not known to have a {entity_type} {native_id}")))?
+            let asked = Lookup { links: vec![key.clone()], waiting_of: vec![key.clone()], ..Lookup::default() };
+            let found = store.look_up(&asked).await?;
+            let absent = || match found.waiting.iter().find(|waiting| waiting.key == key) {
+                Some(waiting) => {
+                    let reason = explain::waiting(&waiting.waiting_for);
+                    format!("{system}'s {entity_type} {native_id} is no record yet: update {} is kept back, {reason}", waiting.update)
+                }
+                None => format!("{system} is not known to have a {entity_type} {native_id}"),
+            };
+            *found.links.get(&key).ok_or_else(|| Failure::absent(absent()))?
         }
     };
     let records = store.records(&[found]).await?;

@@ -66,6 +66,8 @@ fn decided(by: &DecidedBy) -> String {
     };
     match by.kind {
         ByKind::Default => "and nothing spoke against it".to_owned(),
+        // It came with a record that joined this one, and nobody had said anything about the field.
+        ByKind::Rule if by.name.as_deref() == Some("first_contact: fill") => "filling what was empty".to_owned(),
         ByKind::Rule => named("rule"),
         ByKind::Handler => named("handler"),
         ByKind::Person => by.name.as_ref().map_or_else(|| "approved by a person".to_owned(), |name| format!("approved by {name}")),
