@@ -170,23 +170,28 @@ fn broken_lines_are_set_aside_by_file_and_line_and_the_rest_runs() {
 fn records_in_envelopes_come_to_the_same_as_plain_ones() {
     let data = Data::new();
     let scene = Scene::new();
-    let mut envelopes = String::new();
+    let broken = "{\"id\":\"u1\",\"system\":\"iso\",\"type\":\"country\"}";
+    let mut files = Vec::new();
     for file in ALL {
         let (system, of_type) = file.trim_end_matches(".jsonl").split_once('-').unwrap();
-        for row in data.rows(file) {
+        let envelope = |row: &Value| {
             let id = format!("{of_type}-{}", text(&row["id"]));
-            let envelope = json!({"id": id, "system": system, "type": of_type, "native_id": row["id"], "entity": row});
-            envelopes.push_str(&format!("{envelope}\n"));
-        }
+            json!({"id": id, "system": system, "type": of_type, "native_id": row["id"], "entity": row}).to_string()
+        };
+        let mut lines: Vec<String> = data.rows(file).iter().map(envelope).collect();
+        lines.extend((file == ALL[3]).then(|| broken.to_owned()));
+        files.push((scene.write(file, &lines.join("\n")), lines.len()));
     }
-    envelopes.push_str("{\"id\":\"u1\",\"system\":\"iso\",\"type\":\"country\"}\n");
-    let file = scene.write("envelopes.jsonl", &envelopes);
-    batch(&scene, &config(&scene, PUSH), "enveloped", &[&format!("envelopes:{file}")], &["--seed", "3"]);
+    let enveloped: Vec<String> = files.iter().map(|(file, _)| format!("envelopes:{file}")).collect();
+    let enveloped: Vec<&str> = enveloped.iter().map(String::as_str).collect();
+    batch(&scene, &config(&scene, PUSH), "enveloped", &enveloped, &["--seed", "3"]);
     let inputs = inputs(&data);
     batch(&scene, &config(&scene, PUSH), "plain", &inputs.each_ref().map(String::as_str), &["--seed", "3"]);
     let (enveloped, plain) = (Canonical::of(&scene, "enveloped"), Canonical::of(&scene, "plain"));
     assert_eq!(enveloped.facts(), plain.facts());
     let letters = scene.rows("enveloped/dead_letters.jsonl");
     assert_eq!(letters.len(), 1);
-    assert!(text(&letters[0]["detail"]).starts_with(&format!("{file} line {}: ", envelopes.lines().count())));
+    let (file, last) = &files[3];
+    assert!(text(&letters[0]["detail"]).starts_with(&format!("{file} line {last}: ")));
+    assert_eq!(letters[0]["body"], broken);
 }
