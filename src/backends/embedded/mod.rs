@@ -38,7 +38,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::broker::{Broker, Delivery, Leased, LocalQueues, OutboundMessage};
 use crate::ports::error::PortError;
-use crate::ports::store::{Batch, Cursor, OutboxChange, DeadLetter, DecisionFilter, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned};
+use crate::ports::store::{
+    Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
+};
 
 /// How the file is used.
 #[derive(Clone, Debug)]

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::cli::Failure;
-use crate::views::rows::{CanonicalRow, OwedRows, ParkedRow};
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::ports::store::{DecisionFilter, Store};
+use crate::views::rows::{CanonicalRow, OwedRows, ParkedRow};
 
 const PAGE: usize = 1000;
 
