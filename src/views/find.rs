@@ -90,7 +90,7 @@ pub struct Wanted<'a> {
 
 /// Reads a filter.
 pub async fn filter(store: &dyn Store, wanted: &Wanted<'_>) -> Result<DecisionFilter, ViewError> {
-    let time = |text: Option<&str>| text.map(Timestamp::parse).transpose().map_err(|error| ViewError::Question(error.to_string()));
+    let time = |text: Option<&str>| text.map(Timestamp::parse).transpose().map_err(ViewError::Question);
     let record = match (wanted.entity, wanted.entity_type) {
         (None, _) => None,
         (Some(id), Some(entity_type)) => Some(record(store, entity_type, id).await?.id),
