@@ -204,9 +204,9 @@ fn s36_a_cycle_is_created_and_then_linked() {
     u5 oem receipt device oemB canonical_id=<device 2> rev=1 status=applied
       oem:u5 unchanged: oem made the record; there it is oemB
       = <device 2> v1 {"parent_id":"<device 1>","serial":"B"} [bms bmsB, oem oemB]
-      → oem: create device oemA rev 2 {"id":"oemA","parent_id":"oemB","serial":"A"} changed: parent_id
-    u6 oem receipt device oemA canonical_id=<device 1> rev=2 status=applied
-      oem:u6 unchanged: oem applied rev 2
+      → oem: update device oemA rev 3 {"id":"oemA","parent_id":"oemB","serial":"A"} changed: parent_id
+    u6 oem receipt device oemA canonical_id=<device 1> rev=3 status=applied
+      oem:u6 unchanged: oem applied rev 3
     "#);
 }
 

@@ -23,7 +23,7 @@ async fn an_update_travels_and_its_receipt_settles_it() {
             "rev": 1, "status": "applied"}))
         .await;
     let next = served.lease("oem", json!({"wait_ms": 20_000})).await;
-    assert_eq!((&next[0]["op"], &next[0]["native_id"], &next[0]["rev"]), (&json!("update"), &json!("o1"), &json!(2)));
+    assert_eq!((&next[0]["op"], &next[0]["native_id"], &next[0]["rev"]), (&json!("update"), &json!("o1"), &json!(3)));
     assert_eq!((&next[0]["entity"]["name"], &next[0]["changed"]), (&json!("Fan 2"), &json!(["name"])));
     served.orchestrator.stop().await.unwrap();
 }
