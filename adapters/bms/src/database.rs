@@ -1,0 +1,223 @@
+//! The system itself: a little building management database. It knows nothing of other systems.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The tables, and a change feed that notes every change, whoever made it.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS devices (n INTEGER PRIMARY KEY, id TEXT UNIQUE, serial TEXT UNIQUE, name TEXT, location TEXT,
+        status TEXT, parent_id TEXT REFERENCES devices (id));
+    CREATE TABLE IF NOT EXISTS sensors (n INTEGER PRIMARY KEY, id TEXT UNIQUE, tag TEXT UNIQUE, kind TEXT, unit TEXT,
+        device_id TEXT REFERENCES devices (id));
+    CREATE TABLE IF NOT EXISTS changes (n INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, id TEXT);
+    CREATE TABLE IF NOT EXISTS feed (reported INTEGER);
+    INSERT INTO feed SELECT 0 WHERE NOT EXISTS (SELECT * FROM feed);
+    CREATE TRIGGER IF NOT EXISTS device_added AFTER INSERT ON devices BEGIN INSERT INTO changes (kind, id) VALUES ('device', NEW.id); END;
+    CREATE TRIGGER IF NOT EXISTS device_edited AFTER UPDATE ON devices BEGIN INSERT INTO changes (kind, id) VALUES ('device', NEW.id); END;
+    CREATE TRIGGER IF NOT EXISTS sensor_added AFTER INSERT ON sensors BEGIN INSERT INTO changes (kind, id) VALUES ('sensor', NEW.id); END;
+    CREATE TRIGGER IF NOT EXISTS sensor_edited AFTER UPDATE ON sensors BEGIN INSERT INTO changes (kind, id) VALUES ('sensor', NEW.id); END;
+";
+
+/// A kind of row: its table, its ids, its columns; the first column identifies the thing in the real world.
+pub trait Table: Serialize + DeserializeOwned {
+    /// The table.
+    const TABLE: &'static str;
+    /// What its ids begin with.
+    const PREFIX: &'static str;
+    /// Its columns.
+    const COLUMNS: &'static [&'static str];
+}
+
+/// A device of the building.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Device {
+    /// `bmsD1`.
+    pub id: String,
+    /// The number on its plate.
+    pub serial: Option<String>,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Where it stands.
+    pub location: Option<String>,
+    /// `active` or `retired`.
+    pub status: Option<String>,
+    /// The device it is a part of.
+    pub parent_id: Option<String>,
+}
+
+impl Table for Device {
+    const TABLE: &'static str = "devices";
+    const PREFIX: &'static str = "bmsD";
+    const COLUMNS: &'static [&'static str] = &["serial", "name", "location", "status", "parent_id"];
+}
+
+/// A sensor on a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sensor {
+    /// `bmsS1`.
+    pub id: String,
+    /// The tag that hangs on it.
+    pub tag: Option<String>,
+    /// `temperature`.
+    pub kind: Option<String>,
+    /// `°C`.
+    pub unit: Option<String>,
+    /// The device it measures.
+    pub device_id: Option<String>,
+}
+
+impl Table for Sensor {
+    const TABLE: &'static str = "sensors";
+    const PREFIX: &'static str = "bmsS";
+    const COLUMNS: &'static [&'static str] = &["tag", "kind", "unit", "device_id"];
+}
+
+/// One line of the change feed.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Its position.
+    pub n: i64,
+    /// `device` or `sensor`.
+    pub kind: String,
+    /// What changed.
+    pub id: String,
+}
+
+/// The database. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Bms {
+    connection: Arc<Mutex<Connection>>,
+    path: PathBuf,
+}
+
+impl Bms {
+    /// Opens the file, or makes it.
+    pub fn open(path: impl AsRef<Path>) -> anyhow::Result<Self> {
+        let path = path.as_ref().to_owned();
+        let connection = Connection::open(&path).with_context(|| format!("can't open {}", path.display()))?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), path })
+    }
+
+    /// Where a neighbouring file belongs that ends like this.
+    #[must_use]
+    pub fn beside(&self, ending: &str) -> PathBuf {
+        self.path.with_extension(ending)
+    }
+
+    fn sql(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The row with this id.
+    pub fn get<T: Table>(&self, id: &str) -> anyhow::Result<T> {
+        let sql = format!("SELECT id, {} FROM {} WHERE id = ?1", T::COLUMNS.join(", "), T::TABLE);
+        let row = self.sql().query_row(&sql, [id], |row| read::<T>(row)).optional()?;
+        Ok(serde_json::from_value(row.with_context(|| format!("there is no {id}"))?)?)
+    }
+
+    /// All rows.
+    pub fn list<T: Table>(&self) -> anyhow::Result<Vec<T>> {
+        let sql = format!("SELECT id, {} FROM {} ORDER BY n", T::COLUMNS.join(", "), T::TABLE);
+        let connection = self.sql();
+        let mut statement = connection.prepare(&sql)?;
+        let rows = statement.query_map([], |row| read::<T>(row))?.collect::<Result<Vec<_>, _>>()?;
+        rows.into_iter().map(|row| Ok(serde_json::from_value(row)?)).collect()
+    }
+
+    /// Makes a row; returns its new id. What is there already by its first column is that one, changed.
+    pub fn add<T: Table>(&self, row: &T) -> anyhow::Result<String> {
+        let values = values(row)?;
+        let mut connection = self.sql();
+        let step = connection.transaction()?;
+        let key = format!("SELECT id FROM {} WHERE {} = ?1", T::TABLE, T::COLUMNS[0]);
+        let id = match step.query_row(&key, [&values[0]], |row| row.get::<_, String>(0)).optional()? {
+            Some(id) => id,
+            None => {
+                let next = format!("SELECT ifnull(max(n), 0) + 1 FROM {}", T::TABLE);
+                let n: i64 = step.query_row(&next, [], |row| row.get(0))?;
+                let id = format!("{}{n}", T::PREFIX);
+                step.execute(&format!("INSERT INTO {} (n, id) VALUES (?1, ?2)", T::TABLE), params![n, id])?;
+                id
+            }
+        };
+        write::<T>(&step, &id, &values)?;
+        step.commit()?;
+        Ok(id)
+    }
+
+    /// Makes a row look like this.
+    pub fn save<T: Table>(&self, id: &str, row: &T) -> anyhow::Result<()> {
+        write::<T>(&self.sql(), id, &values(row)?)
+    }
+
+    /// Changes fields of a row, as a person does: `FIELD=VALUE`.
+    pub fn edit(&self, id: &str, fields: &[(String, String)]) -> anyhow::Result<()> {
+        if id.starts_with(Device::PREFIX) { self.change::<Device>(id, fields) } else { self.change::<Sensor>(id, fields) }
+    }
+
+    fn change<T: Table>(&self, id: &str, fields: &[(String, String)]) -> anyhow::Result<()> {
+        let row: T = self.get(id)?;
+        self.save(id, &filled(&row, fields)?)
+    }
+
+    /// What changed since the last time this was asked and settled; each row once.
+    pub fn changes(&self) -> anyhow::Result<Vec<Change>> {
+        let sql = "SELECT max(n), kind, id FROM changes WHERE n > (SELECT reported FROM feed) GROUP BY kind, id ORDER BY max(n)";
+        let connection = self.sql();
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| Ok(Change { n: row.get(0)?, kind: row.get(1)?, id: row.get(2)? }))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Remembers that changes up to this one were reported.
+    pub fn reported(&self, n: i64) -> anyhow::Result<()> {
+        self.sql().execute("UPDATE feed SET reported = ?1", [n])?;
+        Ok(())
+    }
+}
+
+/// A row with some fields changed.
+pub fn filled<T: Table>(row: &T, fields: &[(String, String)]) -> anyhow::Result<T> {
+    let mut row = serde_json::to_value(row)?;
+    for (field, value) in fields {
+        if !T::COLUMNS.contains(&field.as_str()) {
+            bail!("{} have no field {field}; there are {}", T::TABLE, T::COLUMNS.join(", "));
+        }
+        row[field] = if value.is_empty() { Value::Null } else { value.clone().into() };
+    }
+    Ok(serde_json::from_value(row)?)
+}
+
+fn read<T: Table>(row: &rusqlite::Row<'_>) -> rusqlite::Result<Value> {
+    let mut fields = Map::new();
+    for (at, name) in std::iter::once(&"id").chain(T::COLUMNS).enumerate() {
+        fields.insert((*name).to_owned(), row.get::<_, Option<String>>(at)?.into());
+    }
+    Ok(Value::Object(fields))
+}
+
+fn values<T: Table>(row: &T) -> anyhow::Result<Vec<Option<String>>> {
+    let row = serde_json::to_value(row)?;
+    Ok(T::COLUMNS.iter().map(|column| row[column].as_str().map(str::to_owned)).collect())
+}
+
+fn write<T: Table>(connection: &Connection, id: &str, values: &[Option<String>]) -> anyhow::Result<()> {
+    let columns: Vec<String> = T::COLUMNS.iter().enumerate().map(|(at, column)| format!("{column} = ?{}", at + 2)).collect();
+    let sql = format!("UPDATE {} SET {} WHERE id = ?1", T::TABLE, columns.join(", "));
+    let id_first = std::iter::once(Some(id.to_owned())).chain(values.iter().cloned());
+    if connection.execute(&sql, params_from_iter(id_first))? == 0 {
+        bail!("there is no {id}");
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The building management system on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use syncline_bms::database::{Table, filled};
+use syncline_bms::{Bms, Device, Sensor};
+
+/// A small building management system.
+#[derive(Parser)]
+struct Arguments {
+    /// Its database.
+    #[arg(long, default_value = "bms.db")]
+    db: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a record: add device serial=SN-001 name="Air handler"
+    Add {
+        kind: Kind,
+        #[arg(required = true, value_parser = field)]
+        fields: Vec<(String, String)>,
+    },
+    /// Changes a record: edit bmsD1 name="Air handler 1" location=
+    Edit {
+        id: String,
+        #[arg(required = true, value_parser = field)]
+        fields: Vec<(String, String)>,
+    },
+    /// Shows everything.
+    List,
+    /// Keeps in sync, until Ctrl-C.
+    Run {
+        /// The broker.
+        #[arg(long, default_value = "http://127.0.0.1:7171")]
+        url: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Device,
+    Sensor,
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write FIELD=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn show<T: Table>(bms: &Bms) -> anyhow::Result<()> {
+    for row in bms.list::<T>()? {
+        println!("{}", serde_json::to_string(&row)?);
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let arguments = Arguments::parse();
+    let bms = Bms::open(&arguments.db)?;
+    match arguments.command {
+        Command::Add { kind: Kind::Device, fields } => println!("{}", bms.add(&filled(&Device::default(), &fields)?)?),
+        Command::Add { kind: Kind::Sensor, fields } => println!("{}", bms.add(&filled(&Sensor::default(), &fields)?)?),
+        Command::Edit { id, fields } => bms.edit(&id, &fields)?,
+        Command::List => {
+            show::<Device>(&bms)?;
+            show::<Sensor>(&bms)?;
+        }
+        Command::Run { url } => {
+            let told = async { drop(tokio::signal::ctrl_c().await) };
+            syncline_bms::run(&bms, &url, told).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! A sample adapter: a small portal of a manufacturer.
+//!
+//! [`database`] is the system, with ids, names and formats of its own; [`sync`] connects it.
+
+pub mod database;
+pub mod sync;
+
+pub use database::{Device, Oem, Sensor};
+pub use sync::run;

@@ -1,0 +1,80 @@
+//! The portal of a manufacturer on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use syncline_oem::database::{Table, filled};
+use syncline_oem::{Device, Oem, Sensor};
+
+/// A small portal of a manufacturer.
+#[derive(Parser)]
+struct Arguments {
+    /// Its database.
+    #[arg(long, default_value = "oem.db")]
+    db: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a record: add device serial_no=SN-001 label="Air handler"
+    Add {
+        kind: Kind,
+        #[arg(required = true, value_parser = field)]
+        fields: Vec<(String, String)>,
+    },
+    /// Changes a record: edit oemD1 label="Air handler 1" warranty_until=
+    Edit {
+        id: String,
+        #[arg(required = true, value_parser = field)]
+        fields: Vec<(String, String)>,
+    },
+    /// Shows everything.
+    List,
+    /// Keeps in sync, until Ctrl-C.
+    Run {
+        /// The broker.
+        #[arg(long, default_value = "http://127.0.0.1:7171")]
+        url: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Device,
+    Sensor,
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write FIELD=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn show<T: Table>(oem: &Oem) -> anyhow::Result<()> {
+    for row in oem.list::<T>()? {
+        println!("{}", serde_json::to_string(&row)?);
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let arguments = Arguments::parse();
+    let oem = Oem::open(&arguments.db)?;
+    match arguments.command {
+        Command::Add { kind: Kind::Device, fields } => println!("{}", oem.add(&filled(&Device::default(), &fields)?)?),
+        Command::Add { kind: Kind::Sensor, fields } => println!("{}", oem.add(&filled(&Sensor::default(), &fields)?)?),
+        Command::Edit { id, fields } => oem.edit(&id, &fields)?,
+        Command::List => {
+            show::<Device>(&oem)?;
+            show::<Sensor>(&oem)?;
+        }
+        Command::Run { url } => {
+            let told = async { drop(tokio::signal::ctrl_c().await) };
+            syncline_oem::run(&oem, &url, told).await?;
+        }
+    }
+    Ok(())
+}
