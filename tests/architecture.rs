@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ("ports", &["domain"], "ports names only domain and ports: a port is the same whoever stands behind it"),
     ("backends", &["ports", "domain", "telemetry"], "backends names only ports and domain: it carries and keeps, it decides nothing"),
     ("engine", &["domain", "ports", "wire", "config", "telemetry"], "engine never names a backend, the command line or HTTP"),
+    ("views", &["domain", "ports"], "views names only domain and ports: it shows what is stored"),
     ("wire", &["domain"], "wire names only domain and the contract: it turns messages into changes and back"),
     ("config", &["domain"], "config names only domain::ids: it is passive, and others read it"),
     ("telemetry", &["domain"], "telemetry names only domain: it is a list of names"),
@@ -79,7 +80,7 @@ fn wrong_paths(files: &[Source], wrong: impl Fn(Option<&str>, &Named) -> bool) -
 }
 
 fn crosses(room: &str, may: &[&str], named: &Named) -> bool {
-    let rooms = ["domain", "ports", "backends", "engine", "wire", "http", "cli", "app", "config", "telemetry"];
+    let rooms = ["domain", "ports", "backends", "engine", "wire", "http", "cli", "app", "config", "telemetry", "views"];
     target(named).is_some_and(|target| rooms.contains(&target) && target != room && !may.contains(&target))
 }
 

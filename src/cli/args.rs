@@ -1,6 +1,7 @@
 //! The arguments of every command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -27,6 +28,9 @@ pub struct Options {
     /// The store's folder, or the folder a batch wrote [default: the configuration's, else ./syncline-data]
     #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// The running orchestrator [default: where the configuration says it listens, else http://127.0.0.1:7171]
+    #[arg(long, global = true, value_name = "URL")]
+    pub url: Option<String>,
     /// Print JSON, for programs
     #[arg(long, global = true)]
     pub json: bool,
@@ -37,7 +41,19 @@ pub struct Options {
 pub enum Command {
     /// Run the orchestrator: adapters hand in and fetch over HTTP
     #[command(after_help = "Example:\n  syncline run --config config/syncline.toml")]
-    Run,
+    Run(RunArgs),
+    /// Hand in native records, one JSON object a line
+    #[command(after_help = "Example:\n  syncline send --system bms --type device devices.jsonl")]
+    Send(SendArgs),
+    /// Show or take what waits for a system
+    #[command(after_help = "Example:\n  syncline receive --system oem --max 10 --ack")]
+    Receive(ReceiveArgs),
+    /// Show who takes part, and what is still on its way to whom
+    #[command(after_help = "Example:\n  syncline systems")]
+    Systems,
+    /// Show what is left to do, or wait until nothing is
+    #[command(after_help = "Example:\n  syncline status --wait-idle 30s")]
+    Status(StatusArgs),
     /// Feed files of native records through the engine and write what comes of it
     #[command(
         after_help = "Example:\n  syncline batch --config examples/batch/syncline.toml \\\n    --input bms:device:examples/batch/bms-devices.jsonl --input oem:device:examples/batch/oem-devices.jsonl --out out"
@@ -67,6 +83,87 @@ pub enum Command {
     /// Check everything that must hold in a store
     #[command(after_help = "Example:\n  syncline verify --store out --config examples/batch/syncline.toml")]
     Verify,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// How log lines are written, to stderr
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormatArg,
+}
+
+/// Arguments of `send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The system they come from
+    #[arg(long)]
+    pub system: String,
+    /// Their type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub entity_type: String,
+    /// What each line is
+    #[arg(long, value_enum, default_value = "upsert")]
+    pub op: OpArg,
+    /// The file, or - for stdin
+    pub file: PathBuf,
+}
+
+/// What a line of `send` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OpArg {
+    /// A whole record
+    Upsert,
+    /// Only the changed fields
+    Patch,
+    /// Only the id: the record is gone
+    Delete,
+}
+
+impl OpArg {
+    /// As it is written in an envelope.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upsert => "upsert",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Arguments of `receive`.
+#[derive(Debug, Args)]
+pub struct ReceiveArgs {
+    /// The system
+    #[arg(long)]
+    pub system: String,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    pub max: usize,
+    /// Take them: they count as delivered
+    #[arg(long)]
+    pub ack: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Wait until nothing is left to do, at most so long (30s, 2m)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait_idle: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::duration(text).ok_or_else(|| format!("{text:?} is no time; write 500ms, 30s, 2m"))
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormatArg {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 /// When outbound messages are made.

@@ -19,6 +19,8 @@ pub const UNREACHABLE: u8 = 69;
 pub const INTERNAL: u8 = 70;
 /// Reading or writing a file failed.
 pub const DISK: u8 = 74;
+/// It is not allowed.
+pub const NOT_ALLOWED: u8 = 77;
 /// The configuration is wrong.
 pub const CONFIGURATION: u8 = 78;
 
@@ -52,6 +54,11 @@ impl Failure {
         Self::new(UNREACHABLE, message)
     }
 
+    /// It is not allowed.
+    pub fn not_allowed(message: impl fmt::Display) -> Self {
+        Self::new(NOT_ALLOWED, message)
+    }
+
     /// The configuration is wrong.
     pub fn configuration(message: impl fmt::Display) -> Self {
         Self::new(CONFIGURATION, message)
@@ -70,15 +77,9 @@ impl Failure {
     /// Says it on stderr.
     pub(super) fn print(&self) {
         for line in self.message.lines() {
-            anstream_line(line);
+            super::output::complain(line);
         }
     }
-}
-
-fn anstream_line(line: &str) {
-    use io::Write;
-    // If stderr is closed, nobody is listening.
-    let _ = writeln!(io::stderr(), "syncline: {line}");
 }
 
 impl From<PortError> for Failure {

@@ -2,6 +2,7 @@
 
 mod args;
 mod batch;
+mod client;
 mod commands;
 mod error;
 mod output;
@@ -68,7 +69,11 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
     let options = &cli.options;
     runtime.block_on(async {
         match &cli.command {
-            Command::Run => commands::run::run(options, host).await,
+            Command::Run(args) => commands::run::run(args, options, host).await,
+            Command::Send(args) => commands::send::run(args, options).await,
+            Command::Receive(args) => commands::receive::run(args, options).await,
+            Command::Systems => commands::systems::run(options).await,
+            Command::Status(args) => commands::status::run(args, options).await,
             Command::Batch(args) => batch::run(args, options, host).await,
             Command::Check => commands::check::run(options),
             Command::Schema(args) => commands::schema::run(args),

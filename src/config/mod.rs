@@ -46,7 +46,7 @@ pub use problem::{ConfigErrors, Problem};
 pub use store::{Store, StoreKind};
 pub use survivorship::{Chain, Rule};
 pub use system::{Absent, Compare, Direction, Fields, Mode, OnReject, Receipts, System, SystemEntity, Writes};
-pub use units::{ByteSize, Expiry};
+pub use units::{ByteSize, Expiry, duration};
 pub use values::{FieldPath, InvalidFieldPath, Scalar, Secret, Switch};
 
 reader::choice! {

@@ -76,7 +76,7 @@ impl Read for ByteSize {
 }
 
 /// `5ms`, `200ms`, `2s`, `1m`, `10h`, `90d`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let millis: u64 = match unit {
         "ms" => 1,

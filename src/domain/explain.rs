@@ -99,12 +99,10 @@ pub fn waiting(waiting_for: &WaitingFor) -> String {
         }
         WaitingFor::MissingReference { references, .. } => {
             let item = |missing: &super::waiting::MissingReference| {
-                format!(
-                    "{} {} of {}, which {} refers to",
-                    missing.key.entity_type, missing.key.native_id, missing.key.system, missing.field
-                )
+                let key = &missing.key;
+                format!("{}'s {} {} ({})", key.system, key.entity_type, key.native_id, missing.field)
             };
-            format!("waiting for {}", list(references.iter().map(item)))
+            format!("waiting for {}, not known yet", list(references.iter().map(item)))
         }
         WaitingFor::MatchCollision { records, keys } => {
             format!("its key values belong to different records ({}): {}; merge them or correct a key", list(keys), list(records))

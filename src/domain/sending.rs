@@ -88,7 +88,10 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let mut fields = outdated(record, link, target, context);
     let unannounced = link.newest().is_some_and(|sent| sent.unannounced);
     let first = create && link.rev == 0;
-    if fields.is_empty() && !(everyone || unannounced || first) {
+    // An earlier create was answered with a native id while a newer one was on its way: an update says the same better.
+    let answered = link.shadow.answered_rev;
+    let made = !create && answered > 0 && link.newest().is_some_and(|sent| sent.op == SendOp::Create && sent.rev > answered);
+    if fields.is_empty() && !(everyone || unannounced || first || made) {
         return None;
     }
     if link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {

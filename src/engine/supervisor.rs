@@ -45,6 +45,8 @@ const ASIDE_MAX: usize = 1000;
 const WOKEN: usize = 500;
 /// How often waiting updates are looked at even if none is known to come due: a race may have hidden one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// …and if all that are due are with slow handlers.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a stop may take.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -252,11 +254,19 @@ impl Engine {
                 Vec::new()
             }
         };
-        let more = due.len() == WOKEN;
-        if !due.is_empty() {
-            self.pipeline.decide(due.into_iter().map(awake_input).collect()).await?;
+        if due.is_empty() {
+            self.look_for_due().await;
+            return Ok(());
         }
-        if more {
+        let more = due.len() == WOKEN;
+        self.pipeline.decide(due.into_iter().map(awake_input).collect()).await?;
+        let committed = self.pipeline.flush().await?;
+        let progress = !committed.decisions.is_empty();
+        self.committed(committed).await?;
+        if !progress {
+            // All of them are with slow handlers: the next look would find the very same.
+            self.wake_at = Instant::now() + LOOK_AGAIN;
+        } else if more {
             self.wake_at = Instant::now();
         } else {
             self.look_for_due().await;

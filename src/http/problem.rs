@@ -1,5 +1,7 @@
 //! Errors as problem documents.
 
+use std::fmt;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -32,18 +34,18 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of this kind.
-    pub fn new(status: StatusCode, code: &str, title: &'static str, detail: impl ToString) -> Self {
+    pub fn new(status: StatusCode, code: &str, title: &'static str, detail: impl fmt::Display) -> Self {
         let kind = format!("urn:syncline:error:{code}");
         Self { kind, title, status: status.as_u16(), detail: detail.to_string(), field: None, problems: Vec::new() }
     }
 
     /// Something that is not there.
-    pub fn absent(detail: impl ToString) -> Self {
+    pub fn absent(detail: impl fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "Not there", detail)
     }
 
     /// A request that makes no sense.
-    pub fn question(detail: impl ToString) -> Self {
+    pub fn question(detail: impl fmt::Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", "The request can't be understood", detail)
     }
 

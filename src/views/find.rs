@@ -6,6 +6,7 @@ use super::ViewError;
 use super::rows::OwedRows;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::explain;
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
 use crate::domain::time::Timestamp;
 use crate::ports::store::{DecisionFilter, Lookup, Store};
@@ -30,9 +31,17 @@ pub async fn record(store: &dyn Store, entity_type: &str, id: &str) -> Result<Ar
 
 /// The canonical record a native record is linked to.
 pub async fn linked(store: &dyn Store, key: &NativeKey) -> Result<CanonicalId, ViewError> {
-    let found = store.look_up(&Lookup { links: vec![key.clone()], ..Lookup::default() }).await?;
-    let absent = || ViewError::Absent(format!("{} is not known to have a {} {}", key.system, key.entity_type, key.native_id));
-    found.links.get(key).copied().ok_or_else(absent)
+    let NativeKey { system, entity_type, native_id } = key;
+    let asked = Lookup { links: vec![key.clone()], waiting_of: vec![key.clone()], ..Lookup::default() };
+    let found = store.look_up(&asked).await?;
+    let absent = || match found.waiting.iter().find(|waiting| waiting.key == *key) {
+        Some(waiting) => {
+            let reason = explain::waiting(&waiting.waiting_for);
+            format!("{system}'s {entity_type} {native_id} is no record yet: update {} is kept back, {reason}", waiting.update)
+        }
+        None => format!("{system} is not known to have a {entity_type} {native_id}"),
+    };
+    found.links.get(key).copied().ok_or_else(|| ViewError::Absent(absent()))
 }
 
 /// The outbox rows of one record.
@@ -81,7 +90,7 @@ pub struct Wanted<'a> {
 
 /// Reads a filter.
 pub async fn filter(store: &dyn Store, wanted: &Wanted<'_>) -> Result<DecisionFilter, ViewError> {
-    let time = |text: Option<&str>| text.map(Timestamp::parse).transpose().map_err(|error| ViewError::Question(error.to_string()));
+    let time = |text: Option<&str>| text.map(Timestamp::parse).transpose().map_err(ViewError::Question);
     let record = match (wanted.entity, wanted.entity_type) {
         (None, _) => None,
         (Some(id), Some(entity_type)) => Some(record(store, entity_type, id).await?.id),

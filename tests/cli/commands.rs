@@ -96,3 +96,29 @@ fn contracts_and_help_are_printed() {
         assert!(help.contains("Example:") && !help.contains('\u{1b}'), "{help}");
     }
 }
+
+#[test]
+fn a_record_that_is_not_there_yet_says_what_its_update_waits_for() {
+    let scene = Scene::new();
+    let input = "bms:sensor:examples/batch/bms-sensors.jsonl";
+    ok(&["batch", "--config", EXAMPLE_CONFIG, "--seed", "1", "--out", &scene.text("out"), "--input", input]);
+    let store = scene.text("out");
+    let parked = scene.rows("out/parked.jsonl");
+    let sensor = format!("bms:{}", parked[0]["message"]["native_id"].as_str().unwrap());
+    let (code, _, error) = fails(&["entity", "--store", &store, "sensor", &sensor]);
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(error.trim_end(), @"syncline: bms's sensor bmsS1 is no record yet: update bms:r1-i1-l0000001 is kept back, waiting for bms's device bmsD1 (device_id), not known yet");
+    let text = ok(&["decision", "--store", &store, parked[0]["update"].as_str().unwrap()]);
+    insta::assert_snapshot!(text.lines().take(3).collect::<Vec<_>>().join(" "), @"bms sent sensor bmsS1 (upsert). It waits. Why: waiting for bms's device bmsD1 (device_id), not known yet.");
+}
+
+#[test]
+fn each_systems_side_of_a_record_is_a_sentence() {
+    let scene = Scene::new();
+    example(&scene, &[]);
+    let text = ok(&["entity", "--store", &scene.text("out"), "device", "bms:bmsD1"]);
+    let sides: Vec<&str> = text.lines().rev().take(2).map(str::trim_start).collect();
+    let [oem, bms] = sides[..] else { panic!("{text}") };
+    insta::assert_snapshot!(bms, @"bms bmsD1: rev 1 was sent, not confirmed yet; there it still differs in name and warranty_until");
+    insta::assert_snapshot!(oem, @"oem oemD7: rev 1 was sent, not confirmed yet; there it still differs in floor and serial");
+}

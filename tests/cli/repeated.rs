@@ -170,29 +170,28 @@ fn broken_lines_are_set_aside_by_file_and_line_and_the_rest_runs() {
 fn records_in_envelopes_come_to_the_same_as_plain_ones() {
     let data = Data::new();
     let scene = Scene::new();
-    let (mut files, mut lines) = (Vec::new(), 0);
-    for (at, file) in ALL.into_iter().enumerate() {
+    let broken = "{\"id\":\"u1\",\"system\":\"iso\",\"type\":\"country\"}";
+    let mut files = Vec::new();
+    for file in ALL {
         let (system, of_type) = file.trim_end_matches(".jsonl").split_once('-').unwrap();
-        let mut envelopes = String::new();
-        for row in data.rows(file) {
+        let envelope = |row: &Value| {
             let id = format!("{of_type}-{}", text(&row["id"]));
-            let envelope = json!({"id": id, "system": system, "type": of_type, "native_id": row["id"], "entity": row});
-            envelopes.push_str(&format!("{envelope}\n"));
-        }
-        if at + 1 == ALL.len() {
-            envelopes.push_str("{\"id\":\"u1\",\"system\":\"iso\",\"type\":\"country\"}\n");
-        }
-        lines = envelopes.lines().count();
-        files.push(scene.write(&format!("envelopes-{file}"), &envelopes));
+            json!({"id": id, "system": system, "type": of_type, "native_id": row["id"], "entity": row}).to_string()
+        };
+        let mut lines: Vec<String> = data.rows(file).iter().map(envelope).collect();
+        lines.extend((file == ALL[3]).then(|| broken.to_owned()));
+        files.push((scene.write(file, &lines.join("\n")), lines.len()));
     }
-    let arguments: Vec<String> = files.iter().map(|file| format!("envelopes:{file}")).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    batch(&scene, &config(&scene, PUSH), "enveloped", &arguments, &["--seed", "3"]);
+    let enveloped: Vec<String> = files.iter().map(|(file, _)| format!("envelopes:{file}")).collect();
+    let enveloped: Vec<&str> = enveloped.iter().map(String::as_str).collect();
+    batch(&scene, &config(&scene, PUSH), "enveloped", &enveloped, &["--seed", "3"]);
     let inputs = inputs(&data);
     batch(&scene, &config(&scene, PUSH), "plain", &inputs.each_ref().map(String::as_str), &["--seed", "3"]);
     let (enveloped, plain) = (Canonical::of(&scene, "enveloped"), Canonical::of(&scene, "plain"));
     assert_eq!(enveloped.facts(), plain.facts());
     let letters = scene.rows("enveloped/dead_letters.jsonl");
     assert_eq!(letters.len(), 1);
-    assert!(text(&letters[0]["detail"]).starts_with(&format!("{} line {lines}: ", files[files.len() - 1])));
+    let (file, last) = &files[3];
+    assert!(text(&letters[0]["detail"]).starts_with(&format!("{file} line {last}: ")));
+    assert_eq!(letters[0]["body"], broken);
 }

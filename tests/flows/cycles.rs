@@ -37,7 +37,7 @@ fn s36_two_records_that_name_each_other() {
     scene.says("bms", "device", "bmsA", json!({"serial": "A", "parent_id": "bmsB"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms device bmsA {"parent_id":"bmsB","serial":"A"}
-      bms:u1 parked (missing_reference): waiting for device bmsB of bms, which parent_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsB (parent_id), not known yet
     u2 bms device bmsB {"parent_id":"bmsA","serial":"B"}
       bms:u1 accepted: a new record from bms | attempt 2
       bms:u2 accepted: a new record from bms
@@ -92,9 +92,9 @@ fn s36_three_records_one_by_one_with_a_restart() {
     scene.says("bms", "device", "bmsB", json!({"serial": "B", "parent_id": "bmsC"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms device bmsA {"parent_id":"bmsB","serial":"A"}
-      bms:u1 parked (missing_reference): waiting for device bmsB of bms, which parent_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsB (parent_id), not known yet
     u2 bms device bmsC {"parent_id":"bmsA","serial":"C"}
-      bms:u2 parked (missing_reference): waiting for device bmsA of bms, which parent_id refers to
+      bms:u2 parked (missing_reference): waiting for bms's device bmsA (parent_id), not known yet
     … restart
     u3 bms device bmsB {"parent_id":"bmsC","serial":"B"}
       bms:u1 accepted: a new record from bms | attempt 2
@@ -137,7 +137,7 @@ fn a_cycle_through_two_types_and_a_record_somebody_else_has() {
       oem:u1 accepted: a new record from oem
       = <device 1> v1 {"room":"B2","serial":"A"} [oem oemA]
     u2 bms device bmsA {"sensor_id":"bmsS","serial":"A"}
-      bms:u2 parked (missing_reference): waiting for sensor bmsS of bms, which sensor_id refers to
+      bms:u2 parked (missing_reference): waiting for bms's sensor bmsS (sensor_id), not known yet
     u3 bms sensor bmsS {"device_id":"bmsA","tag":"T1"}
       bms:u2 accepted: the same thing as in oem: bms joins it; taken: sensor_id | attempt 2
       bms:u3 accepted: a new record from bms
@@ -154,9 +154,9 @@ fn a_cycle_that_also_waits_for_somebody_else() {
     scene.says("bms", "sensor", "bmsS", json!({"tag": "T1"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms device bmsA {"parent_id":"bmsB","serial":"A"}
-      bms:u1 parked (missing_reference): waiting for device bmsB of bms, which parent_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsB (parent_id), not known yet
     u2 bms device bmsB {"parent_id":"bmsA","sensor_id":"bmsS","serial":"B"}
-      bms:u2 parked (missing_reference): waiting for device bmsA of bms, which parent_id refers to and sensor bmsS of bms, which sensor_id refers to
+      bms:u2 parked (missing_reference): waiting for bms's device bmsA (parent_id) and bms's sensor bmsS (sensor_id), not known yet
     u3 bms sensor bmsS {"tag":"T1"}
       bms:u3 accepted: a new record from bms
       bms:u1 accepted: a new record from bms | attempt 2
@@ -181,10 +181,10 @@ fn a_cycle_one_of_whose_records_is_put_off() {
     scene.wait(Duration::from_secs(2));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms device bmsA {"parent_id":"bmsB","serial":"A"}
-      bms:u1 parked (missing_reference): waiting for device bmsB of bms, which parent_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsB (parent_id), not known yet
     u2 bms device bmsB {"parent_id":"bmsA","serial":"B"}
       bms:u1 deferred (time): not yet | by Handler device | attempt 2
-      bms:u2 parked (missing_reference): waiting for device bmsA of bms, which parent_id refers to
+      bms:u2 parked (missing_reference): waiting for bms's device bmsA (parent_id), not known yet
     … 2s later
       bms:u1 accepted: a new record from bms | by Handler device | attempt 3
       bms:u2 accepted: a new record from bms | by Handler device | attempt 2
@@ -203,7 +203,7 @@ fn a_cycle_one_of_whose_records_is_not_wanted() {
     scene.says("bms", "device", "bmsB", json!({"serial": "B", "parent_id": "bmsA"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms device bmsA {"parent_id":"bmsB","serial":"A"}
-      bms:u1 parked (missing_reference): waiting for device bmsB of bms, which parent_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsB (parent_id), not known yet
     u2 bms device bmsB {"parent_id":"bmsA","serial":"B"}
       bms:u2 dropped: not that one | by Handler device | modified_fields: parent_id, serial
     "#);
@@ -219,7 +219,7 @@ fn a_cycle_in_two_orchestrators_at_once() {
     );
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms device bmsA {"parent_id":"bmsB","serial":"A"}
-      bms:u1 parked (missing_reference): waiting for device bmsB of bms, which parent_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsB (parent_id), not known yet
     u2 bms device bmsB {"parent_id":"bmsA","serial":"B"}
     u3 oem device oemA {"room":"B2","serial":"A"}
       bms:u1 accepted: a new record from bms | attempt 2

@@ -270,9 +270,9 @@ fn an_old_copy_does_not_overtake_what_waits() {
     scene.send(device("AHU"));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms sensor bmsS1 {"device_id":"bmsD1","unit":"F"} seq=2
-      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
     u2 bms sensor bmsS1 {"device_id":"bmsD1","unit":"C"} seq=1
-      bms:u2 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u2 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
     u3 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
       bms:u3 accepted: a new record from bms
       bms:u1 accepted: a new record from bms | attempt 2

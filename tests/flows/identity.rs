@@ -259,7 +259,7 @@ fn a_link_another_orchestrator_made_meanwhile_is_no_duplicate() {
       bms:u2 accepted: a new record from bms
       = <device 1> v1 {"serial":"SN-1"} [bms bmsD1]
     u3 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
-      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
       bms:u3 accepted: taken: name
       = <device 1> v2 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
     … 1s later
@@ -282,7 +282,7 @@ fn a_patch_of_a_record_another_orchestrator_has_just_linked() {
       bms:u2 accepted: a new record from bms
       = <device 1> v1 {"serial":"SN-1"} [bms bmsD1]
     u3 bms patch device bmsD1 {"name":"AHU"}
-      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
       bms:u3 accepted: taken: name
       = <device 1> v2 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
     "#);

@@ -38,7 +38,7 @@ fn s31_a_sensor_before_its_device() {
     scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "device_id": "bmsD1"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1"}
-      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
     u2 oem device oemD1 {"serial":"SN-1"}
       oem:u2 accepted: a new record from oem
       = <device 1> v1 {"serial":"SN-1"} [oem oemD1]
@@ -60,9 +60,9 @@ fn s32_grandchild_child_and_parent_backwards() {
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms sensor bmsS1 {"device_id":"bmsD2","tag":"T1"}
-      bms:u1 parked (missing_reference): waiting for device bmsD2 of bms, which device_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD2 (device_id), not known yet
     u2 bms device bmsD2 {"parent_id":"bmsD1","serial":"SN-2"}
-      bms:u2 parked (missing_reference): waiting for device bmsD1 of bms, which parent_id refers to
+      bms:u2 parked (missing_reference): waiting for bms's device bmsD1 (parent_id), not known yet
     u3 bms device bmsD1 {"serial":"SN-1"}
       bms:u3 accepted: a new record from bms
       bms:u2 accepted: a new record from bms | attempt 2
@@ -81,9 +81,9 @@ fn s33_two_sensors_of_one_device_stay_two() {
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1"}
-      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
     u2 bms sensor bmsS2 {"device_id":"bmsD1","tag":"T2"}
-      bms:u2 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u2 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
     u3 bms device bmsD1 {"serial":"SN-1"}
       bms:u3 accepted: a new record from bms
       bms:u1 accepted: a new record from bms | attempt 2
@@ -204,9 +204,9 @@ fn s36_a_cycle_is_created_and_then_linked() {
     u5 oem receipt device oemB canonical_id=<device 2> rev=1 status=applied
       oem:u5 unchanged: oem made the record; there it is oemB
       = <device 2> v1 {"parent_id":"<device 1>","serial":"B"} [bms bmsB, oem oemB]
-      → oem: create device oemA rev 2 {"id":"oemA","parent_id":"oemB","serial":"A"} changed: parent_id
-    u6 oem receipt device oemA canonical_id=<device 1> rev=2 status=applied
-      oem:u6 unchanged: oem applied rev 2
+      → oem: update device oemA rev 3 {"id":"oemA","parent_id":"oemB","serial":"A"} changed: parent_id
+    u6 oem receipt device oemA canonical_id=<device 1> rev=3 status=applied
+      oem:u6 unchanged: oem applied rev 3
     "#);
 }
 
@@ -313,7 +313,7 @@ fn patches_queue_behind_a_missing_reference() {
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1","unit":"C"}
-      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
     u2 bms patch sensor bmsS1 {"unit":"F"}
       bms:u2 parked (missing_reference): queued behind bms:u1, which waits for a record it refers to
     u3 bms patch sensor bmsS1 {"unit":"K"}
@@ -337,10 +337,10 @@ fn a_newer_whole_record_supersedes_the_waiting_one() {
     scene.says("bms", "device", "bmsD2", json!({"serial": "SN-2"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u1 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1","unit":"C"}
-      bms:u1 parked (missing_reference): waiting for device bmsD1 of bms, which device_id refers to
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
     u2 bms sensor bmsS1 {"device_id":"bmsD2","tag":"T1","unit":"F"}
-      bms:u1 superseded: overtaken by bms:u2, a newer record of the same; until then: waiting for device bmsD1 of bms, which device_id refers to
-      bms:u2 parked (missing_reference): waiting for device bmsD2 of bms, which device_id refers to
+      bms:u1 superseded: overtaken by bms:u2, a newer record of the same; until then: waiting for bms's device bmsD1 (device_id), not known yet
+      bms:u2 parked (missing_reference): waiting for bms's device bmsD2 (device_id), not known yet
     u3 bms device bmsD1 {"serial":"SN-1"}
       bms:u3 accepted: a new record from bms
       = <device 1> v1 {"serial":"SN-1"} [bms bmsD1]
@@ -366,7 +366,7 @@ fn a_known_record_that_moves_to_an_unknown_parent() {
     scene.says("bms", "device", "bmsD2", json!({"serial": "SN-2"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u5 bms sensor bmsS1 {"device_id":"bmsD2","tag":"T1","unit":"F"}
-      bms:u5 parked (missing_reference): waiting for device bmsD2 of bms, which device_id refers to
+      bms:u5 parked (missing_reference): waiting for bms's device bmsD2 (device_id), not known yet
     u6 oem sensor oemS1 {"device_id":"oemD1","tag":"T1","unit":"K"}
       oem:u6 accepted: taken: unit
       = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
@@ -394,7 +394,7 @@ fn a_reference_that_waits_is_not_corrected_in_its_source() {
     scene.says("oem", "device", "oemD2", json!({"serial": "SN-2"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u5 bms sensor bmsS1 {"device_id":"bmsD2","tag":"T1","unit":"C"} base=0
-      bms:u5 parked (missing_reference): waiting for device bmsD2 of bms, which device_id refers to
+      bms:u5 parked (missing_reference): waiting for bms's device bmsD2 (device_id), not known yet
     u6 oem sensor oemS1 {"device_id":"oemD1","tag":"T1","unit":"K"}
       oem:u6 accepted: taken: unit
       = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
@@ -426,7 +426,7 @@ fn a_reference_that_waits_may_look_like_a_canonical_id() {
     scene.says("oem", "sensor", "oemS1", json!({"tag": "T1", "unit": "K", "device_id": "oemD1"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u5 bms sensor bmsS1 {"device_id":"6f1c2f9e-0c1d-4f6e-9d58-3f5f0d6f0a02","tag":"T1","unit":"C"} base=0
-      bms:u5 parked (missing_reference): waiting for device 6f1c2f9e-0c1d-4f6e-9d58-3f5f0d6f0a02 of bms, which device_id refers to
+      bms:u5 parked (missing_reference): waiting for bms's device 6f1c2f9e-0c1d-4f6e-9d58-3f5f0d6f0a02 (device_id), not known yet
     u6 oem sensor oemS1 {"device_id":"oemD1","tag":"T1","unit":"K"}
       oem:u6 accepted: taken: unit
       = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
@@ -444,9 +444,9 @@ fn a_newer_record_does_not_name_the_reference_that_waits() {
     scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "unit": "C"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u3 bms sensor bmsS1 {"device_id":"bmsD2","tag":"T1","unit":"C"}
-      bms:u3 parked (missing_reference): waiting for device bmsD2 of bms, which device_id refers to
+      bms:u3 parked (missing_reference): waiting for bms's device bmsD2 (device_id), not known yet
     u4 bms sensor bmsS1 {"tag":"T1","unit":"C"}
-      bms:u3 superseded: overtaken by bms:u4, a newer record of the same; until then: waiting for device bmsD2 of bms, which device_id refers to
+      bms:u3 superseded: overtaken by bms:u4, a newer record of the same; until then: waiting for bms's device bmsD2 (device_id), not known yet
       bms:u4 accepted: taken: unit
       = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1","unit":"C"} [bms bmsS1, oem (open create)]
       → bms: update sensor bmsS1 rev 1 {"device_id":"bmsD1","id":"bmsS1","tag":"T1","unit":"C"} changed: device_id

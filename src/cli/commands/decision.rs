@@ -29,7 +29,7 @@ pub async fn run(args: &DecisionArgs, options: &Options, host: &Host) -> Result<
     let table = table(&row);
     if table.len() > 1 {
         output::line("")?;
-        output::line(aligned(&table))?;
+        output::line(output::aligned(&table))?;
     }
     Ok(())
 }
@@ -68,14 +68,4 @@ fn shown(value: Option<&Value>) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
-}
-
-fn aligned(table: &[[String; 5]]) -> String {
-    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let line = |row: &[String; 5]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    table.iter().map(line).collect::<Vec<_>>().join("\n")
 }

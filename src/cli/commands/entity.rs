@@ -2,7 +2,9 @@
 
 use crate::cli::args::{Options, RecordArgs};
 use crate::cli::{Failure, Host, output, stores};
+use crate::domain::explain::list;
 use crate::domain::handler::shown;
+use crate::domain::link::Link;
 use crate::views::find;
 use crate::views::rows::{CanonicalRow, delivery};
 
@@ -23,11 +25,26 @@ pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<()
     }
     output::line("")?;
     for link in &record.links {
-        let id = link.native_id.as_ref().map_or("(not known yet)", |id| id.as_str());
-        let state = delivery(link, owed.get(&(record.id, link.system.clone())));
-        let differs: Vec<_> = link.shadow.held.differences().map(|(path, _)| path.to_string()).collect();
-        let differs = if differs.is_empty() { String::new() } else { format!(", differs in {}", differs.join(", ")) };
-        output::line(format!("  {} {id}: rev {}, {state}{differs}", link.system, link.rev))?;
+        output::line(format!("  {}", side(link, delivery(link, owed.get(&(record.id, link.system.clone()))))))?;
     }
     Ok(())
+}
+
+/// One system's side, in a line.
+fn side(link: &Link, delivery: &str) -> String {
+    let Link { system, rev, .. } = link;
+    let Some(native_id) = &link.native_id else { return format!("{system} does not have it yet: {}", sending(*rev, delivery)) };
+    let differs = list(link.shadow.held.differences().map(|(path, _)| path));
+    let differs = if differs.is_empty() { String::new() } else { format!("; there it still differs in {differs}") };
+    format!("{system} {native_id}: {}{differs}", sending(*rev, delivery))
+}
+
+fn sending(rev: u64, delivery: &str) -> String {
+    match delivery {
+        "idle" => "nothing was ever sent there".to_owned(),
+        "sent" => format!("rev {rev} was sent, not confirmed yet"),
+        "pending" => format!("rev {rev} is still to be sent"),
+        "failing" => format!("rev {rev} could not be delivered yet and is tried again"),
+        other => format!("rev {rev} {other}"),
+    }
 }

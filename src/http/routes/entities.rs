@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType};
-use crate::domain::value::FieldPath;
+use crate::domain::value::{FieldPath, same};
 use crate::http::Problem;
 use crate::http::query::Query;
 use crate::views::rows::CanonicalRow;
@@ -52,7 +52,7 @@ pub async fn list(State(api): Shared, Path(entity_type): Path<String>, mut query
 fn fits(record: &CanonicalRecord, wanted: &BTreeMap<String, String>) -> bool {
     wanted.iter().all(|(field, text)| match record.data.get(&FieldPath::escaped(field)) {
         Some(Value::String(value)) => value == text,
-        Some(value) => value.to_string() == *text,
+        Some(value) => serde_json::from_str::<Value>(text).is_ok_and(|wanted| same(&wanted, value)),
         None => false,
     })
 }

@@ -49,9 +49,9 @@ pub async fn status(State(api): Shared) -> Result<Json<Status>, Problem> {
     while let Some(position) = after {
         let page = api.store.owed(position, PAGE).await?;
         after = if page.len() < PAGE { None } else { page.last().map(|(position, _)| *position) };
-        // What failed and waits for its next try is at rest until then.
+        // What waits for an answer, or failed and waits for its next try, is at rest until then.
         let now = api.clock.now();
-        pending += page.iter().filter(|(_, owed)| owed.published < owed.rev && owed.retry_at.is_none_or(|at| at <= now)).count() as u64;
+        pending += page.iter().filter(|(_, owed)| owed.published == 0 && owed.retry_at.is_none_or(|at| at <= now)).count() as u64;
     }
     Ok(Json(Status { idle: inbound == 0 && pending == 0 && due == 0, inbound, pending, due }))
 }

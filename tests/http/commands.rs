@@ -1,0 +1,104 @@
+//! The commands that talk to a running orchestrator.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::json;
+
+use crate::support::{PUSH, Served, device};
+
+async fn syncline(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let input = input.to_owned();
+    let run = move || {
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_status_systems_receive() {
+    let served = Served::with(PUSH).await;
+    let url = served.url.as_str();
+    let records = "{\"id\": \"b1\", \"serial\": \"S1\"}\n\n{\"id\": \"b2\", \"serial\": \"S2\"}\n";
+    let sent = syncline(&["send", "--url", url, "--system", "bms", "--type", "device", "-"], records).await;
+    assert_eq!((said(&sent).as_str(), sent.status.code()), ("2 handed in, 0 refused\n", Some(0)));
+    let rest = syncline(&["status", "--url", url, "--wait-idle", "30s"], "").await;
+    assert_eq!((said(&rest).as_str(), rest.status.code()), ("at rest: nothing to decide, nothing to send\n", Some(0)));
+    insta::assert_snapshot!(said(&syncline(&["systems", "--url", url], "").await), @"
+    system  types   pending  unanswered  failing  queued  answers
+    bms     device  0        0           0        0       none seen
+    oem     device  0        2           0        2       none seen
+    ");
+    let waits = said(&syncline(&["receive", "--url", url, "--system", "oem"], "").await);
+    assert_eq!(waits.lines().count(), 2, "{waits}");
+    assert!(waits.starts_with("create device (a new record)  rev 1  {\"serial_no\":\"S"), "{waits}");
+    let taken = said(&syncline(&["receive", "--url", url, "--system", "oem", "--ack"], "").await);
+    assert_eq!(taken, waits, "looking took nothing");
+    assert_eq!(said(&syncline(&["receive", "--url", url, "--system", "oem"], "").await), "nothing waits for oem\n");
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_said_with_its_exit_code() {
+    let served = Served::with(PUSH).await;
+    let url = served.url.as_str();
+    let sent = syncline(&["send", "--url", url, "--system", "bms", "--type", "device", "-"], "{\"serial\": \"S1\"}\n").await;
+    assert_eq!((said(&sent).as_str(), sent.status.code()), ("syncline: line 1: the record has no \"id\"\n", Some(64)));
+    let nobody = syncline(&["systems", "--url", "http://127.0.0.1:9"], "").await;
+    assert_eq!(nobody.status.code(), Some(69), "{}", said(&nobody));
+    assert!(said(&nobody).contains("start one with `syncline run`"));
+    served.orchestrator.stop().await.unwrap();
+}
+
+/// The real binary: started, used, told to end, started again; nothing is lost and nothing is repeated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn run_is_ended_by_sigterm_and_goes_on_after_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("syncline.toml");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    std::fs::write(&file, format!("[http]\nlisten = \"127.0.0.1:{port}\"\n[store]\npath = {:?}\n", folder.path().join("data"))).unwrap();
+    let (http, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+    for round in 0..2 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
+        let mut child = command.args(["run", "--log-format", "json", "--config"]).arg(&file).stderr(Stdio::null()).spawn().unwrap();
+        let ready = async {
+            while http.get(format!("{url}/readyz")).send().await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), ready).await.unwrap();
+        for n in 0..200 {
+            let update = device(&format!("r{round}-{n}"), "bms", &format!("b{n}"), json!({"n": n, "round": round}));
+            assert_eq!(http.post(format!("{url}/v1/updates")).json(&update).send().await.unwrap().status(), 202);
+        }
+        // At once, with updates still undecided.
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
+        assert_eq!(tokio::time::timeout(std::time::Duration::from_secs(15), ended).await.unwrap().unwrap().code(), Some(0));
+    }
+    let mut config = syncline::config::Config::default();
+    config.store.path = folder.path().join("data");
+    let orchestrator = syncline::prelude::Syncline::new(config).start().await.unwrap();
+    let all = async {
+        for n in 0..200 {
+            let update = syncline::domain::ids::UpdateId::try_from(format!("bms:r1-{n}")).unwrap();
+            let row = loop {
+                match orchestrator.store().decision(&update).await.unwrap() {
+                    Some(row) => break row,
+                    None => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
+                }
+            };
+            assert_eq!((row.version_before, row.version_after), (1, 2));
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), all).await.unwrap();
+    orchestrator.stop().await.unwrap();
+}

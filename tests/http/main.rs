@@ -1,0 +1,8 @@
+//! The HTTP edge over a real socket, and the commands that are its clients.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod commands;
+mod reading;
+mod support;
+mod updates;

@@ -1,0 +1,143 @@
+//! Handing in, fetching, answering.
+
+use serde_json::{Value, json};
+
+use crate::support::{PUSH, Served, device};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_travels_and_its_receipt_settles_it() {
+    let served = Served::with(PUSH).await;
+    served.say(&device("u1", "bms", "b1", json!({"serial": "S1", "name": "Fan"}))).await;
+    let given = served.lease("oem", json!({"wait_ms": 20_000, "lease_ms": 60_000})).await;
+    assert_eq!(given.len(), 1);
+    assert_eq!((&given[0]["op"], &given[0]["native_id"], &given[0]["rev"]), (&json!("create"), &Value::Null, &json!(1)));
+    assert_eq!(given[0]["entity"], json!({"serial_no": "S1", "name": "Fan"}));
+    assert!(served.lease("oem", json!({})).await.is_empty(), "it is leased");
+    // A newer state waits until the first message is answered.
+    served.say(&device("u2", "bms", "b1", json!({"serial": "S1", "name": "Fan 2"}))).await;
+    served.at_rest().await;
+    assert!(served.lease("oem", json!({})).await.is_empty());
+    let canonical_id = given[0]["canonical_id"].clone();
+    served
+        .say(&json!({"id": "r1", "system": "oem", "type": "device", "op": "receipt", "native_id": "o1", "canonical_id": canonical_id,
+            "rev": 1, "status": "applied"}))
+        .await;
+    let next = served.lease("oem", json!({"wait_ms": 20_000})).await;
+    assert_eq!((&next[0]["op"], &next[0]["native_id"], &next[0]["rev"]), (&json!("update"), &json!("o1"), &json!(3)));
+    assert_eq!((&next[0]["entity"]["name"], &next[0]["changed"]), (&json!("Fan 2"), &json!(["name"])));
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_lease_is_given_again_and_auto_needs_no_answer() {
+    let served = Served::with(PUSH).await;
+    served.say(&device("u1", "bms", "b1", json!({"serial": "S1"}))).await;
+    let first = served.lease("oem", json!({"wait_ms": 20_000, "lease_ms": 1})).await;
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let again = served.lease("oem", json!({"ack": "auto"})).await;
+    assert_eq!(first, again, "the same id always carries the same bytes");
+    assert!(served.lease("oem", json!({"lease_ms": 1})).await.is_empty());
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_are_taken_all_or_none() {
+    let served = Served::with(PUSH).await;
+    let bad = json!([device("u1", "bms", "b1", json!({"serial": "S1"})), {"id": "u2", "system": "bms", "type": "device"}, 7]);
+    let (status, problem) = served.post("/v1/updates", &bad).await;
+    assert_eq!(status, 422);
+    let indices: Vec<_> = problem["problems"].as_array().unwrap().iter().map(|problem| problem["index"].clone()).collect();
+    assert_eq!(indices, [1, 2]);
+    served.at_rest().await;
+    assert_eq!(served.get("/v1/decisions").await.1["items"], json!([]));
+    let good = json!([device("u1", "bms", "b1", json!({"serial": "S1"})), device("u2", "bms", "b2", json!({"serial": "S2"}))]);
+    let (status, answer) = served.post("/v1/updates", &good).await;
+    assert_eq!((status.as_u16(), answer), (202, json!({"ids": ["u1", "u2"], "status": "queued"})));
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_answered_line_by_line() {
+    let served = Served::with(PUSH).await;
+    let mut lines = String::new();
+    for n in 0..1000 {
+        lines.push_str(&device(&format!("u{n}"), "bms", &format!("b{n}"), json!({"serial": format!("S{n}")})).to_string());
+        lines.push('\n');
+        if n == 500 {
+            lines.push_str("{\"id\": oops}\n\n");
+        }
+    }
+    let request = served.http.post(format!("{}/v1/updates", served.url)).header("content-type", "application/x-ndjson").body(lines);
+    let text = request.send().await.unwrap().text().await.unwrap();
+    let answers: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 1001);
+    for (index, answer) in answers.iter().enumerate() {
+        assert_eq!(answer["index"], index);
+        assert_eq!(answer["status"], if index == 501 { "error" } else { "queued" });
+    }
+    assert_eq!(answers[501]["problem"]["type"], "urn:syncline:error:not_json");
+    served.at_rest().await;
+    assert_eq!(served.get("/v1/entities/device?serial=S999").await.1["items"].as_array().unwrap().len(), 1);
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_mistake_says_what_to_do() {
+    let served = Served::with(PUSH).await;
+    let mut story = String::new();
+    let url = format!("{}/v1/updates", served.url);
+    let json = |body: &'static str| served.http.post(&url).header("content-type", "application/json").body(body);
+    let requests = [
+        json("{\"id\":\"u1\",\"system\":\"bms\",\"type\":\"device\",\"native_id\":\"b1\",\"entity\":{},\"entiti\":1}"),
+        json("{\"id\":\"u1\",\"system\":\"bms\",\"type\":\"device\",\"native_id\":\"b1\",\"entity\":{\"a\":1,\"a\":2}}"),
+        json("[1e400]"),
+        served.http.post(&url).header("content-type", "text/plain").body("hello"),
+        served.http.post(format!("{}/v1/systems/hris/lease", served.url)).body("{}"),
+        served.http.post(format!("{}/v1/systems/oem/lease", served.url)).body("{\"max\": 0}"),
+        served.http.post(format!("{}/v1/systems/oem/lease", served.url)).body("{\"maximum\": 1}"),
+        served.http.get(format!("{}/v1/entities/device/7", served.url)),
+        served.http.get(format!("{}/v1/decisions?sytem=bms", served.url)),
+        served.http.get(format!("{}/v1/decisions?decision=good", served.url)),
+        served.http.get(format!("{}/v1/lookup?system=bms&type=device", served.url)),
+        served.http.get(format!("{}/v2", served.url)),
+        served.http.delete(format!("{}/v1/systems", served.url)),
+    ];
+    for request in requests {
+        let response = request.send().await.unwrap();
+        let (status, kind) = (response.status(), response.headers()["content-type"].clone());
+        assert_eq!(kind, "application/problem+json");
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["status"], status.as_u16());
+        let code = problem["type"].as_str().unwrap().trim_start_matches("urn:syncline:error:").to_owned();
+        story.push_str(&format!("{} {code}: {}\n", status.as_u16(), problem["detail"].as_str().unwrap()));
+    }
+    insta::assert_snapshot!(story, @r#"
+    422 bad_envelope: the envelope has no field "entiti"; did you mean "entity"?
+    422 duplicate_key: the key "a" appears twice in one object; send it once (line 1 column 81)
+    422 number_out_of_range: a number is beyond what a double can hold; send it as text (line 1 column 6)
+    415 media_type: text/plain is not understood; send application/json or application/x-ndjson
+    404 unknown_system: no [systems.hris] in the configuration; add it, or set unknown_systems = "accept"
+    400 bad_request: max is 1 to 1000, lease_ms at least 1
+    400 bad_request: unknown field `maximum`, expected one of `max`, `wait_ms`, `lease_ms`, `ack` at line 1 column 10
+    400 bad_request: "7" is no id; write a canonical id or system:native_id
+    400 bad_request: there is no parameter sytem; there are entity, system, type, decision, since, until, reason, limit and cursor
+    400 bad_request: there is no decision "good"; there are accepted, partially_accepted, dropped, unchanged, echo, superseded, deferred, parked
+    400 bad_request: native_id is missing
+    404 not_found: there is nothing at /v2
+    405 method_not_allowed: /v1/systems does not take DELETE
+    "#);
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_large_is_refused_and_a_long_line_does_not_stop_a_stream() {
+    let served = Served::with(PUSH).await;
+    let long = device("u1", "bms", "b1", json!({"serial": "S1", "text": "x".repeat(2 << 20)}));
+    assert_eq!(served.post("/v1/updates", &long).await.0, 413);
+    let lines = format!("{long}\n{}\n", device("u2", "bms", "b2", json!({"serial": "S2"})));
+    let request = served.http.post(format!("{}/v1/updates", served.url)).header("content-type", "application/x-ndjson").body(lines);
+    let text = request.send().await.unwrap().text().await.unwrap();
+    let statuses: Vec<Value> = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["status"].clone()).collect();
+    assert_eq!(statuses, ["error", "queued"]);
+    served.orchestrator.stop().await.unwrap();
+}
