@@ -1,5 +1,7 @@
 //! A real orchestrator with its HTTP edge, and both sample adapters with their own databases, talking to it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod source;
 mod support;
 

@@ -1,5 +1,7 @@
 //! The promises of the SDK, each as a scene against the broker of the harness. Time is paused: waits cost nothing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
