@@ -35,7 +35,6 @@ pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
     ("orchestration.delete_brake.count", &["100"]),
     ("orchestration.delete_brake.percent", &["5"]),
     ("orchestration.delete_brake.window", &[r#""10m""#]),
-    ("orchestration.create_settle", &[r#""30s""#]),
     ("orchestration.tombstone_retention", &[r#""90d""#]),
     ("orchestration.events", &["false"]),
     ("entities.*.duplicates", &[r#""park""#, r#""separate""#]),

@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod receipts;
 pub mod relay;
 pub mod settings;
+mod settle;
 pub mod supervisor;
 pub mod unit;
 pub mod waiting;

@@ -34,6 +34,8 @@ pub struct Settings {
     pub retry_initial: Duration,
     /// Factor from try to try.
     pub retry_factor: f64,
+    /// How long an unknown record waits while it may be a create of ours coming back.
+    pub create_settle: Duration,
     /// Bytes for the cache from native id to canonical id.
     pub id_cache_bytes: u64,
     /// Bytes for the cache of records.
@@ -75,6 +77,7 @@ impl Settings {
             max_attempts: retry.max_attempts.get(),
             retry_initial: retry.initial,
             retry_factor: retry.backoff_multiplier,
+            create_settle: orchestration.create_settle,
             id_cache_bytes: orchestration.id_cache.bytes(),
             record_cache_bytes: orchestration.record_cache.bytes(),
         }

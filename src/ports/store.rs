@@ -1,6 +1,6 @@
 //! Where canonical records, decisions, links, claims and waiting updates live.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub struct Lookup {
     /// What waits for these native records? A parent may have any number of children: beyond [`WAITING_ON_MAX`] a store may
     /// leave the rest out, and gives them out by [`Store::waiting_due`] once the parent is known.
     pub waiting_on: Vec<NativeKey>,
+    /// Which of these systems have creates of these types that they have not answered?
+    pub open_creates: Vec<(SystemName, EntityType)>,
 }
 
 impl Lookup {
@@ -44,6 +46,7 @@ impl Lookup {
             && self.claims.is_empty()
             && self.waiting_of.is_empty()
             && self.waiting_on.is_empty()
+            && self.open_creates.is_empty()
     }
 }
 
@@ -58,6 +61,8 @@ pub struct Found {
     pub claims: HashMap<TypedClaim, CanonicalId>,
     /// Waiting updates asked for by their own record or by what they wait for; each once, in arrival order.
     pub waiting: Vec<Waiting>,
+    /// Systems that have not answered all creates of a type, of those asked for.
+    pub open_creates: HashSet<(SystemName, EntityType)>,
 }
 
 /// What makes a redelivery harmless; kept longer than the row itself.
@@ -131,6 +136,10 @@ pub struct RecordWrite {
     pub claims_added: Vec<Claim>,
     /// Key values it lets go.
     pub claims_released: Vec<Claim>,
+    /// Systems that are sent a create of it.
+    pub creates_opened: Vec<SystemName>,
+    /// Systems that have answered theirs, or will get none.
+    pub creates_closed: Vec<SystemName>,
     /// What changes about its outbound messages.
     pub outbox: Vec<OutboxChange>,
 }
@@ -190,6 +199,15 @@ pub enum OutboxChange {
         /// The rev.
         rev: u64,
     },
+    /// As [`Due`](Self::Due), but not before a time. What is owed already stays so.
+    DueLater {
+        /// The system.
+        system: SystemName,
+        /// The rev.
+        rev: u64,
+        /// When it may be sent.
+        not_before: Timestamp,
+    },
     /// The system has answered that it applied this rev.
     Applied {
         /// The system.
@@ -220,7 +238,7 @@ impl OutboxChange {
     #[must_use]
     pub const fn answered(&self) -> Option<(&SystemName, u64)> {
         match self {
-            Self::Due { .. } => None,
+            Self::Due { .. } | Self::DueLater { .. } => None,
             Self::Applied { system, rev } | Self::Failed { system, rev, .. } | Self::Rejected { system, rev } => Some((system, *rev)),
         }
     }

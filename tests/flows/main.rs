@@ -8,6 +8,7 @@
 mod engine;
 
 mod changed;
+mod creates;
 mod cycles;
 mod faults;
 mod identity;

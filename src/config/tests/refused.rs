@@ -214,7 +214,6 @@ t.toml:14: orchestration.dedup_retention: "30d" is not available in this version
 t.toml:15: orchestration.review_timeout.after: "1d" is not available in this version; leave it at "never"
 t.toml:16: orchestration.create_brake.count: 10 is not available in this version; leave it at 1000
 t.toml:17: orchestration.delete_brake.percent: 6 is not available in this version; leave it at 5
-t.toml:18: orchestration.create_settle: "1m" is not available in this version; leave it at "30s"
 t.toml:19: orchestration.tombstone_retention: "forever" is not available in this version; leave it at "90d"
 t.toml:20: orchestration.events: true is not available in this version; leave it at false
 t.toml:22: entities.device.on_parent_delete: "cascade" is not available in this version; leave it at "keep"

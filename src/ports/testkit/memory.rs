@@ -34,6 +34,8 @@ struct State {
     waiting: BTreeMap<(u64, UpdateId), Waiting>,
     dead: BTreeMap<u64, DeadLetter>,
     outbox: Outbox,
+    /// Creates that are not answered.
+    creates: BTreeSet<(SystemName, EntityType, CanonicalId)>,
     facts: BTreeMap<SystemName, SystemFacts>,
     counters: HashMap<String, u64>,
     next: u64,
@@ -182,6 +184,12 @@ impl State {
             self.records.insert(id, Versioned { record: Arc::clone(&write.record), revision });
             self.links.extend(write.links_added.iter().map(|key| (key.clone(), id)));
             self.claims.extend(write.claims_added.iter().map(|claim| (typed(write, claim), id)));
+            for system in &write.creates_opened {
+                self.creates.insert((system.clone(), write.record.entity_type.clone(), id));
+            }
+            for system in &write.creates_closed {
+                self.creates.remove(&(system.clone(), write.record.entity_type.clone(), id));
+            }
             for change in &write.outbox {
                 self.outbox.change(id, change);
             }
@@ -209,6 +217,10 @@ impl State {
             self.next
         });
         self.dead.insert(n, DeadLetter { marks: None, ..letter.clone() });
+    }
+
+    fn has_open_create(&self, (system, entity_type): &(SystemName, EntityType)) -> bool {
+        self.creates.iter().any(|(of, kind, _)| of == system && kind == entity_type)
     }
 
     fn is_ready(&self, waiting: &Waiting) -> bool {
@@ -262,6 +274,7 @@ impl Store for MemoryStore {
             links: lookup.links.iter().filter_map(|key| state.links.get(key).map(|id| (key.clone(), *id))).collect(),
             claims: lookup.claims.iter().filter_map(|claim| state.claims.get(claim).map(|id| (claim.clone(), *id))).collect(),
             waiting: state.waiting.values().filter(asked).cloned().collect(),
+            open_creates: lookup.open_creates.iter().filter(|asked| state.has_open_create(asked)).cloned().collect(),
         })
     }
 
