@@ -30,8 +30,6 @@ pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
     ("orchestration.retention.echo", &[r#""7d""#]),
     ("orchestration.dedup_retention", &[r#""forever""#, r#""never""#]),
     ("orchestration.review_timeout.after", &[r#""never""#, r#""forever""#]),
-    ("orchestration.create_brake.count", &["1000"]),
-    ("orchestration.create_brake.window", &[r#""1m""#]),
     ("orchestration.delete_brake.count", &["100"]),
     ("orchestration.delete_brake.percent", &["5"]),
     ("orchestration.delete_brake.window", &[r#""10m""#]),
@@ -42,7 +40,6 @@ pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
     ("entities.*.delete.policy", &[r#""propagate""#]),
     ("entities.*.delete.conflict", &[r#""delete_wins""#]),
     ("entities.*.redact", &["[]"]),
-    ("systems.*.mode", &[r#""sync""#]),
     ("systems.*.amqp_user", &[]),
     ("systems.*.entities.*.on_reject", &[r#""keep""#]),
 ];

@@ -73,7 +73,7 @@ pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, sourc
         return Vec::new();
     }
     let mut due = Vec::new();
-    for target in context.targets.iter().filter(|target| target.side.outbound) {
+    for target in context.targets.iter().filter(|target| target.side.outbound && !target.side.observed) {
         if record.links.iter().all(|link| link.system != target.system) {
             if !context.rules.creates(&target.side, context.types) {
                 continue;

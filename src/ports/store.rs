@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::error::PortError;
+use super::hold::HoldRow;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::DeadReason;
 use crate::domain::decision::{Decision, DecisionKind};
@@ -393,6 +394,12 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Adds one to a named counter and returns its new value: the run number of `batch`, the arrival order after a start.
     async fn count_up(&self, name: &str) -> Result<u64, PortError>;
+
+    /// What is kept back, or was once, by [`Hold`](super::hold::Hold). Few.
+    async fn holds(&self) -> Result<Vec<HoldRow>, PortError>;
+
+    /// Keeps a hold, in the place of what is known of the same.
+    async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError>;
 
     /// The store's epoch; adapters compare it before `rev`.
     async fn epoch(&self) -> Result<u64, PortError>;

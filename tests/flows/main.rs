@@ -11,6 +11,7 @@ mod changed;
 mod creates;
 mod cycles;
 mod faults;
+mod holds;
 mod identity;
 mod references;
 mod rules;

@@ -13,6 +13,7 @@ use crate::domain::planted::fault;
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{
     Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Found, Lookup, Marker, Owed, Page, Plan, Published, RecordWrite, Store,
     SystemFacts, Versioned,
@@ -37,6 +38,7 @@ struct State {
     /// Creates that are not answered.
     creates: BTreeSet<(SystemName, EntityType, CanonicalId)>,
     facts: BTreeMap<SystemName, SystemFacts>,
+    holds: BTreeMap<Hold, HoldRow>,
     counters: HashMap<String, u64>,
     next: u64,
 }
@@ -364,6 +366,15 @@ impl Store for MemoryStore {
         let counter = state.counters.entry(name.to_owned()).or_default();
         *counter += 1;
         Ok(*counter)
+    }
+
+    async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
+        Ok(self.state().holds.values().cloned().collect())
+    }
+
+    async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError> {
+        self.state().holds.insert(row.hold.clone(), row.clone());
+        Ok(())
     }
 
     async fn epoch(&self) -> Result<u64, PortError> {
