@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+mod demo;
 mod syncline;
 
 use crate::backends::embedded::{Embedded, Options};
-use crate::cli::{self, Failure, Host, Orchestrating};
+use crate::cli::{self, Failure, Host, Orchestrating, Stage};
 use crate::config::Config;
 use crate::domain::ids::CanonicalId;
 use crate::domain::time::Timestamp;
@@ -66,8 +67,17 @@ fn orchestrate(config: Config) -> Orchestrating {
     })
 }
 
+fn play(stage: Stage, stay: bool) -> Orchestrating {
+    Box::pin(async move {
+        demo::run(stage, stay).await.map_err(|error| match error.downcast::<Failure>() {
+            Ok(failure) => failure,
+            Err(error) => Failure::internal(format!("{error:#}")),
+        })
+    })
+}
+
 /// Runs the command line with everything it may use.
 #[must_use]
 pub fn main() -> ExitCode {
-    cli::run(&Host { open, orchestrate, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
+    cli::run(&Host { open, orchestrate, demo: play, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
 }

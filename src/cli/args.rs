@@ -39,6 +39,9 @@ pub struct Options {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Watch two systems being kept in sync: an orchestrator and two sample adapters, no servers
+    #[command(after_help = "Example:\n  syncline demo --serve")]
+    Demo(DemoArgs),
     /// Run the orchestrator: adapters hand in and fetch over HTTP
     #[command(after_help = "Example:\n  syncline run --config config/syncline.toml")]
     Run(RunArgs),
@@ -83,6 +86,14 @@ pub enum Command {
     /// Check everything that must hold in a store
     #[command(after_help = "Example:\n  syncline verify --store out --config examples/batch/syncline.toml")]
     Verify,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Stay up afterwards, with the HTTP edge, until Ctrl-C
+    #[arg(long)]
+    pub serve: bool,
 }
 
 /// Arguments of `run`.

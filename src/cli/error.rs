@@ -24,6 +24,14 @@ pub const NOT_ALLOWED: u8 = 77;
 /// The configuration is wrong.
 pub const CONFIGURATION: u8 = 78;
 
+impl std::error::Error for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// Why a command could not do its work.
 #[derive(Clone, Debug)]
 pub struct Failure {

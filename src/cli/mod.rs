@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod error;
 mod output;
+mod stage;
 mod stores;
 
 use std::path::Path;
@@ -22,9 +23,10 @@ use crate::ports::store::Store;
 
 use self::args::{Cli, Command};
 pub use self::error::Failure;
+pub use self::stage::Stage;
 
 /// An orchestrator at work.
-pub type Orchestrating = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub type Orchestrating = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// What the command line gets from outside: how stores are opened, time, and ids.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Host {
     pub open: fn(&Path) -> Result<Arc<dyn Store>, PortError>,
     /// Runs an orchestrator until the process is told to end.
     pub orchestrate: fn(Config) -> Orchestrating,
+    /// Plays the demo; true: it stays up afterwards.
+    pub demo: fn(Stage, bool) -> Orchestrating,
     /// Real time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -70,6 +74,7 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
     runtime.block_on(async {
         match &cli.command {
             Command::Run(args) => commands::run::run(args, options, host).await,
+            Command::Demo(args) => commands::demo::run(args, host).await,
             Command::Send(args) => commands::send::run(args, options).await,
             Command::Receive(args) => commands::receive::run(args, options).await,
             Command::Systems => commands::systems::run(options).await,

@@ -95,7 +95,7 @@ pub fn conflict(conflict: &Conflict, source: &SystemName) -> String {
 pub fn waiting(waiting_for: &WaitingFor) -> String {
     match waiting_for {
         WaitingFor::MissingReference { behind: Some(update), .. } => {
-            format!("queued behind {update}, which waits for a record it refers to")
+            format!("queued behind {update}, which waits itself")
         }
         WaitingFor::MissingReference { references, .. } => {
             let item = |missing: &super::waiting::MissingReference| {
@@ -112,6 +112,11 @@ pub fn waiting(waiting_for: &WaitingFor) -> String {
         }
         WaitingFor::NoIdentity => "it has none of the key fields that are required to know what it is".to_owned(),
         WaitingFor::NoBase => "only a part of a record nobody knows yet; waiting for a whole one".to_owned(),
+        WaitingFor::OpenCreate { until } => {
+            format!(
+                "it may be a record of ours that this system was sent to create and has not answered yet; it waits for the answer, until {until} at most"
+            )
+        }
         WaitingFor::Review => "waiting for a person".to_owned(),
         WaitingFor::Time => "waiting for its time".to_owned(),
     }

@@ -145,9 +145,16 @@ pub struct Link {
     /// Hash of a model the system rejected: not sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<u64>,
+    /// How often in a row the system could not apply what it was sent.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub failures: u32,
 }
 
 fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn is_zero_u32(n: &u32) -> bool {
     *n == 0
 }
 
@@ -187,7 +194,16 @@ impl Link {
     pub fn new(system: SystemName, native_id: Option<NativeId>, held: Overlay) -> Self {
         let state = if native_id.is_some() { LinkState::Linked } else { LinkState::Reserved };
         let shadow = Shadow { held, ..Shadow::default() };
-        Self { system, native_id, state, rev: 0, shadow, seq: None, waits: Vec::new(), omits: BTreeSet::new(), rejected: None }
+        Self { system, native_id, state, rev: 0, shadow, seq: None, waits: Vec::new(), omits: BTreeSet::new(), rejected: None, failures: 0 }
+    }
+
+    /// Whether the system was sent a create that it has not answered.
+    #[must_use]
+    pub fn is_open_create(&self) -> bool {
+        match self.state {
+            LinkState::Reserved => !self.shadow.sends.is_empty(),
+            LinkState::Linked | LinkState::Detached => false,
+        }
     }
 
     /// Whether a change of this field waits for a decision.

@@ -57,6 +57,7 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
                 settle_through(&mut link.shadow, data, equality, receipt.rev);
             }
             link.rejected = None;
+            link.failures = 0;
             link.shadow.answered_rev = link.shadow.answered_rev.max(receipt.rev);
             let id = link.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
             let reason =
@@ -64,9 +65,11 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
             Ok(Answered { reason, bound })
         }
         ReceiptStatus::Failed => {
+            link.failures = link.failures.saturating_add(1);
             Ok(Answered { reason: format!("{system} could not apply rev {}{told}; it is sent again", receipt.rev), bound: false })
         }
         ReceiptStatus::Rejected => {
+            link.failures = 0;
             link.shadow.sends.retain(|sent| sent.rev != receipt.rev);
             if link.rev == receipt.rev {
                 link.rejected = Some(rejected);

@@ -164,6 +164,8 @@ pub struct Side {
     pub absent_clears: bool,
     /// Whether its `occurred_at` can be believed.
     pub trust_time: bool,
+    /// It is only watched: nothing is sent to it.
+    pub observed: bool,
 }
 
 impl Default for Side {
@@ -183,6 +185,7 @@ impl Default for Side {
             echo: None,
             absent_clears: false,
             trust_time: false,
+            observed: false,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::link::{Link, LinkState, SendOp, Sent};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::{Equality, Stored};
-use super::rules::{NotificationMode, Rules, Side, TypeRules};
+use super::rules::{NotificationMode, Receipts, Rules, Side, TypeRules};
 use super::shadow::{bound_sends, state_at};
 use super::time::Timestamp;
 use super::value::FieldPath;
@@ -28,6 +28,13 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether its answer to a create is known to come before anything else about that record. It has to be declared: a
+    /// system that answers may still have a feed that is faster.
+    #[must_use]
+    pub fn answers_first(&self) -> bool {
+        self.side.receipts == Receipts::Required
+    }
+
     /// Whether nothing about what it holds has to be guessed.
     #[must_use]
     pub const fn exact(&self) -> bool {
@@ -42,6 +49,8 @@ pub struct Due {
     pub system: SystemName,
     /// Its number.
     pub rev: u64,
+    /// Create or update.
+    pub op: SendOp,
 }
 
 /// What deciding about sends needs besides the record.
@@ -64,7 +73,7 @@ pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, sourc
         return Vec::new();
     }
     let mut due = Vec::new();
-    for target in context.targets.iter().filter(|target| target.side.outbound) {
+    for target in context.targets.iter().filter(|target| target.side.outbound && !target.side.observed) {
         if record.links.iter().all(|link| link.system != target.system) {
             if !context.rules.creates(&target.side, context.types) {
                 continue;
@@ -135,7 +144,7 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let equality = Equality { types: context.types, side: &target.side, stored: &stored };
     let silent = !target.exact() && target.side.echo == Some(false);
     bound_sends(&mut link.shadow, data, equality, target.receipts, silent);
-    Some(Due { system: target.system.clone(), rev: link.rev })
+    Some(Due { system: target.system.clone(), rev: link.rev, op })
 }
 
 /// The fields in which the system's model differs from what it is expected to hold: its newest unconfirmed send, else

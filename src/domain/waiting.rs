@@ -37,6 +37,11 @@ pub enum WaitingFor {
     NoIdentity,
     /// Only a part of a record nobody knows: waits for a whole one.
     NoBase,
+    /// Its system has creates of ours to answer, and this may be one of them coming back.
+    OpenCreate {
+        /// When the answer is waited for no longer.
+        until: Timestamp,
+    },
     /// A person.
     Review,
     /// A time.
@@ -53,8 +58,23 @@ impl WaitingFor {
             Self::DuplicateInSystem { .. } => "duplicate_in_system",
             Self::NoIdentity => "no_identity",
             Self::NoBase => "no_base",
+            Self::OpenCreate { .. } => "open_create",
             Self::Review => "review",
             Self::Time => "time",
+        }
+    }
+
+    /// Whether it waits for a time; what waits for anything else is parked.
+    #[must_use]
+    pub const fn is_deferral(&self) -> bool {
+        match self {
+            Self::OpenCreate { .. } | Self::Time => true,
+            Self::MissingReference { .. }
+            | Self::MatchCollision { .. }
+            | Self::DuplicateInSystem { .. }
+            | Self::NoIdentity
+            | Self::NoBase
+            | Self::Review => false,
         }
     }
 }

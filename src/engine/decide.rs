@@ -22,10 +22,11 @@ use crate::domain::explain;
 use crate::domain::handler::Answer;
 use crate::domain::identity::claims_of;
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
+use crate::domain::link::SendOp;
 use crate::domain::projection::{canonical_references, resolve_references};
 use crate::domain::provenance::DecidedBy;
 use crate::domain::rules::TypeRules;
-use crate::domain::sending::{SendContext, plan_sends};
+use crate::domain::sending::{Due, SendContext, plan_sends};
 use crate::domain::time::Timestamp;
 use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::WaitingFor;
@@ -159,6 +160,9 @@ impl Decider {
                 return Ok(());
             }
             Located::Unknown => {
+                if self.settle(unit, position, &item, &mut arrival, &situation) {
+                    return Ok(());
+                }
                 let expected = unit.expected.get(&item.change.key).copied();
                 (expected.unwrap_or_else(|| self.ids.canonical(situation.now)), Footing::New)
             }
@@ -317,9 +321,10 @@ impl Decider {
         } else {
             let grew = decision.version_after > decision.version_before;
             let due = self.plan_sends(&mut record, &item.types, situation.now, grew.then_some(&item.change.key.system));
-            decision.notified = due.iter().map(|change| change.0.clone()).collect();
+            decision.notified = due.iter().map(|due| due.system.clone()).collect();
+            let creates_from = unit.creates_later.get(&item.change.update).copied();
             if let Some(work) = unit.drafts[draft].work.as_mut() {
-                work.outbox.extend(due.into_iter().map(|(system, rev)| OutboxChange::Due { system, rev }));
+                work.outbox.extend(due.into_iter().map(|due| due_from(due, creates_from)));
             }
         }
         if record.version == 0 {
@@ -343,9 +348,11 @@ impl Decider {
         }
     }
 
+    /// Notes a new link; what waited for it wakes.
     pub(super) fn note_link(&mut self, unit: &mut Unit, draft: usize, key: NativeKey, id: CanonicalId) {
         unit.links.insert(key.clone(), Owner { id: Some(id), made_by: Some(draft) });
-        let woken = unit.waiting_on(&key);
+        let mut woken = unit.waiting_on(&key);
+        woken.extend(super::settle::freed_by_link(unit, &key));
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             work.links_added.push(key);
         }
@@ -360,14 +367,14 @@ impl Decider {
         types: &TypeRules,
         now: Timestamp,
         source: Option<&SystemName>,
-    ) -> Vec<(SystemName, u64)> {
+    ) -> Vec<Due> {
         if self.sends_held {
             return Vec::new();
         }
         let rules = self.settings.rules.clone();
         let targets = self.directory.targets(&record.entity_type);
         let context = SendContext { rules: &rules, types, targets: &targets, now };
-        plan_sends(record, &context, source).into_iter().map(|due| (due.system, due.rev)).collect()
+        plan_sends(record, &context, source)
     }
 
     async fn resend(
@@ -394,7 +401,7 @@ impl Decider {
         let now = self.clock.now();
         let due = self.plan_sends(&mut record, &types, now, None);
         if let Some(work) = unit.drafts[draft].work.as_mut() {
-            work.outbox.extend(due.into_iter().map(|(system, rev)| OutboxChange::Due { system, rev }));
+            work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
             work.record = record;
         }
         Ok(())
@@ -424,6 +431,15 @@ impl Decider {
         if let Some(facts) = self.directory.learn(system, shown) {
             unit.facts.insert(system.clone(), facts);
         }
+    }
+}
+
+/// What becomes due about a message; a create not before a time, if one is given.
+pub(super) fn due_from(due: Due, creates_from: Option<Timestamp>) -> OutboxChange {
+    let Due { system, rev, op } = due;
+    match (op, creates_from) {
+        (SendOp::Create, Some(not_before)) => OutboxChange::DueLater { system, rev, not_before },
+        (SendOp::Create, None) | (SendOp::Update, _) => OutboxChange::Due { system, rev },
     }
 }
 

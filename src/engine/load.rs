@@ -14,7 +14,7 @@ use crate::domain::projection::{NativeReference, native_references, open_native}
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
 use crate::domain::value::{FieldPath, Leaves};
-use crate::domain::waiting::Waiting;
+use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
 use crate::ports::store::{DeadLetter, Found, Lookup, WAITING_ON_MAX};
 
@@ -58,10 +58,19 @@ pub struct ChangeItem {
 }
 
 impl ChangeItem {
-    /// 1 on the first try.
+    /// 1 on the first try. Looking whether it is a create of ours coming back is none.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.woken.as_ref().map_or(1, |woken| woken.attempts + 1)
+        self.woken.as_ref().map_or(1, |woken| match &woken.waiting_for {
+            WaitingFor::OpenCreate { .. } => woken.attempts,
+            WaitingFor::MissingReference { .. }
+            | WaitingFor::MatchCollision { .. }
+            | WaitingFor::DuplicateInSystem { .. }
+            | WaitingFor::NoIdentity
+            | WaitingFor::NoBase
+            | WaitingFor::Review
+            | WaitingFor::Time => woken.attempts + 1,
+        })
     }
 }
 
@@ -136,8 +145,12 @@ impl Decider {
                             native_id: native_id.clone(),
                         };
                         self.want_link(unit, &key, &mut lookup, &mut cached);
-                        if !unit.links.contains_key(&key) && unit.may_wake() {
-                            lookup.waiting_on.push(key);
+                        if unit.linked(&key).is_none() {
+                            // What it binds may have been reported before, or be waited for.
+                            lookup.waiting_of.push(key.clone());
+                            if unit.may_wake() {
+                                lookup.waiting_on.push(key);
+                            }
                         }
                     }
                 }
@@ -162,6 +175,9 @@ impl Decider {
         if unit.linked(key).is_none() {
             if unit.may_wake() {
                 lookup.waiting_on.push(key.clone());
+            }
+            if self.settles(item) {
+                lookup.open_creates.push((key.system.clone(), key.entity_type.clone()));
             }
             for claim in claims_of(&item.types.keys, |path| item.leaves.get(path)) {
                 self.want_claim(unit, TypedClaim { entity_type: key.entity_type.clone(), claim }, lookup);
@@ -211,6 +227,10 @@ impl Decider {
     /// Notes the answers, what was not found included.
     pub(super) fn note(&mut self, unit: &mut Unit, lookup: &Lookup, found: Found) {
         unit.markers.extend(found.markers);
+        for asked in &lookup.open_creates {
+            unit.open_creates.remove(asked);
+        }
+        unit.open_creates.extend(found.open_creates);
         for key in &lookup.links {
             let id = found.links.get(key).copied();
             if let Some(id) = id {

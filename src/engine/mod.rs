@@ -2,6 +2,7 @@
 //!
 //! Read [`pipeline`] top to bottom and you have understood the product.
 
+pub mod brake;
 pub mod caches;
 pub mod commit;
 mod cycles;
@@ -18,6 +19,7 @@ pub mod pipeline;
 pub mod receipts;
 pub mod relay;
 pub mod settings;
+mod settle;
 pub mod supervisor;
 pub mod unit;
 pub mod waiting;

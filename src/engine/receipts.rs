@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::decide::Decider;
+use super::decide::{Decider, due_from};
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{DeadReason, Op, Receipt, ReceiptStatus, Rejection};
@@ -66,15 +66,16 @@ impl Decider {
         let due = record.claims_due(&types.keys);
         let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
         self.release_claims(unit, draft, &mut record, gone);
+        let failures = answered_link(&record, receipt).map_or(1, |index| record.links[index].failures);
         let system = receipt.system().clone();
         let mut outbox = vec![match receipt.status {
             ReceiptStatus::Applied => OutboxChange::Applied { system, rev: receipt.rev },
-            ReceiptStatus::Failed => OutboxChange::Failed { system, rev: receipt.rev, retry_at: now.plus(self.settings.retry_initial) },
+            ReceiptStatus::Failed => OutboxChange::Failed { system, rev: receipt.rev, retry_at: now.plus(self.settings.backoff(failures)) },
             ReceiptStatus::Rejected => OutboxChange::Rejected { system, rev: receipt.rev },
         }];
         let due = self.plan_sends(&mut record, types, now, None);
-        let notified = due.iter().map(|(system, _)| system.clone()).collect();
-        outbox.extend(due.into_iter().map(|(system, rev)| OutboxChange::Due { system, rev }));
+        let notified = due.iter().map(|due| due.system.clone()).collect();
+        outbox.extend(due.into_iter().map(|due| due_from(due, None)));
         let id = record.id;
         let decision = receipt_row(&record, receipt, answered.reason, notified, unit.inputs[position].received_at, &situation);
         if let Some(work) = unit.drafts[draft].work.as_mut() {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::brake::Brake;
 use super::directory::Directory;
 use super::settings::Settings;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
-use crate::domain::link::Link;
+use crate::domain::link::{Link, SendOp};
 use crate::domain::planted;
 use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name, waiting_references};
 use crate::domain::rules::{MissingTarget, TypeRules};
@@ -34,6 +35,8 @@ pub struct Relay {
     held: HashMap<Pair, BTreeSet<CanonicalId>>,
     /// Which held messages wait for a record.
     held_on: HashMap<Pair, BTreeSet<CanonicalId>>,
+    /// Keeps messages back. Without a limit unless one is set: what is not sent at once needs no brake.
+    pub brake: Brake,
 }
 
 /// What one round of sending came to.
@@ -58,7 +61,7 @@ impl Relay {
         directory: Arc<Directory>,
     ) -> Result<Self, PortError> {
         let epoch = store.epoch().await?;
-        Ok(Self { store, broker, settings, directory, epoch, held: HashMap::new(), held_on: HashMap::new() })
+        Ok(Self { store, broker, settings, directory, epoch, held: HashMap::new(), held_on: HashMap::new(), brake: Brake::default() })
     }
 
     /// Everything that is due, in order, a page at a time, starting after a position.
@@ -87,6 +90,11 @@ impl Relay {
         let mut seen = HashSet::new();
         let pairs: Vec<Pair> = pairs.into_iter().filter(|pair| seen.insert(pair.clone())).collect();
         let mut owed = self.store.owed_of(&pairs).await?;
+        if owed.is_empty() {
+            return Ok(Round::default());
+        }
+        self.brake.begin(self.store.holds().await?);
+        owed.retain(|row| !self.brake.is_paused(&row.system));
         // What is on its way and not overtaken only waits for its answer.
         owed.retain(|row| row.published == 0 || row.rev > row.published);
         let may_go = |owed: &Owed| owed.published == 0 && owed.retry_at.is_none_or(|at| at <= now);
@@ -95,12 +103,15 @@ impl Relay {
         for row in owed {
             let Some(record) = records.get(&row.record) else { continue };
             let target = self.directory.target(&row.system, &record.entity_type);
+            if target.side.observed {
+                continue;
+            }
             // With receipts one message is out at a time; without, whatever is newer than the last one goes.
             if may_go(&row) || !target.receipts && row.rev > row.published && row.retry_at.is_none_or(|at| at <= now) {
                 due.push(row);
             }
         }
-        self.publish(due, records).await
+        self.publish(due, records, now).await
     }
 
     async fn load(&self, ids: impl Iterator<Item = CanonicalId>) -> Result<HashMap<CanonicalId, Arc<CanonicalRecord>>, PortError> {
@@ -113,7 +124,12 @@ impl Relay {
         Ok(records.into_iter().map(|versioned| (versioned.record.id, versioned.record)).collect())
     }
 
-    async fn publish(&mut self, due: Vec<Owed>, mut records: HashMap<CanonicalId, Arc<CanonicalRecord>>) -> Result<Round, PortError> {
+    async fn publish(
+        &mut self,
+        due: Vec<Owed>,
+        mut records: HashMap<CanonicalId, Arc<CanonicalRecord>>,
+        now: Timestamp,
+    ) -> Result<Round, PortError> {
         let mut round = Round::default();
         let mut wanted: BTreeSet<CanonicalId> = BTreeSet::new();
         for row in &due {
@@ -127,7 +143,7 @@ impl Relay {
         records.extend(self.load(wanted.into_iter()).await?);
         let (mut messages, mut sent, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         for row in due {
-            match self.message(&row, &records, &mut round) {
+            match self.message(&row, &records, &mut round, now) {
                 Made::Message(message, awaits_receipt) => {
                     sent.push(Published { record: row.record, system: row.system, rev: message.rev, awaits_receipt });
                     messages.push(message);
@@ -135,6 +151,10 @@ impl Relay {
                 Made::Nothing(rev) => settled.push(Published { record: row.record, system: row.system, rev, awaits_receipt: false }),
                 Made::Held => round.held += 1,
             }
+        }
+        for pulled in &self.brake.pulled {
+            tracing::warn!(hold = %pulled.hold, "too many creates at once; the rest waits for a person");
+            self.store.put_hold(pulled).await?;
         }
         let outcomes = if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await };
         let mut confirmed = settled;
@@ -156,7 +176,7 @@ impl Relay {
         Ok(round)
     }
 
-    fn message(&mut self, row: &Owed, records: &HashMap<CanonicalId, Arc<CanonicalRecord>>, round: &mut Round) -> Made {
+    fn message(&mut self, row: &Owed, records: &HashMap<CanonicalId, Arc<CanonicalRecord>>, round: &mut Round, now: Timestamp) -> Made {
         let Some(record) = records.get(&row.record) else { return Made::Nothing(row.rev) };
         let Some(link) = record.link_with(&row.system).map(|index| &record.links[index]) else { return Made::Nothing(row.rev) };
         let types = self.settings.rules.of_type(&record.entity_type);
@@ -172,6 +192,10 @@ impl Relay {
                 return Made::Held;
             }
         };
+        // What failed was counted when it was sent first.
+        if newest.op == SendOp::Create && row.attempts == 0 && !self.brake.admits(&row.system, &record.entity_type, newest.at, now) {
+            return Made::Held;
+        }
         let sends = link.shadow.sends.iter().filter(|sent| sent.rev > row.delivered);
         let changed = sends.flat_map(|sent| &sent.fields).filter(|path| !model.left_out.contains(*path));
         let changed: BTreeSet<String> = changed.map(|path| native_name(path, &target.side)).collect();

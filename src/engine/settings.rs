@@ -34,6 +34,10 @@ pub struct Settings {
     pub retry_initial: Duration,
     /// Factor from try to try.
     pub retry_factor: f64,
+    /// Creates of one type that one system is sent at once.
+    pub create_brake: super::brake::Limit,
+    /// How long an unknown record waits while it may be a create of ours coming back.
+    pub create_settle: Duration,
     /// Bytes for the cache from native id to canonical id.
     pub id_cache_bytes: u64,
     /// Bytes for the cache of records.
@@ -75,6 +79,11 @@ impl Settings {
             max_attempts: retry.max_attempts.get(),
             retry_initial: retry.initial,
             retry_factor: retry.backoff_multiplier,
+            create_brake: super::brake::Limit {
+                count: usize::try_from(orchestration.create_brake.count).unwrap_or(usize::MAX),
+                window: orchestration.create_brake.window,
+            },
+            create_settle: orchestration.create_settle,
             id_cache_bytes: orchestration.id_cache.bytes(),
             record_cache_bytes: orchestration.record_cache.bytes(),
         }
@@ -193,6 +202,7 @@ fn side(system: &config::System, entity: Option<&config::SystemEntity>) -> Side 
         },
         absent_clears: system.absent == config::Absent::Clear,
         trust_time: system.trust_time,
+        observed: system.mode == config::Mode::Observe,
         ..Side::default()
     };
     let Some(entity) = entity else { return general };

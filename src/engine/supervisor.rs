@@ -110,7 +110,8 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let Parts { store, broker, clock, ids, settings, handlers } = parts;
     let directory = Arc::new(Directory::new(settings.rules.clone(), store.facts().await?));
     let caches = Arc::new(Caches::new(settings.id_cache_bytes, settings.record_cache_bytes));
-    let relay = Relay::new(store.clone(), broker.clone(), settings.clone(), directory.clone()).await?;
+    let mut relay = Relay::new(store.clone(), broker.clone(), settings.clone(), directory.clone()).await?;
+    relay.brake.limit = Some(settings.create_brake);
     let first = store.count_up("arrival").await? << 40;
     let mut decider = Decider::new(store, clock.clone(), ids, settings.clone(), handlers, caches.clone(), directory.clone());
     decider.lanes = Some(Lanes::default());

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::input::Input;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::identity::TypedClaim;
-use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
+use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
 use crate::domain::sending::seal;
+use crate::domain::time::Timestamp;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::{
     Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SystemFacts, Versioned, WAITING_ON_MAX,
@@ -92,6 +93,11 @@ pub struct Unit {
     pub loaded: HashMap<CanonicalId, Versioned>,
     /// Systems about which something new became known.
     pub facts: HashMap<SystemName, SystemFacts>,
+    /// Systems that have not answered all creates of a type: of those asked for, and as committed. What this unit itself
+    /// records was never published, so nothing that comes can be about it.
+    pub open_creates: HashSet<(SystemName, EntityType)>,
+    /// Updates that make new records which may yet turn out to be known: creates of those are sent elsewhere only then.
+    pub creates_later: HashMap<UpdateId, Timestamp>,
     /// Native records of a cycle that is just being brought in, and the canonical records they will be.
     pub expected: HashMap<NativeKey, CanonicalId>,
     /// Waiting updates whose parent has come, still to be decided in this unit.
@@ -322,7 +328,21 @@ fn record_write(work: Work) -> Option<RecordWrite> {
         claimed.difference(&record.claims).cloned().collect()
     };
     let expected = before.as_ref().map(|before| before.revision);
-    Some(RecordWrite { record: Arc::new(record), expected, links_added, links_removed: Vec::new(), claims_added, claims_released, outbox })
+    let open = |record: &CanonicalRecord| -> BTreeSet<SystemName> {
+        record.links.iter().filter(|link| link.is_open_create()).map(|link| link.system.clone()).collect()
+    };
+    let (opened, closed) = (open(&record), was.map(open).unwrap_or_default());
+    Some(RecordWrite {
+        creates_opened: opened.difference(&closed).cloned().collect(),
+        creates_closed: closed.difference(&opened).cloned().collect(),
+        record: Arc::new(record),
+        expected,
+        links_added,
+        links_removed: Vec::new(),
+        claims_added,
+        claims_released,
+        outbox,
+    })
 }
 
 /// A unit that is being committed.
@@ -359,7 +379,7 @@ impl Sealed {
                         }
                     }
                     // It is sent again at its time; the relay's scan finds it.
-                    OutboxChange::Failed { .. } => {}
+                    OutboxChange::DueLater { .. } | OutboxChange::Failed { .. } => {}
                 }
             }
         }

@@ -33,7 +33,7 @@ impl Decider {
         }
         let earlier = |waiting: &Waiting| item.woken.as_ref().is_none_or(|woken| waiting.arrival < woken.arrival);
         let waiting = unit.waiting_of(&item.change.key).into_iter().filter(earlier);
-        let ahead = waiting.filter(|waiting| matches!(waiting.waiting_for, WaitingFor::MissingReference { .. })).last();
+        let ahead = waiting.filter(super::settle::holds_followers).last();
         ahead.map(|waiting| waiting.update)
     }
 
@@ -57,6 +57,7 @@ impl Decider {
                 | WaitingFor::MatchCollision { .. }
                 | WaitingFor::DuplicateInSystem { .. }
                 | WaitingFor::NoIdentity
+                | WaitingFor::OpenCreate { .. }
                 | WaitingFor::NoBase => true,
                 WaitingFor::Review | WaitingFor::Time => says_otherwise(&waiting, item, arrival),
             };
@@ -108,7 +109,12 @@ impl Decider {
             WaitingFor::DuplicateInSystem { record, .. } => {
                 unit.drafts[draft].relied_on.insert(*record);
             }
-            WaitingFor::MissingReference { .. } | WaitingFor::NoIdentity | WaitingFor::NoBase | WaitingFor::Review | WaitingFor::Time => {}
+            WaitingFor::MissingReference { .. }
+            | WaitingFor::NoIdentity
+            | WaitingFor::NoBase
+            | WaitingFor::OpenCreate { .. }
+            | WaitingFor::Review
+            | WaitingFor::Time => {}
         }
         let touched: Vec<usize> = unit.drafts[draft].relied_on.iter().filter_map(|id| unit.by_record.get(id).copied()).collect();
         unit.drafts[draft].depends.extend(touched.into_iter().filter(|other| *other != draft));
@@ -120,10 +126,11 @@ impl Decider {
             decision.version_after = record.version;
         }
         decision.changed = change.iter().flat_map(|change| &change.fields).map(|field| field.path.clone()).collect();
-        decision.decision = DecisionKind::Parked;
+        decision.decision = if waiting_for.is_deferral() { DecisionKind::Deferred } else { DecisionKind::Parked };
         decision.decided_by = DecidedBy::SYSTEM;
         decision.reason = explain::waiting(&waiting_for);
-        let waits = Waits { waiting_for, retry_after: None, change, untouched: false };
+        let retry_after = super::settle::look_again(&waiting_for, item, situation.now).map(Some);
+        let waits = Waits { waiting_for, retry_after, change, untouched: false };
         self.write_row(unit, position, draft, item, decision, Some(waits));
     }
 

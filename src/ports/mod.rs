@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod clock;
 pub mod error;
+pub mod hold;
 pub mod outbox;
 pub mod store;
 #[cfg(feature = "testkit")]

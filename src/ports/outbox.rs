@@ -24,6 +24,11 @@ pub fn changed(row: Option<Owed>, record: CanonicalId, change: &OutboxChange) ->
             let row = row.unwrap_or_else(|| Owed { delivered: rev.saturating_sub(1), ..blank(record, system) });
             if row.rev < *rev { Next::Due(Owed { rev: *rev, ..row }) } else { Next::Same }
         }
+        OutboxChange::DueLater { system, rev, not_before } => {
+            let held = || Owed { delivered: rev.saturating_sub(1), retry_at: Some(*not_before), ..blank(record, system) };
+            let row = row.unwrap_or_else(held);
+            if row.rev < *rev { Next::Due(Owed { rev: *rev, ..row }) } else { Next::Same }
+        }
         OutboxChange::Applied { rev, .. } => answered(row, *rev, true),
         OutboxChange::Rejected { rev, .. } => answered(row, *rev, false),
         OutboxChange::Failed { system, rev, retry_at } => {
@@ -71,7 +76,11 @@ impl OutboxChange {
     #[must_use]
     pub const fn system(&self) -> &SystemName {
         match self {
-            Self::Due { system, .. } | Self::Applied { system, .. } | Self::Failed { system, .. } | Self::Rejected { system, .. } => system,
+            Self::Due { system, .. }
+            | Self::DueLater { system, .. }
+            | Self::Applied { system, .. }
+            | Self::Failed { system, .. }
+            | Self::Rejected { system, .. } => system,
         }
     }
 }

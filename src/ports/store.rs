@@ -1,6 +1,6 @@
 //! Where canonical records, decisions, links, claims and waiting updates live.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::error::PortError;
+use super::hold::HoldRow;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::DeadReason;
 use crate::domain::decision::{Decision, DecisionKind};
@@ -33,6 +34,8 @@ pub struct Lookup {
     /// What waits for these native records? A parent may have any number of children: beyond [`WAITING_ON_MAX`] a store may
     /// leave the rest out, and gives them out by [`Store::waiting_due`] once the parent is known.
     pub waiting_on: Vec<NativeKey>,
+    /// Which of these systems have creates of these types that they have not answered?
+    pub open_creates: Vec<(SystemName, EntityType)>,
 }
 
 impl Lookup {
@@ -44,6 +47,7 @@ impl Lookup {
             && self.claims.is_empty()
             && self.waiting_of.is_empty()
             && self.waiting_on.is_empty()
+            && self.open_creates.is_empty()
     }
 }
 
@@ -58,6 +62,8 @@ pub struct Found {
     pub claims: HashMap<TypedClaim, CanonicalId>,
     /// Waiting updates asked for by their own record or by what they wait for; each once, in arrival order.
     pub waiting: Vec<Waiting>,
+    /// Systems that have not answered all creates of a type, of those asked for.
+    pub open_creates: HashSet<(SystemName, EntityType)>,
 }
 
 /// What makes a redelivery harmless; kept longer than the row itself.
@@ -131,6 +137,10 @@ pub struct RecordWrite {
     pub claims_added: Vec<Claim>,
     /// Key values it lets go.
     pub claims_released: Vec<Claim>,
+    /// Systems that are sent a create of it.
+    pub creates_opened: Vec<SystemName>,
+    /// Systems that have answered theirs, or will get none.
+    pub creates_closed: Vec<SystemName>,
     /// What changes about its outbound messages.
     pub outbox: Vec<OutboxChange>,
 }
@@ -190,6 +200,15 @@ pub enum OutboxChange {
         /// The rev.
         rev: u64,
     },
+    /// As [`Due`](Self::Due), but not before a time. What is owed already stays so.
+    DueLater {
+        /// The system.
+        system: SystemName,
+        /// The rev.
+        rev: u64,
+        /// When it may be sent.
+        not_before: Timestamp,
+    },
     /// The system has answered that it applied this rev.
     Applied {
         /// The system.
@@ -220,7 +239,7 @@ impl OutboxChange {
     #[must_use]
     pub const fn answered(&self) -> Option<(&SystemName, u64)> {
         match self {
-            Self::Due { .. } => None,
+            Self::Due { .. } | Self::DueLater { .. } => None,
             Self::Applied { system, rev } | Self::Failed { system, rev, .. } | Self::Rejected { system, rev } => Some((system, *rev)),
         }
     }
@@ -375,6 +394,12 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Adds one to a named counter and returns its new value: the run number of `batch`, the arrival order after a start.
     async fn count_up(&self, name: &str) -> Result<u64, PortError>;
+
+    /// What is kept back, or was once, by [`Hold`](super::hold::Hold). Few.
+    async fn holds(&self) -> Result<Vec<HoldRow>, PortError>;
+
+    /// Keeps a hold, in the place of what is known of the same.
+    async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError>;
 
     /// The store's epoch; adapters compare it before `rev`.
     async fn epoch(&self) -> Result<u64, PortError>;

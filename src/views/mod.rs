@@ -1,6 +1,7 @@
 //! Stored things as people and programs get to see them: the same for the command line and for HTTP.
 
 pub mod find;
+pub mod holds;
 pub mod native;
 pub mod rows;
 pub mod systems;

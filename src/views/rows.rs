@@ -126,7 +126,7 @@ impl<'a> From<&'a Waiting> for ParkedRow<'a> {
     fn from(waiting: &'a Waiting) -> Self {
         Self {
             update: &waiting.update,
-            decision: if waiting.waiting_for == WaitingFor::Time { "deferred" } else { "parked" },
+            decision: if waiting.waiting_for.is_deferral() { "deferred" } else { "parked" },
             waiting_for: &waiting.waiting_for,
             since: waiting.since,
             retry_at: waiting.retry_at,

@@ -8,8 +8,10 @@
 mod engine;
 
 mod changed;
+mod creates;
 mod cycles;
 mod faults;
+mod holds;
 mod identity;
 mod references;
 mod rules;

@@ -315,9 +315,9 @@ fn patches_queue_behind_a_missing_reference() {
     u1 bms sensor bmsS1 {"device_id":"bmsD1","tag":"T1","unit":"C"}
       bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
     u2 bms patch sensor bmsS1 {"unit":"F"}
-      bms:u2 parked (missing_reference): queued behind bms:u1, which waits for a record it refers to
+      bms:u2 parked (missing_reference): queued behind bms:u1, which waits itself
     u3 bms patch sensor bmsS1 {"unit":"K"}
-      bms:u3 parked (missing_reference): queued behind bms:u2, which waits for a record it refers to
+      bms:u3 parked (missing_reference): queued behind bms:u2, which waits itself
     u4 bms device bmsD1 {"serial":"SN-1"}
       bms:u4 accepted: a new record from bms
       bms:u1 accepted: a new record from bms | attempt 2

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use syncline::backends::embedded::{Embedded, Options};
 use syncline::config::Config;
-use syncline::domain::ids::EntityType;
+use syncline::domain::ids::{EntityType, SystemName};
 use syncline::domain::time::Timestamp;
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
@@ -22,7 +22,9 @@ use syncline::engine::settings::Settings;
 use syncline::engine::waiting::awake_input;
 use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
+use syncline::ports::hold::Hold;
 use syncline::ports::store::{DeadLetter, Store};
+use syncline::views::holds;
 use syncline::wire::body::body_json;
 use syncline::wire::inbound::{Transport, decode};
 use syncline::wire::limits::Limits;
@@ -165,7 +167,8 @@ impl Scene {
                 directory.clone(),
             );
             let relay = Relay::new(store.clone(), self.mail.clone(), self.settings.clone(), directory);
-            let relay = self.runtime.block_on(relay).unwrap();
+            let mut relay = self.runtime.block_on(relay).unwrap();
+            relay.brake.limit = Some(self.settings.create_brake);
             self.orchestrators.push(Orchestrator { pipeline: Pipeline::new(decider), relay });
         }
     }
@@ -277,6 +280,29 @@ impl Scene {
     pub fn resume_relay(&mut self) {
         self.relay_paused = false;
         self.scan(0);
+    }
+
+    /// A person pauses what a system is sent.
+    pub fn pause(&mut self, system: &str) {
+        let hold = Hold::PauseOut { system: SystemName::new(system).unwrap() };
+        self.story.line(format!("… {hold} begins"));
+        let store = self.store.clone().unwrap();
+        self.runtime.block_on(holds::begin(store.as_ref(), hold, self.clock.now())).unwrap();
+    }
+
+    /// A person lets go of what is kept back under an id.
+    pub fn release(&mut self, id: &str) {
+        let store = self.store.clone().unwrap();
+        let counts = self.runtime.block_on(holds::release(store.as_ref(), id, self.clock.now())).unwrap();
+        self.story
+            .line(format!("… {id} is let go: {} creates, {} updates, {} conflicts", counts.creates, counts.updates, counts.conflicts));
+        self.scan(0);
+    }
+
+    /// What is kept back, for a person.
+    pub fn kept(&self) -> String {
+        let store = self.store.clone().unwrap();
+        serde_json::to_string(&self.runtime.block_on(holds::kept(store.as_ref())).unwrap()).unwrap()
     }
 
     /// The store, to look at something the story does not tell.

@@ -99,8 +99,10 @@ impl Random {
 impl History {
     pub fn from_seed(seed: u64) -> Self {
         let mut random = Random(seed);
+        // Of its own, so that what is drawn from it moves nothing else.
+        let mut more = Random(seed ^ 0x5eed_c4ea_7e5e_771e);
         let count = 2 + random.below(2);
-        let systems = ["ax", "bx", "cx"][..count].iter().map(|name| (*name, traits(&mut random))).collect();
+        let systems = ["ax", "bx", "cx"][..count].iter().map(|name| (*name, traits(&mut random, &mut more))).collect();
         let length = 8 + random.below(40);
         let mut steps: Vec<Step> = vec![Step::Create { system: 0, serial: 0, part: false }];
         if random.chance(70) {
@@ -117,7 +119,7 @@ impl History {
     }
 }
 
-fn traits(random: &mut Random) -> Traits {
+fn traits(random: &mut Random, more: &mut Random) -> Traits {
     let profile = match random.below(5) {
         0 | 1 => Profile::Base,
         2 => Profile::Receipts,
@@ -130,6 +132,8 @@ fn traits(random: &mut Random) -> Traits {
         echoes: profile == Profile::Whole || exact && random.chance(60),
         writes_changed: exact && random.chance(30),
         trims: exact && random.chance(25),
+        late: profile == Profile::Base && more.chance(40),
+        takes_creates: exact || profile == Profile::Whole && more.chance(50),
     }
 }
 
@@ -211,8 +215,11 @@ async fn play(world: &mut World, history: &History) -> Result<(), String> {
 
 async fn rest(world: &mut World) -> Result<(), String> {
     world.tell(|| "-- everything comes to rest".to_owned());
-    world.rest().await?;
-    world.advance(Duration::from_secs(60));
+    // What waits for answers to creates becomes a record after that time, and is created elsewhere after as long again.
+    for _ in 0..3 {
+        world.rest().await?;
+        world.advance(Duration::from_secs(60));
+    }
     world.rest().await
 }
 

@@ -81,6 +81,7 @@ const FAULTS: &[&str] = &[
     "create_taken_for_applied",
     "reliance_unchecked",
     "woken_message_lost",
+    "own_create_not_awaited",
 ];
 
 #[test]

@@ -27,6 +27,10 @@ pub struct Traits {
     pub writes_changed: bool,
     /// Cuts white space around text.
     pub trims: bool,
+    /// Answers creates only after it has reported what it created.
+    pub late: bool,
+    /// Is sent creates of things.
+    pub takes_creates: bool,
 }
 
 /// A row of its database.
@@ -163,7 +167,15 @@ impl System {
         if matches!(self.traits.profile, Profile::Base | Profile::Receipts) {
             let mut body = self.envelope(&kind, "receipt", &native);
             body.extend(json!({"canonical_id": canonical, "rev": rev, "status": "applied"}).as_object().cloned().unwrap());
-            self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
+            let receipt = Outgoing { body: Value::Object(body), truth: None };
+            if self.traits.late {
+                if self.traits.echoes || message["op"] == "create" {
+                    self.report(&kind, &native, Some(Vec::new()));
+                }
+                self.outgoing.push_back(receipt);
+                return Some(native);
+            }
+            self.outgoing.push_back(receipt);
         }
         if self.traits.echoes {
             self.report(&kind, &native, Some(Vec::new()));

@@ -71,7 +71,9 @@ pub fn config(systems: &[(&str, Traits)]) -> String {
         }
         let answers = matches!(traits.profile, Profile::Base | Profile::Receipts);
         for kind in ["thing", "part"] {
-            text.push_str(&format!("[systems.{name}.entities.{kind}]\ncreate = {answers}\n"));
+            // Without answers only a key says which record was made.
+            let create = answers || traits.takes_creates && kind == "thing";
+            text.push_str(&format!("[systems.{name}.entities.{kind}]\ncreate = {create}\n"));
             if traits.trims {
                 text.push_str("compare = { a = { trim = true }, b = { trim = true }, \"n\\\\.c\" = { trim = true } }\n");
             }

@@ -9,7 +9,7 @@ use super::outbox;
 use super::parked::{self, EncodedWaiting};
 use super::writer::Session;
 use crate::domain::decision::DecisionKind;
-use crate::domain::ids::EntityType;
+use crate::domain::ids::{EntityType, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Batch, DeadLetter, DecisionWrite, OutboxChange, Plan, RecordWrite, SystemFacts};
 
@@ -39,6 +39,8 @@ struct EncodedRecord {
     body: String,
     added: Vec<(Kind, Key)>,
     removed: Vec<(Kind, Key)>,
+    opened: Vec<SystemName>,
+    closed: Vec<SystemName>,
     outbox: Vec<OutboxChange>,
 }
 
@@ -99,6 +101,8 @@ fn encode_record(hasher: &Hasher, write: &RecordWrite) -> Result<EncodedRecord, 
         body: serde_json::to_string(&**record)?,
         added: keys(&write.links_added, &write.claims_added),
         removed: keys(&write.links_removed, &write.claims_released),
+        opened: write.creates_opened.clone(),
+        closed: write.creates_closed.clone(),
         outbox: write.outbox.clone(),
     })
 }
@@ -204,6 +208,9 @@ fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan, numbers: &[i64]) ->
         let write = plan.record.as_ref().filter(|write| write.id == head.id);
         write_record(session, head, write).map_err(error)?;
     }
+    if let Some(write) = &plan.record {
+        note_creates(session, write).map_err(error)?;
+    }
     for (write, change) in plan.record.iter().flat_map(|write| write.outbox.iter().map(move |change| (write, change))) {
         outbox::change(session, canonical(write.id), change)?;
     }
@@ -211,6 +218,17 @@ fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan, numbers: &[i64]) ->
         free &= bury(session, letter).map_err(error)?;
     }
     Ok(free)
+}
+
+/// Notes which systems have a create of the record to answer.
+fn note_creates(session: &mut Session<'_>, write: &EncodedRecord) -> rusqlite::Result<()> {
+    for system in &write.opened {
+        session.sql.create_open.execute((system.as_str(), write.entity_type.as_str(), write.id))?;
+    }
+    for system in &write.closed {
+        session.sql.create_close.execute((system.as_str(), write.entity_type.as_str(), write.id))?;
+    }
+    Ok(())
 }
 
 /// Finds the row of a record, or gives it a number.

@@ -1,7 +1,7 @@
 //! Readers beside the writer, and what a batch asks before it is decided. Look-ups by key are answered where they are
 //! asked: they take microseconds, a change of threads takes longer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -12,7 +12,7 @@ use super::error::{failed, unreadable};
 use super::keys::{Kind, find};
 use super::recent::Recent;
 use super::schema;
-use crate::domain::ids::{CanonicalId, NativeKey};
+use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName};
 use crate::domain::waiting::Waiting;
 use crate::ports::error::PortError;
 use crate::ports::store::{Found, Lookup, Versioned, WAITING_ON_MAX};
@@ -23,6 +23,7 @@ const RECORD: &str = "SELECT revision, body FROM records WHERE id = ?1 AND body 
 const ANY_WAITING: &str = "SELECT 1 FROM waiting LIMIT 1";
 const WAITING_OF: &str = "SELECT n FROM waiting WHERE h = ?1 AND c = ?2 LIMIT ?3";
 const WAITING_ON: &str = "SELECT n FROM waits_on WHERE h = ?1 AND c = ?2 ORDER BY n LIMIT ?3";
+const OPEN_CREATE: &str = "SELECT 1 FROM creates WHERE system = ?1 AND type = ?2 LIMIT 1";
 const WAITING: &str = "SELECT body FROM waiting WHERE n = ?1";
 
 /// Connections that only read.
@@ -88,8 +89,18 @@ pub(super) fn look_up(conn: &Connection, hasher: &Hasher, recent: &Recent, looku
             links: links.into_iter().map(|(index, entry)| (lookup.links[index].clone(), canonical(entry))).collect(),
             claims: claims.into_iter().map(|(index, entry)| (lookup.claims[index].clone(), canonical(entry))).collect(),
             waiting: waiting(conn, hasher, lookup)?,
+            open_creates: open_creates(conn, &lookup.open_creates).map_err(error)?,
         })
     })
+}
+
+fn open_creates(conn: &Connection, asked: &[(SystemName, EntityType)]) -> rusqlite::Result<HashSet<(SystemName, EntityType)>> {
+    let mut open = HashSet::new();
+    for (system, entity_type) in asked {
+        let row = conn.prepare_cached(OPEN_CREATE)?.query_row((system.as_str(), entity_type.as_str()), |_| Ok(())).optional()?;
+        open.extend(row.map(|()| (system.clone(), entity_type.clone())));
+    }
+    Ok(open)
 }
 
 fn waiting(conn: &Connection, hasher: &Hasher, lookup: &Lookup) -> Result<Vec<Waiting>, PortError> {

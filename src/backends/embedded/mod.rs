@@ -38,6 +38,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::broker::{Broker, Delivery, Leased, LocalQueues, OutboundMessage};
 use crate::ports::error::PortError;
+use crate::ports::hold::HoldRow;
 use crate::ports::store::{
     Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
@@ -245,6 +246,18 @@ impl Store for EmbeddedStore {
             session.sql.count_up.query_row([&name], |row| row.get(0)).map(unsigned).map_err(failed("count up"))
         };
         self.0.writer.run("count up", count).await
+    }
+
+    async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
+        queries::holds(&self.0.readers.quick())
+    }
+
+    async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError> {
+        let (id, body) = (row.hold.to_string(), serde_json::to_string(row));
+        let body = body.map_err(|error| error::unreadable("keep a hold", "hold", error))?;
+        let put =
+            move |session: &mut writer::Session<'_>| session.sql.hold_put.execute((&id, &body)).map(|_| ()).map_err(failed("keep a hold"));
+        self.0.writer.run("keep a hold", put).await
     }
 
     async fn epoch(&self) -> Result<u64, PortError> {

@@ -15,6 +15,7 @@ use crate::domain::ids::{CanonicalId, EntityType};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::hold::HoldRow;
 use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned};
 
 const DECISION: &str = "read a decision";
@@ -271,4 +272,13 @@ pub(super) fn facts(conn: &Connection) -> Result<Vec<SystemFacts>, PortError> {
     let bodies = statement.query_map([], |row| row.get::<_, String>(0)).map_err(error)?;
     let parse = |body: String| serde_json::from_str(&body).map_err(|error| unreadable(FACTS, "fact", error));
     bodies.map(|body| parse(body.map_err(error)?)).collect()
+}
+
+/// What is kept back, or was once.
+pub(super) fn holds(conn: &Connection) -> Result<Vec<HoldRow>, PortError> {
+    let error = failed("read holds");
+    let mut statement = conn.prepare_cached("SELECT body FROM holds ORDER BY id").map_err(error)?;
+    let bodies = statement.query_map([], |row| row.get::<_, String>(0)).map_err(error)?;
+    let parse = |body: String| serde_json::from_str(&body).map_err(|error| unreadable("read holds", "hold", error));
+    bodies.map(|body| body.map_err(error).and_then(parse)).collect()
 }

@@ -22,6 +22,11 @@ pub(super) const FILE: &str = "syncline.db";
 const LOCK: &str = "syncline.lock";
 const OPEN: &str = "open the store";
 
+/// Systems that were sent a create and have not answered it; what is kept back. Files of the first versions lack them.
+const LATER_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS holds(id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS creates(system TEXT, type TEXT, record BLOB, PRIMARY KEY(system, type, record)) WITHOUT ROWID";
+
 const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE names(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -103,6 +108,7 @@ pub(super) fn open_writer(file: &Path, cache_kib: u32) -> Result<Connection, Por
     } else if version > VERSION {
         return Err(invalid(file, &format!("was written by a newer Syncline (version {version} of the file; this one knows {VERSION})")));
     }
+    conn.execute_batch(LATER_TABLES).map_err(failed(OPEN))?;
     Ok(conn)
 }
 

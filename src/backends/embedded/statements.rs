@@ -60,6 +60,10 @@ statements! {
     owed_note = "UPDATE outbox SET published = ?2, delivered = ?3 WHERE position = ?1";
     owed_drop = "DELETE FROM outbox WHERE position = ?1";
 
+    hold_put = "INSERT OR REPLACE INTO holds VALUES(?1, ?2)";
+    create_open = "INSERT OR IGNORE INTO creates VALUES(?1, ?2, ?3)";
+    create_close = "DELETE FROM creates WHERE system = ?1 AND type = ?2 AND record = ?3";
+
     inbound_add = "INSERT INTO inbound VALUES(?1, ?2, ?3, 0, ?4)";
     inbound_drop = "DELETE FROM inbound WHERE tag = ?1";
     outbound_rev = "SELECT n, rev FROM outbound WHERE system = ?1 AND record = ?2";

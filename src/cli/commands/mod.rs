@@ -3,6 +3,7 @@
 pub mod check;
 pub mod decision;
 pub mod decisions;
+pub mod demo;
 pub mod entity;
 pub mod history;
 pub mod receive;

@@ -212,16 +212,13 @@ t.toml:12: orchestration.decision_logging: "changes" is not available in this ve
 t.toml:13: orchestration.retention.default: "30d" is not available in this version; leave it at "400d"
 t.toml:14: orchestration.dedup_retention: "30d" is not available in this version; leave it at "forever"
 t.toml:15: orchestration.review_timeout.after: "1d" is not available in this version; leave it at "never"
-t.toml:16: orchestration.create_brake.count: 10 is not available in this version; leave it at 1000
 t.toml:17: orchestration.delete_brake.percent: 6 is not available in this version; leave it at 5
-t.toml:18: orchestration.create_settle: "1m" is not available in this version; leave it at "30s"
 t.toml:19: orchestration.tombstone_retention: "forever" is not available in this version; leave it at "90d"
 t.toml:20: orchestration.events: true is not available in this version; leave it at false
 t.toml:22: entities.device.on_parent_delete: "cascade" is not available in this version; leave it at "keep"
 t.toml:23: entities.device.delete.policy: "unlink" is not available in this version; leave it at "propagate"
 t.toml:23: entities.device.delete.conflict: "update_revives" is not available in this version; leave it at "delete_wins"
 t.toml:24: entities.device.redact: is not available in this version; leave it at []
-t.toml:26: systems.oem.mode: "observe" is not available in this version; leave it at "sync"
 t.toml:27: systems.oem.amqp_user: is not available in this version; leave it out
 t.toml:29: systems.oem.entities.device.on_reject: "compensate" is not available in this version; leave it at "keep"
 "#);

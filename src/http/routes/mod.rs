@@ -3,6 +3,7 @@
 pub mod decisions;
 pub mod entities;
 pub mod health;
+pub mod holds;
 pub mod lease;
 pub mod systems;
 pub mod updates;

@@ -13,6 +13,7 @@ use crate::domain::planted::fault;
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{
     Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Found, Lookup, Marker, Owed, Page, Plan, Published, RecordWrite, Store,
     SystemFacts, Versioned,
@@ -34,7 +35,10 @@ struct State {
     waiting: BTreeMap<(u64, UpdateId), Waiting>,
     dead: BTreeMap<u64, DeadLetter>,
     outbox: Outbox,
+    /// Creates that are not answered.
+    creates: BTreeSet<(SystemName, EntityType, CanonicalId)>,
     facts: BTreeMap<SystemName, SystemFacts>,
+    holds: BTreeMap<Hold, HoldRow>,
     counters: HashMap<String, u64>,
     next: u64,
 }
@@ -182,6 +186,12 @@ impl State {
             self.records.insert(id, Versioned { record: Arc::clone(&write.record), revision });
             self.links.extend(write.links_added.iter().map(|key| (key.clone(), id)));
             self.claims.extend(write.claims_added.iter().map(|claim| (typed(write, claim), id)));
+            for system in &write.creates_opened {
+                self.creates.insert((system.clone(), write.record.entity_type.clone(), id));
+            }
+            for system in &write.creates_closed {
+                self.creates.remove(&(system.clone(), write.record.entity_type.clone(), id));
+            }
             for change in &write.outbox {
                 self.outbox.change(id, change);
             }
@@ -209,6 +219,10 @@ impl State {
             self.next
         });
         self.dead.insert(n, DeadLetter { marks: None, ..letter.clone() });
+    }
+
+    fn has_open_create(&self, (system, entity_type): &(SystemName, EntityType)) -> bool {
+        self.creates.iter().any(|(of, kind, _)| of == system && kind == entity_type)
     }
 
     fn is_ready(&self, waiting: &Waiting) -> bool {
@@ -262,6 +276,7 @@ impl Store for MemoryStore {
             links: lookup.links.iter().filter_map(|key| state.links.get(key).map(|id| (key.clone(), *id))).collect(),
             claims: lookup.claims.iter().filter_map(|claim| state.claims.get(claim).map(|id| (claim.clone(), *id))).collect(),
             waiting: state.waiting.values().filter(asked).cloned().collect(),
+            open_creates: lookup.open_creates.iter().filter(|asked| state.has_open_create(asked)).cloned().collect(),
         })
     }
 
@@ -351,6 +366,15 @@ impl Store for MemoryStore {
         let counter = state.counters.entry(name.to_owned()).or_default();
         *counter += 1;
         Ok(*counter)
+    }
+
+    async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
+        Ok(self.state().holds.values().cloned().collect())
+    }
+
+    async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError> {
+        self.state().holds.insert(row.hold.clone(), row.clone());
+        Ok(())
     }
 
     async fn epoch(&self) -> Result<u64, PortError> {

@@ -200,7 +200,10 @@ async fn observe(store: &Arc<dyn Store>, step: u64) -> Vec<String> {
     let updates = SYSTEMS.iter().flat_map(|system| (0..UPDATES).map(move |n| update(&format!("{system}:u{n}")))).collect::<Vec<_>>();
     let claims = (0..8).map(|n| typed(&format!("s{n}"))).collect();
     let (waiting_of, waiting_on) = (natives[..9].to_vec(), natives[9..].to_vec());
-    let found = store.look_up(&Lookup { updates: updates.clone(), links: natives, claims, waiting_of, waiting_on }).await.unwrap();
+    let found = store
+        .look_up(&Lookup { updates: updates.clone(), links: natives, claims, waiting_of, waiting_on, ..Lookup::default() })
+        .await
+        .unwrap();
     let mut seen = Vec::new();
     let sorted = |mut lines: Vec<String>| {
         lines.sort();

@@ -104,6 +104,8 @@ pub fn write(record: CanonicalRecord, expected: Option<u64>) -> RecordWrite {
         links_removed: Vec::new(),
         claims_added: Vec::new(),
         claims_released: Vec::new(),
+        creates_opened: Vec::new(),
+        creates_closed: Vec::new(),
         outbox: Vec::new(),
     }
 }

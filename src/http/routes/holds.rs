@@ -1,0 +1,79 @@
+//! What is kept back: brakes, and paused systems.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::domain::ids::SystemName;
+use crate::http::Problem;
+use crate::ports::hold::Hold;
+use crate::views::holds;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Direction {
+    In,
+    Out,
+    Both,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    direction: Direction,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `GET /v1/brakes`: everything that waits for a person to let it go, with what that would send.
+pub async fn list(State(api): Shared) -> Result<Json<Value>, Problem> {
+    Ok(Json(json!({ "items": holds::kept(api.store.as_ref()).await?, "next": null })))
+}
+
+/// `POST /v1/brakes/{id}/release`.
+pub async fn release(State(api): Shared, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let released = holds::release(api.store.as_ref(), &id, api.clock.now()).await?;
+    Ok(Json(json!({ "id": id, "released": released })))
+}
+
+/// `POST /v1/systems/{system}/pause`.
+pub async fn pause(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let (hold, request) = asked(&api, system, &body)?;
+    if !request.dry_run {
+        holds::begin(api.store.as_ref(), hold.clone(), api.clock.now()).await?;
+    }
+    let waiting = holds::counts(api.store.as_ref(), &hold).await?;
+    Ok(Json(json!({ "id": hold.to_string(), "dry_run": request.dry_run, "waiting": waiting })))
+}
+
+/// `POST /v1/systems/{system}/resume`.
+pub async fn resume(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let (hold, request) = asked(&api, system, &body)?;
+    let id = hold.to_string();
+    let sends = if request.dry_run {
+        holds::counts(api.store.as_ref(), &hold).await?
+    } else {
+        holds::release(api.store.as_ref(), &id, api.clock.now()).await?
+    };
+    Ok(Json(json!({ "id": id, "dry_run": request.dry_run, "sends": sends })))
+}
+
+fn asked(api: &crate::http::Api, system: String, body: &Bytes) -> Result<(Hold, Request), Problem> {
+    let system = SystemName::new(system).map_err(Problem::question)?;
+    if !api.settings.rules.knows(&system) {
+        let detail = format!("no [systems.{system}] in the configuration; add it, or set unknown_systems = \"accept\"");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_system", "Not a participating system", detail));
+    }
+    let request: Request = serde_json::from_slice(body).map_err(Problem::question)?;
+    match request.direction {
+        Direction::Out => Ok((Hold::PauseOut { system }, request)),
+        Direction::In | Direction::Both => {
+            let detail = "only \"out\" is available in this version; to stop what comes in, stop the adapter";
+            Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "not_supported", "Not available in this version", detail).at("direction"))
+        }
+    }
+}
