@@ -157,7 +157,13 @@ impl Play {
         self.until("the new name in oem", async || Ok(self.oem.get::<oem::Device>("oemD1")?.label == text("Air handler south"))).await?;
         self.rest().await?;
         self.rows()?;
+        self.count().await?;
+        Ok([first, second])
+    }
 
+    /// How many updates came to what.
+    async fn count(&self) -> Result<()> {
+        let stage = &self.stage;
         stage.scene("What became of every update")?;
         let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
         for row in self.decisions().await? {
@@ -165,7 +171,7 @@ impl Play {
         }
         let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {}", kind.replace('_', " "))).collect();
         stage.say(&kinds.join(", "))?;
-        Ok([first, second])
+        Ok(())
     }
 
     fn start_oem(&self) -> Working {

@@ -31,12 +31,12 @@ pub fn fields(text: &str) -> Vec<(String, String)> {
 
 /// Makes a device in the building; returns its id.
 pub fn bms_device(bms: &Bms, text: &str) -> String {
-    bms.add::<Device>(&syncline_bms::database::checked::<Device>(&fields(text)).unwrap()).unwrap()
+    bms.find_or_add::<Device>(&syncline_bms::database::checked::<Device>(&fields(text)).unwrap()).unwrap()
 }
 
 /// Makes a device in the portal; returns its id.
 pub fn oem_device(oem: &Oem, text: &str) -> String {
-    oem.add::<OemDevice>(&syncline_oem::database::checked::<OemDevice>(&fields(text)).unwrap()).unwrap()
+    oem.find_or_add::<OemDevice>(&syncline_oem::database::checked::<OemDevice>(&fields(text)).unwrap()).unwrap()
 }
 
 /// An adapter at work.

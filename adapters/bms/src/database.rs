@@ -138,8 +138,15 @@ impl Bms {
         rows.into_iter().map(|row| Ok(serde_json::from_value(row)?)).collect()
     }
 
+    /// Makes a row; returns its new id.
+    pub fn add<T: Table>(&self, row: &T) -> anyhow::Result<String> {
+        let fields = serde_json::to_value(row)?;
+        let given = fields.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        self.find_or_add::<T>(&given.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// Makes a row with these fields; returns its new id. What is there already by its first column is that one, changed.
-    pub fn add<T: Table>(&self, fields: &Fields) -> anyhow::Result<String> {
+    pub fn find_or_add<T: Table>(&self, fields: &Fields) -> anyhow::Result<String> {
         let mut connection = self.sql();
         let step = connection.transaction()?;
         let key = format!("SELECT id FROM {} WHERE {} = ?1", T::TABLE, T::COLUMNS[0]);

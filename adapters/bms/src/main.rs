@@ -64,8 +64,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let bms = Bms::open(&arguments.db)?;
     match arguments.command {
-        Command::Add { kind: Kind::Device, fields } => println!("{}", bms.add::<Device>(&checked::<Device>(&fields)?)?),
-        Command::Add { kind: Kind::Sensor, fields } => println!("{}", bms.add::<Sensor>(&checked::<Sensor>(&fields)?)?),
+        Command::Add { kind: Kind::Device, fields } => println!("{}", bms.find_or_add::<Device>(&checked::<Device>(&fields)?)?),
+        Command::Add { kind: Kind::Sensor, fields } => println!("{}", bms.find_or_add::<Sensor>(&checked::<Sensor>(&fields)?)?),
         Command::Edit { id, fields } => bms.edit(&id, &fields)?,
         Command::List => {
             show::<Device>(&bms)?;

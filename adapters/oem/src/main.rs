@@ -64,8 +64,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let oem = Oem::open(&arguments.db)?;
     match arguments.command {
-        Command::Add { kind: Kind::Device, fields } => println!("{}", oem.add::<Device>(&checked::<Device>(&fields)?)?),
-        Command::Add { kind: Kind::Sensor, fields } => println!("{}", oem.add::<Sensor>(&checked::<Sensor>(&fields)?)?),
+        Command::Add { kind: Kind::Device, fields } => println!("{}", oem.find_or_add::<Device>(&checked::<Device>(&fields)?)?),
+        Command::Add { kind: Kind::Sensor, fields } => println!("{}", oem.find_or_add::<Sensor>(&checked::<Sensor>(&fields)?)?),
         Command::Edit { id, fields } => oem.edit(&id, &fields)?,
         Command::List => {
             show::<Device>(&oem)?;

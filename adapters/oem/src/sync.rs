@@ -34,16 +34,23 @@ pub async fn run(oem: &Oem, url: &str, stop: impl Future<Output = ()>) -> anyhow
     let [one, two, three, four] = [(); 4].map(|()| oem.clone());
     adapter.on(move |device: Device, message| answer(one.save::<Device>(&device.id, &changed(&message))));
     adapter.on(move |sensor: Sensor, message| answer(two.save::<Sensor>(&sensor.id, &changed(&message))));
-    adapter.on_new::<Device>(move |_, message| answer(three.add::<Device>(&message.entity)));
-    adapter.on_new::<Sensor>(move |_, message| answer(four.add::<Sensor>(&message.entity)));
+    adapter.on_new::<Device>(move |_, message| answer(three.find_or_add::<Device>(&message.entity)));
+    adapter.on_new::<Sensor>(move |_, message| answer(four.find_or_add::<Sensor>(&message.entity)));
     let told = async {
         stop.await;
         adapter.stop();
         std::future::pending().await
     };
+    let work = async {
+        // What people edited while this was away, before anything is written over it.
+        report(oem, &adapter).await?;
+        tokio::select! {
+            ended = adapter.run() => Ok(ended?),
+            fed = feed(oem, &adapter) => fed,
+        }
+    };
     tokio::select! {
-        ended = adapter.run() => Ok(ended?),
-        fed = feed(oem, &adapter) => fed,
+        done = work => done,
         never = told => never,
     }
 }
@@ -59,23 +66,30 @@ fn answer<T>(done: anyhow::Result<T>) -> impl Future<Output = Result<T, Refusal>
     std::future::ready(done.map_err(Refusal::failed))
 }
 
-/// Reports every change, also those the broker asked for: that does no harm.
 async fn feed(oem: &Oem, adapter: &Adapter) -> anyhow::Result<()> {
     let mut tick = tokio::time::interval(POLL);
     loop {
         tick.tick().await;
-        for change in oem.changes()? {
-            let reading = adapter.reading().await?;
-            let sent = match change.kind.as_str() {
-                "device" => reading.send(&oem.get::<Device>(&change.id)?).await,
-                _ => reading.send(&oem.get::<Sensor>(&change.id)?).await,
-            };
-            match sent {
-                // It will be refused again; the next change goes on.
-                Err(refused @ Error::Refused { .. }) => eprintln!("{}: {refused}", change.id),
-                sent => sent?,
-            }
-            oem.reported(change.n)?;
-        }
+        report(oem, adapter).await?;
     }
+}
+
+/// Reports every change, also those the broker asked for: that does no harm.
+async fn report(oem: &Oem, adapter: &Adapter) -> anyhow::Result<()> {
+    for change in oem.changes()? {
+        let reading = adapter.reading().await?;
+        let sent = match change.kind.as_str() {
+            "device" => reading.send(&oem.get::<Device>(&change.id)?).await,
+            _ => reading.send(&oem.get::<Sensor>(&change.id)?).await,
+        };
+        match sent {
+            // The next start reports it.
+            Err(Error::Stopped) => return Ok(()),
+            // It would be refused again; the next change goes on.
+            Err(refused @ Error::Refused { .. }) => eprintln!("{}: {refused}", change.id),
+            sent => sent?,
+        }
+        oem.reported(change.n)?;
+    }
+    Ok(())
 }
