@@ -52,6 +52,12 @@ async fn told(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// What oem's people do.
+struct OemEdit {
+    column: &'static str,
+    value: &'static str,
+}
+
 /// Everything that plays a part.
 struct Play {
     orchestrator: Orchestrator,
@@ -120,15 +126,9 @@ impl Play {
         self.rows()?;
 
         stage.scene("3. Both edit the same field at once")?;
-        let before = self.decisions().await?.len();
-        second.stop().await?;
-        self.oem.edit("oemD1", &[field("label", "AHU roof")])?;
-        self.bms.edit("bmsD1", &[field("name", "Air handler north")])?;
-        self.until("bms's edit to be decided", async || Ok(self.value("name").await == text("Air handler north"))).await?;
-        let second = self.start_oem();
-        self.until("oem's edit to be decided", async || Ok(self.bms.get::<bms::Device>("bmsD1")?.name == self.value("name").await)).await?;
-        self.rest().await?;
-        self.told_since(before).await?;
+        let label = OemEdit { column: "label", value: "AHU roof" };
+        let second = self.while_away(second, "Air handler north", &label, &[]).await?;
+        self.rows()?;
         stage.say("Why is the name what it is?")?;
         self.why("name").await?;
 
@@ -141,37 +141,49 @@ impl Play {
         self.rows()?;
 
         stage.scene("5. A stale record undoes nothing")?;
-        second.stop().await?;
-        let old = self.oem.get::<oem::Device>("oemD1")?;
-        let base = self.rev("oem").await.context("oem is linked")?;
-        self.bms.edit("bmsD1", &[field("name", "Air handler south")])?;
-        self.until("bms's edit to be decided", async || Ok(self.value("name").await == text("Air handler south"))).await?;
-        let before = self.decisions().await?.len();
-        self.oem.edit("oemD1", &[field("warranty_until", "2031-06-30")])?;
-        self.orchestrator.submit(&[export(&oem::Device { warranty_until: text("2031-06-30"), ..old }, base)]).await?;
-        self.until("oem's export to be decided", async || Ok(self.decisions().await?.len() > before)).await?;
-        stage.say("While oem's adapter was away, the building renamed the device. Then an export of oem arrives: the whole")?;
-        stage.say("record, with a new warranty, and with the old name, since oem has not heard of the new one.")?;
-        self.told_since(before).await?;
-        let second = self.start_oem();
-        self.until("the new name in oem", async || Ok(self.oem.get::<oem::Device>("oemD1")?.label == text("Air handler south"))).await?;
-        self.rest().await?;
+        let warranty = OemEdit { column: "warranty_until", value: "2031-06-30" };
+        let story = [
+            "While oem's adapter was away, the building renamed the device. Then an export of oem arrives: the whole",
+            "record, with a new warranty, and with the old name, since oem has not heard of the new one.",
+        ];
+        let second = self.while_away(second, "Air handler south", &warranty, &story).await?;
         self.rows()?;
+
         self.count().await?;
         Ok([first, second])
     }
 
     /// How many updates came to what.
     async fn count(&self) -> Result<()> {
-        let stage = &self.stage;
-        stage.scene("What became of every update")?;
+        self.stage.scene("What became of every update")?;
         let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
         for row in self.decisions().await? {
             *kinds.entry(row.decision.as_str()).or_default() += 1;
         }
         let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {}", kind.replace('_', " "))).collect();
-        stage.say(&kinds.join(", "))?;
-        Ok(())
+        Ok(self.stage.say(&kinds.join(", "))?)
+    }
+
+    /// While oem's adapter is away, bms renames the device and oem edits its own copy, which it exports as a whole: as it
+    /// was when oem had not heard of the new name. Then the adapter comes back.
+    async fn while_away(&self, adapter: Working, name: &str, edit: &OemEdit, story: &[&str]) -> Result<Working> {
+        adapter.stop().await?;
+        let base = self.rev("oem").await.context("oem is linked")?;
+        let before = self.decisions().await?.len();
+        self.bms.edit("bmsD1", &[field("name", name)])?;
+        self.until("bms's edit to be decided", async || Ok(self.value("name").await == text(name))).await?;
+        self.oem.edit("oemD1", &[field(edit.column, edit.value)])?;
+        let decided = self.decisions().await?.len();
+        self.orchestrator.submit(&[export(&self.oem.get::<oem::Device>("oemD1")?, base)]).await?;
+        self.until("oem's export to be decided", async || Ok(self.decisions().await?.len() > decided)).await?;
+        for line in story {
+            self.stage.say(line)?;
+        }
+        self.told_since(before).await?;
+        let adapter = self.start_oem();
+        self.until("the new name in oem", async || Ok(self.oem.get::<oem::Device>("oemD1")?.label == text(name))).await?;
+        self.rest().await?;
+        Ok(adapter)
     }
 
     fn start_oem(&self) -> Working {
@@ -288,6 +300,6 @@ fn field(name: &str, value: &str) -> (String, String) {
 /// A whole record of oem, read when it had applied so much.
 fn export(device: &oem::Device, base: u64) -> serde_json::Value {
     serde_json::json!({
-        "id": "nightly-export", "system": "oem", "type": "device", "native_id": device.id, "base": base, "entity": device,
+        "id": format!("export-{base}"), "system": "oem", "type": "device", "native_id": device.id, "base": base, "entity": device,
     })
 }
