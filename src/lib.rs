@@ -28,7 +28,7 @@
 //! #     if let Some(decision) = orchestrator.store().decision(&update).await? { break decision; }
 //! #     tokio::task::yield_now().await;
 //! # };
-//! # assert_eq!(decision.accepted_snapshot, Some(json!({"name": "Air handler", "seen_by": "bms"}).as_object().unwrap().clone()));
+//! # assert_eq!(serde_json::to_value(decision.accepted_snapshot)?, json!({"name": "Air handler", "seen_by": "bms"}));
 //! orchestrator.stop().await?;
 //! # Ok(()) }
 //! ```
