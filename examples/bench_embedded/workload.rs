@@ -12,6 +12,8 @@ pub fn mix(mut z: u64) -> u64 {
 
 /// The configuration: two systems, one key.
 pub const CONFIG: &str = r#"
+[orchestration]
+create_brake = { count = 1000000000, window = "1m" }
 [entities.device]
 keys = [{ fields = ["serial"], normalize = ["trim", "lowercase"] }]
 [systems.bms.entities.device]
