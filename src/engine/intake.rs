@@ -51,6 +51,8 @@ impl Intake {
             let received = tokio::select! {
                 received = self.broker.receive(self.chunk, LOOK) => received,
                 () = stopped(&mut stop) => return,
+                // The engine has ended by itself; whoever waits for it must not wait for the next message.
+                () = to.closed() => return,
             };
             match received {
                 Ok(deliveries) => {
@@ -66,6 +68,7 @@ impl Intake {
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = stopped(&mut stop) => return,
+                        () = to.closed() => return,
                     }
                     wait = (wait * 2).min(LAST_WAIT);
                 }
