@@ -90,6 +90,10 @@ impl Broker for Source {
         Ok((first..(first + max as u64).min(self.count)).map(delivery).collect())
     }
 
+    async fn give_again(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     async fn settle(&self, tags: &[u64]) -> Result<(), PortError> {
         self.settled.fetch_add(tags.len() as u64, Ordering::SeqCst);
         Ok(())
@@ -218,6 +222,10 @@ impl Broker for Timed {
         let mut arrived = self.arrived.lock().unwrap();
         arrived.extend(deliveries.iter().map(|delivery| (delivery.tag, delivery.received_at.as_micros())));
         Ok(deliveries)
+    }
+
+    async fn give_again(&self) -> Result<(), PortError> {
+        self.inner.give_again().await
     }
 
     async fn settle(&self, tags: &[u64]) -> Result<(), PortError> {

@@ -60,7 +60,7 @@ pub struct Sent {
     #[serde(skip)]
     pub fresh: bool,
     /// Recorded outside of the usual comparison and not yet noted as due.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub unannounced: bool,
 }
 

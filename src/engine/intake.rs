@@ -1,5 +1,6 @@
 //! Takes messages from the broker and decodes them, while others are decided.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::input::{Input, InputKind};
 use super::supervisor::stopped;
+use crate::domain::change::Inbound;
+use crate::domain::ids::SystemName;
 use crate::domain::time::Timestamp;
 use crate::ports::broker::{Broker, Delivery};
-use crate::ports::store::DeadLetter;
+use crate::ports::error::PortError;
+use crate::ports::hold::{Hold, HoldRow};
+use crate::ports::store::{DeadLetter, Store};
 use crate::wire::{Limits, Transport, Undecodable, body_json, content_hash, decode};
 
 /// How long one look for messages lasts.
@@ -34,6 +39,10 @@ pub struct Chunk {
 pub struct Intake {
     /// Where messages come from.
     pub broker: Arc<dyn Broker>,
+    /// Knows which systems are paused.
+    pub store: Arc<dyn Store>,
+    /// Paused systems of which messages were left in the queue.
+    pub left: BTreeSet<SystemName>,
     /// How big they may be.
     pub limits: Limits,
     /// Messages of one chunk at most.
@@ -47,6 +56,17 @@ impl Intake {
     pub async fn run(mut self, to: mpsc::Sender<Chunk>, mut stop: watch::Receiver<bool>) {
         let mut wait = FIRST_WAIT;
         loop {
+            let paused = match self.paused().await {
+                Ok(paused) => paused,
+                Err(error) => {
+                    tracing::warn!(error = %error, "can't look which systems are paused; trying again");
+                    tokio::time::sleep(FIRST_WAIT).await;
+                    if *stop.borrow() {
+                        return;
+                    }
+                    continue;
+                }
+            };
             // A receive that is dropped loses nothing: what it took is not settled, and comes again after a start.
             let received = tokio::select! {
                 received = self.broker.receive(self.chunk, LOOK) => received,
@@ -57,7 +77,7 @@ impl Intake {
             match received {
                 Ok(deliveries) => {
                     wait = FIRST_WAIT;
-                    for chunk in self.chunks(deliveries) {
+                    for chunk in self.chunks(deliveries, &paused) {
                         if to.send(chunk).await.is_err() {
                             return;
                         }
@@ -76,18 +96,56 @@ impl Intake {
         }
     }
 
-    fn chunks(&mut self, deliveries: Vec<Delivery>) -> Vec<Chunk> {
+    /// The systems whose messages stay in the queue for now. Those of a system that goes on are given out again from the
+    /// first one, before any newer one is looked at.
+    async fn paused(&mut self) -> Result<BTreeSet<SystemName>, PortError> {
+        let paused: BTreeSet<SystemName> = self.store.holds().await?.into_iter().filter_map(paused_in).collect();
+        if self.left.iter().any(|system| !paused.contains(system)) {
+            self.broker.give_again().await?;
+            self.left.clear();
+        }
+        Ok(paused)
+    }
+
+    fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>) -> Vec<Chunk> {
         let mut chunks: Vec<Chunk> = Vec::new();
         for delivery in deliveries {
             let alone = delivery.deliveries >= SUSPICIOUS;
             self.arrival += 1;
             let input = decoded(delivery, self.arrival, &self.limits);
+            if let Some(system) = system_of(&input).filter(|system| paused.contains(*system)) {
+                // Not acknowledged, so the queue keeps it.
+                self.left.insert(system.clone());
+                continue;
+            }
             match chunks.last_mut().filter(|last| !alone && !last.alone) {
                 Some(last) => last.inputs.push(input),
                 None => chunks.push(Chunk { inputs: vec![input], alone }),
             }
         }
         chunks
+    }
+}
+
+fn paused_in(row: HoldRow) -> Option<SystemName> {
+    match row.hold {
+        Hold::PauseIn { system } => row.holds.then_some(system),
+        Hold::PauseOut { .. } | Hold::CreateBrake { .. } => None,
+    }
+}
+
+fn system_of(input: &Input) -> Option<&SystemName> {
+    match &input.kind {
+        InputKind::Message(message) => sender(message),
+        InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } => None,
+    }
+}
+
+fn sender(message: &Inbound) -> Option<&SystemName> {
+    match message {
+        Inbound::Change(change) => Some(&change.key.system),
+        Inbound::Receipt(receipt) => Some(receipt.system()),
+        Inbound::ChangeSet { updates, .. } => updates.first().and_then(sender),
     }
 }
 

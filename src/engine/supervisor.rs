@@ -113,6 +113,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let mut relay = Relay::new(store.clone(), broker.clone(), settings.clone(), directory.clone()).await?;
     relay.brake.limit = Some(settings.create_brake);
     let first = store.count_up("arrival").await? << 40;
+    let kept = store.clone();
     let mut decider = Decider::new(store, clock.clone(), ids, settings.clone(), handlers, caches.clone(), directory.clone());
     decider.lanes = Some(Lanes::default());
     let mut pipeline = Pipeline::new(decider);
@@ -123,7 +124,9 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let (again, resends) = mpsc::channel(64);
     let (tags, settling) = mpsc::channel(64);
     let wanted = Arc::new(Wanted::default());
-    let intake = Intake { broker: broker.clone(), limits: Limits::default(), chunk: settings.batch_size, arrival: first };
+    let left = std::collections::BTreeSet::new();
+    let intake =
+        Intake { broker: broker.clone(), store: kept, left, limits: Limits::default(), chunk: settings.batch_size, arrival: first };
     let dispatch =
         Dispatch { relay, wanted: wanted.clone(), again, clock: clock.clone(), position: 0, backoff: std::collections::HashMap::new() };
     let taker = tokio::spawn(intake.run(chunks, told.clone()));

@@ -52,6 +52,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// returned and not settled is delivered again after a restart.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, PortError>;
 
+    /// Begins anew: gives out again, in their order, all messages that are not settled.
+    async fn give_again(&self) -> Result<(), PortError>;
+
     /// Lets go of messages whose outcome is durable.
     async fn settle(&self, tags: &[u64]) -> Result<(), PortError>;
 

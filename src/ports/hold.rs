@@ -11,6 +11,11 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Hold {
+    /// Everything a system says: it stays in the inbound queue.
+    PauseIn {
+        /// The system.
+        system: SystemName,
+    },
     /// Everything a system would be sent: a person paused it.
     PauseOut {
         /// The system.
@@ -29,6 +34,7 @@ pub enum Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::PauseIn { system } => write!(f, "pause-in:{system}"),
             Self::PauseOut { system } => write!(f, "pause-out:{system}"),
             Self::CreateBrake { system, entity_type } => write!(f, "create:{system}:{entity_type}"),
         }

@@ -61,7 +61,7 @@ pub async fn counts(store: &dyn Store, hold: &Hold) -> Result<Counts, ViewError>
             let record = versioned.record;
             let Some(link) = record.link_with(system(hold)).map(|index| &record.links[index]) else { continue };
             match (hold, link.newest().map(|sent| sent.op)) {
-                (_, None) | (Hold::CreateBrake { .. }, Some(SendOp::Update)) => {}
+                (_, None) | (Hold::PauseIn { .. }, Some(_)) | (Hold::CreateBrake { .. }, Some(SendOp::Update)) => {}
                 (Hold::CreateBrake { entity_type, .. }, Some(SendOp::Create)) => {
                     counts.creates += u64::from(record.entity_type == *entity_type);
                 }
@@ -80,11 +80,19 @@ fn replaces(link: &Link) -> bool {
     link.shadow.held.differences().any(|(_, held)| held.is_some_and(|held| !held.is_null()))
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.creates += other.creates;
+        self.updates += other.updates;
+        self.conflicts += other.conflicts;
+    }
+}
+
 /// The system a hold is about.
 #[must_use]
 pub const fn system(hold: &Hold) -> &SystemName {
     match hold {
-        Hold::PauseOut { system } | Hold::CreateBrake { system, .. } => system,
+        Hold::PauseIn { system } | Hold::PauseOut { system } | Hold::CreateBrake { system, .. } => system,
     }
 }
 

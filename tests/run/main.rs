@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod ends;
+mod holds;
 mod lanes;
 mod queue;
 mod support;

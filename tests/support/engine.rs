@@ -70,6 +70,10 @@ impl Broker for Mail {
     async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Delivery>, PortError> {
         Ok(Vec::new())
     }
+    async fn give_again(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     async fn settle(&self, _: &[u64]) -> Result<(), PortError> {
         Ok(())
     }

@@ -283,6 +283,11 @@ impl Broker for EmbeddedBroker {
         Ok(deliveries)
     }
 
+    async fn give_again(&self) -> Result<(), PortError> {
+        self.0.queues.give_again();
+        Ok(())
+    }
+
     async fn settle(&self, tags: &[u64]) -> Result<(), PortError> {
         let tags = tags.to_vec();
         self.0.writer.run("settle", move |session| queues::settle(session, &tags)).await

@@ -143,6 +143,12 @@ impl Queues {
         self.news.send_modify(|count| *count += 1);
     }
 
+    /// All that is not settled is given out again.
+    pub fn give_again(&self) {
+        *locked(&self.received) = 0;
+        self.came.notify_waiters();
+    }
+
     /// The next messages nobody was given yet.
     pub fn receive(&self, conn: &Connection, max: usize) -> Result<Vec<Delivery>, PortError> {
         let error = failed(RECEIVE);

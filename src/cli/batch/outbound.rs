@@ -34,6 +34,10 @@ impl Broker for Collector {
         Ok(Vec::new())
     }
 
+    async fn give_again(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     async fn settle(&self, _: &[u64]) -> Result<(), PortError> {
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::Shared;
 use crate::domain::ids::SystemName;
 use crate::http::Problem;
 use crate::ports::hold::Hold;
-use crate::views::holds;
+use crate::views::holds::{self, Counts};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,38 +42,48 @@ pub async fn release(State(api): Shared, Path(id): Path<String>) -> Result<Json<
 
 /// `POST /v1/systems/{system}/pause`.
 pub async fn pause(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let (hold, request) = asked(&api, system, &body)?;
-    if !request.dry_run {
-        holds::begin(api.store.as_ref(), hold.clone(), api.clock.now()).await?;
+    let (asked, request) = asked(&api, system, &body)?;
+    let mut waiting = Counts::default();
+    for hold in &asked {
+        if !request.dry_run {
+            holds::begin(api.store.as_ref(), hold.clone(), api.clock.now()).await?;
+        }
+        waiting += holds::counts(api.store.as_ref(), hold).await?;
     }
-    let waiting = holds::counts(api.store.as_ref(), &hold).await?;
-    Ok(Json(json!({ "id": hold.to_string(), "dry_run": request.dry_run, "waiting": waiting })))
+    Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "waiting": waiting })))
 }
 
-/// `POST /v1/systems/{system}/resume`.
+/// `POST /v1/systems/{system}/resume`: sends what was kept back, or says with `dry_run` what that would be.
 pub async fn resume(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let (hold, request) = asked(&api, system, &body)?;
-    let id = hold.to_string();
-    let sends = if request.dry_run {
-        holds::counts(api.store.as_ref(), &hold).await?
-    } else {
-        holds::release(api.store.as_ref(), &id, api.clock.now()).await?
-    };
-    Ok(Json(json!({ "id": id, "dry_run": request.dry_run, "sends": sends })))
+    let (asked, request) = asked(&api, system, &body)?;
+    let held: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
+    let mut sends = Counts::default();
+    for hold in asked.iter().filter(|hold| request.dry_run || held.contains(hold)) {
+        sends += if request.dry_run {
+            holds::counts(api.store.as_ref(), hold).await?
+        } else {
+            holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?
+        };
+    }
+    Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "sends": sends })))
 }
 
-fn asked(api: &crate::http::Api, system: String, body: &Bytes) -> Result<(Hold, Request), Problem> {
+fn ids(holds: &[Hold]) -> Vec<String> {
+    holds.iter().map(ToString::to_string).collect()
+}
+
+fn asked(api: &crate::http::Api, system: String, body: &Bytes) -> Result<(Vec<Hold>, Request), Problem> {
     let system = SystemName::new(system).map_err(Problem::question)?;
     if !api.settings.rules.knows(&system) {
         let detail = format!("no [systems.{system}] in the configuration; add it, or set unknown_systems = \"accept\"");
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_system", "Not a participating system", detail));
     }
     let request: Request = serde_json::from_slice(body).map_err(Problem::question)?;
-    match request.direction {
-        Direction::Out => Ok((Hold::PauseOut { system }, request)),
-        Direction::In | Direction::Both => {
-            let detail = "only \"out\" is available in this version; to stop what comes in, stop the adapter";
-            Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "not_supported", "Not available in this version", detail).at("direction"))
-        }
-    }
+    let (inward, outward) = (Hold::PauseIn { system: system.clone() }, Hold::PauseOut { system });
+    let asked = match request.direction {
+        Direction::In => vec![inward],
+        Direction::Out => vec![outward],
+        Direction::Both => vec![inward, outward],
+    };
+    Ok((asked, request))
 }
