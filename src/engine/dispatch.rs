@@ -1,6 +1,6 @@
 //! Keeps the relay going: what a commit made due at once, what failed or was forgotten by a scan.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ struct Inner {
     pairs: VecDeque<Pair>,
     known: HashSet<Pair>,
     linked: Vec<(CanonicalId, SystemName)>,
+    /// By the time at which they may be sent.
+    later: BTreeSet<(Timestamp, Pair)>,
     forgot: bool,
 }
 
@@ -49,10 +51,13 @@ impl Wanted {
 
     /// Notes what a commit made possible to send.
     pub fn note(&self, committed: &Committed) {
-        if committed.due.is_empty() && committed.linked.is_empty() {
+        if committed.due.is_empty() && committed.linked.is_empty() && committed.due_later.is_empty() {
             return;
         }
         let mut inner = self.inner();
+        for (at, pair) in &committed.due_later {
+            inner.add_later(*at, pair.clone());
+        }
         for pair in &committed.due {
             inner.add(pair.clone());
         }
@@ -73,6 +78,13 @@ impl Wanted {
         inner.pairs.is_empty() && inner.linked.is_empty()
     }
 
+    /// Waits until something is noted.
+    async fn noted(&self) {
+        while self.is_empty() {
+            self.rings.notified().await;
+        }
+    }
+
     fn take(&self, max: usize) -> (Vec<Pair>, Vec<(CanonicalId, SystemName)>) {
         let mut inner = self.inner();
         let count = inner.pairs.len().min(max);
@@ -86,6 +98,24 @@ impl Wanted {
     /// Whether something could not be remembered since this was last asked.
     fn forgot(&self) -> bool {
         std::mem::take(&mut self.inner().forgot)
+    }
+
+    /// Moves what may be sent by now to what is to be sent; returns when the next one may.
+    fn ripen(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut inner = self.inner();
+        while inner.later.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, pair)) = inner.later.pop_first() {
+                inner.add(pair);
+            }
+        }
+        inner.later.first().map(|(at, _)| *at)
+    }
+
+    fn add_later(&self, at: Timestamp, pairs: Vec<Pair>) {
+        let mut inner = self.inner();
+        for pair in pairs {
+            inner.add_later(at, pair);
+        }
     }
 
     fn add_all(&self, pairs: Vec<Pair>) {
@@ -102,6 +132,13 @@ impl Inner {
             self.forgot = true;
         } else if self.known.insert(pair.clone()) {
             self.pairs.push_back(pair);
+        }
+    }
+
+    fn add_later(&mut self, at: Timestamp, pair: Pair) {
+        // Beyond the bound a scan finds it, some time after it may be sent.
+        if self.later.len() < REMEMBERED {
+            self.later.insert((at, pair));
         }
     }
 }
@@ -129,8 +166,11 @@ impl Dispatch {
         let mut tick = tokio::time::interval(SCAN_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let wanted = self.wanted.clone();
+        // What was owed before this start is not noted anywhere.
+        wanted.inner().forgot = true;
         loop {
             let stopping = *stop.borrow();
+            let ripe = wanted.ripen(self.clock.now());
             if stopping && wanted.is_empty() {
                 return;
             }
@@ -138,10 +178,14 @@ impl Dispatch {
                 self.scan().await;
                 // A page may not have been all of it.
                 wanted.inner().forgot |= self.position != 0;
-            } else if !stopping && wanted.is_empty() {
+            } else if !stopping {
+                let next = ripe.map_or(SCAN_EVERY, |at| at.since(self.clock.now()));
+                // The tick comes first: what was held or not remembered is looked at however much is noted.
                 tokio::select! {
-                    () = wanted.rings.notified() => {}
+                    biased;
                     _ = tick.tick() => self.scan().await,
+                    () = wanted.noted() => {}
+                    () = tokio::time::sleep(next), if ripe.is_some() => continue,
                     () = stopped(&mut stop) => {}
                 }
             }
@@ -173,18 +217,25 @@ impl Dispatch {
         }
         let now = self.clock.now();
         self.backoff.retain(|_, (until, failures)| *until > now || *failures > 0);
-        pairs.retain(|(_, system)| self.backoff.get(system).is_none_or(|(until, _)| *until <= now));
+        pairs.retain(|(record, system)| {
+            let until = self.backoff.get(system).map(|(until, _)| *until).filter(|until| *until > now);
+            if let Some(until) = until {
+                self.wanted.add_later(until, vec![(*record, system.clone())]);
+            }
+            until.is_none()
+        });
         if pairs.is_empty() {
             return Ok(());
         }
         let tried: HashSet<SystemName> = pairs.iter().map(|(_, system)| system.clone()).collect();
         let round = self.relay.send(pairs, now).await?;
-        let failed: HashSet<SystemName> = round.failed.into_iter().map(|(_, system)| system).collect();
         for system in tried {
-            if failed.contains(&system) {
+            let failed: Vec<Pair> = round.failed.iter().filter(|pair| pair.1 == system).cloned().collect();
+            if !failed.is_empty() {
                 let failures = self.backoff.get(&system).map_or(0, |(_, failures)| *failures) + 1;
-                let wait = FIRST_WAIT.saturating_mul(1 << failures.min(12)).min(LAST_WAIT);
-                self.backoff.insert(system, (now.plus(wait), failures));
+                let until = now.plus(FIRST_WAIT.saturating_mul(1 << failures.min(12)).min(LAST_WAIT));
+                self.wanted.add_later(until, failed);
+                self.backoff.insert(system, (until, failures));
             } else {
                 self.backoff.remove(&system);
             }

@@ -38,46 +38,40 @@ pub struct Chunk {
 #[derive(Debug)]
 pub struct Intake {
     /// Where messages come from.
-    pub broker: Arc<dyn Broker>,
+    broker: Arc<dyn Broker>,
     /// Knows which systems are paused.
-    pub store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
     /// Paused systems of which messages were left in the queue.
-    pub left: BTreeSet<SystemName>,
-    /// How big they may be.
-    pub limits: Limits,
+    left: BTreeSet<SystemName>,
+    /// How big messages may be.
+    limits: Limits,
     /// Messages of one chunk at most.
-    pub chunk: usize,
+    chunk: usize,
     /// The place of the last message in arrival order; grows from start to start.
-    pub arrival: u64,
+    arrival: u64,
 }
 
 impl Intake {
+    /// One that takes `chunk` messages at a time and numbers them from `arrival` on.
+    pub fn new(broker: Arc<dyn Broker>, store: Arc<dyn Store>, chunk: usize, arrival: u64) -> Self {
+        Self { broker, store, left: BTreeSet::new(), limits: Limits::default(), chunk, arrival }
+    }
+
     /// Hands on what comes, as long as someone takes it.
     pub async fn run(mut self, to: mpsc::Sender<Chunk>, mut stop: watch::Receiver<bool>) {
         let mut wait = FIRST_WAIT;
         loop {
-            let paused = match self.paused().await {
-                Ok(paused) => paused,
-                Err(error) => {
-                    tracing::warn!(error = %error, "can't look which systems are paused; trying again");
-                    tokio::time::sleep(FIRST_WAIT).await;
-                    if *stop.borrow() {
-                        return;
-                    }
-                    continue;
-                }
-            };
-            // A receive that is dropped loses nothing: what it took is not settled, and comes again after a start.
-            let received = tokio::select! {
-                received = self.broker.receive(self.chunk, LOOK) => received,
+            // A take that is dropped loses nothing: what it took is not settled, and comes again after a start.
+            let taken = tokio::select! {
+                taken = self.take() => taken,
                 () = stopped(&mut stop) => return,
                 // The engine has ended by itself; whoever waits for it must not wait for the next message.
                 () = to.closed() => return,
             };
-            match received {
-                Ok(deliveries) => {
+            match taken {
+                Ok(chunks) => {
                     wait = FIRST_WAIT;
-                    for chunk in self.chunks(deliveries, &paused) {
+                    for chunk in chunks {
                         if to.send(chunk).await.is_err() {
                             return;
                         }
@@ -96,15 +90,24 @@ impl Intake {
         }
     }
 
-    /// The systems whose messages stay in the queue for now. Those of a system that goes on are given out again from the
-    /// first one, before any newer one is looked at.
-    async fn paused(&mut self) -> Result<BTreeSet<SystemName>, PortError> {
-        let paused: BTreeSet<SystemName> = self.store.holds().await?.into_iter().filter_map(paused_in).collect();
+    /// Waits for the next messages. Those of a paused system stay in the queue; when it goes on they are given out again
+    /// from the first one, before any newer one is looked at.
+    async fn take(&mut self) -> Result<Vec<Chunk>, PortError> {
+        let deliveries = self.broker.receive(self.chunk, LOOK).await?;
+        // Only now: whoever paused a system finds that nothing it says from then on is decided.
+        let paused = match self.store.holds().await {
+            Ok(rows) => rows.into_iter().filter_map(paused_in).collect::<BTreeSet<_>>(),
+            Err(error) => {
+                self.broker.give_again().await?;
+                return Err(error);
+            }
+        };
         if self.left.iter().any(|system| !paused.contains(system)) {
             self.broker.give_again().await?;
             self.left.clear();
+            return Ok(Vec::new());
         }
-        Ok(paused)
+        Ok(self.chunks(deliveries, &paused))
     }
 
     fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>) -> Vec<Chunk> {

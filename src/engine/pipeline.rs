@@ -21,6 +21,7 @@ use super::relay::Pair;
 use super::unit::{Sealed, Unit};
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{CanonicalId, NativeKey};
+use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
 
 /// Waits between tries against a store that can't be reached: doubled from the first to the last.
@@ -67,6 +68,8 @@ pub struct Committed {
     pub tags: Vec<u64>,
     /// What may be sent now: it became due, or an answer made room for it.
     pub due: Vec<Pair>,
+    /// What may be sent at a time of its own.
+    pub due_later: Vec<(Timestamp, Pair)>,
     /// Native records that became linked.
     pub linked: Vec<(NativeKey, CanonicalId)>,
     /// The kind of each row written.
@@ -263,6 +266,7 @@ impl Committed {
     fn add(&mut self, sealed: &Sealed) {
         self.tags.extend(sealed.inputs.iter().flatten().filter_map(|input| input.tag));
         self.due.extend(sealed.due());
+        self.due_later.extend(sealed.due_later());
         self.duplicates += sealed.duplicates;
         self.woken_left |= sealed.woken_left;
         for plan in &sealed.batch.plans {
@@ -279,6 +283,7 @@ impl Committed {
     pub fn append(&mut self, mut other: Self) {
         self.tags.append(&mut other.tags);
         self.due.append(&mut other.due);
+        self.due_later.append(&mut other.due_later);
         self.linked.append(&mut other.linked);
         self.decisions.append(&mut other.decisions);
         self.duplicates += other.duplicates;

@@ -35,7 +35,6 @@ use crate::ports::broker::Broker;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
-use crate::wire::Limits;
 
 /// Batches that share one transaction at most, where they wait anyway.
 const BATCHES_PER_COMMIT: usize = 5;
@@ -45,6 +44,8 @@ const ASIDE_MAX: usize = 1000;
 const WOKEN: usize = 500;
 /// How often waiting updates are looked at even if none is known to come due: a race may have hidden one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// …or at the soonest, so that messages have their turn in between.
+const SOON: Duration = Duration::from_millis(1);
 /// …and if all that are due are with slow handlers.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a stop may take.
@@ -113,7 +114,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let mut relay = Relay::new(store.clone(), broker.clone(), settings.clone(), directory.clone()).await?;
     relay.brake.limit = Some(settings.create_brake);
     let first = store.count_up("arrival").await? << 40;
-    let kept = store.clone();
+    let holds = store.clone();
     let mut decider = Decider::new(store, clock.clone(), ids, settings.clone(), handlers, caches.clone(), directory.clone());
     decider.lanes = Some(Lanes::default());
     let mut pipeline = Pipeline::new(decider);
@@ -124,9 +125,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let (again, resends) = mpsc::channel(64);
     let (tags, settling) = mpsc::channel(64);
     let wanted = Arc::new(Wanted::default());
-    let left = std::collections::BTreeSet::new();
-    let intake =
-        Intake { broker: broker.clone(), store: kept, left, limits: Limits::default(), chunk: settings.batch_size, arrival: first };
+    let intake = Intake::new(broker.clone(), holds, settings.batch_size, first);
     let dispatch =
         Dispatch { relay, wanted: wanted.clone(), again, clock: clock.clone(), position: 0, backoff: std::collections::HashMap::new() };
     let taker = tokio::spawn(intake.run(chunks, told.clone()));
@@ -170,16 +169,17 @@ impl Engine {
     ) -> Result<(), PortError> {
         loop {
             let room = self.has_room();
+            // Messages come last: however many there are, what waits and what must be decided again has its turn.
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
                 event = self.pipeline.next() => self.goes_on(event).await?,
-                Some(chunk) = inbox.recv(), if room => self.take(chunk).await?,
+                () = tokio::time::sleep_until(self.wake_at) => self.wake().await?,
                 Some(kind) = resends.recv(), if room => {
                     let input = self.own(kind);
                     self.pipeline.decide(vec![input]).await?;
                 }
-                () = tokio::time::sleep_until(self.wake_at) => self.wake().await?,
+                Some(chunk) = inbox.recv(), if room => self.take(chunk).await?,
             }
             self.pipeline.start_commit();
         }
@@ -227,7 +227,7 @@ impl Engine {
         }
         if committed.woken_left {
             // More could go on than one commit takes: the store gives them out now.
-            self.wake_at = Instant::now();
+            self.wake_at = Instant::now() + SOON;
         } else if committed.waits {
             self.look_for_due().await;
         }
@@ -243,7 +243,7 @@ impl Engine {
                 None
             }
         };
-        let wait = next.map_or(LOOK_EVERY, |at| at.since(self.clock.now()).min(LOOK_EVERY));
+        let wait = next.map_or(LOOK_EVERY, |at| at.since(self.clock.now()).clamp(SOON, LOOK_EVERY));
         self.wake_at = Instant::now() + wait;
     }
 
@@ -271,7 +271,7 @@ impl Engine {
             // All of them are with slow handlers: the next look would find the very same.
             self.wake_at = Instant::now() + LOOK_AGAIN;
         } else if more {
-            self.wake_at = Instant::now();
+            self.wake_at = Instant::now() + SOON;
         } else {
             self.look_for_due().await;
         }

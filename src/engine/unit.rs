@@ -378,10 +378,24 @@ impl Sealed {
                             due.push((write.record.id, system.clone()));
                         }
                     }
-                    // It is sent again at its time; the relay's scan finds it.
                     OutboxChange::DueLater { .. } | OutboxChange::Failed { .. } => {}
                 }
             }
+        }
+        due
+    }
+
+    /// What may be sent at a time of its own.
+    #[must_use]
+    pub fn due_later(&self) -> Vec<(Timestamp, (CanonicalId, SystemName))> {
+        let mut due = Vec::new();
+        for write in self.batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
+            due.extend(write.outbox.iter().filter_map(|change| match change {
+                OutboxChange::DueLater { system, not_before: at, .. } | OutboxChange::Failed { system, retry_at: at, .. } => {
+                    Some((*at, (write.record.id, system.clone())))
+                }
+                OutboxChange::Due { .. } | OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } => None,
+            }));
         }
         due
     }

@@ -1,7 +1,5 @@
 //! Paused systems while the engine runs.
 
-use std::time::Duration;
-
 use serde_json::json;
 use syncline::domain::ids::SystemName;
 use syncline::domain::time::Timestamp;
@@ -17,8 +15,6 @@ async fn what_a_paused_system_says_stays_in_the_queue_and_holds_up_nobody() {
     let hold = Hold::PauseIn { system: SystemName::new("bms").unwrap() };
     let now = Timestamp::from_micros(1);
     holds::begin(orchestrator.store().as_ref(), hold.clone(), now).await.unwrap();
-    // Which systems are paused is looked up before messages are awaited, a second at most.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
     for n in 0..3 {
         let name = json!({"name": format!("n{n}")});
         orchestrator.submit(&[whole(format!("b{n}"), "bms", "d1", name.clone())]).await.unwrap();

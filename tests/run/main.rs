@@ -5,5 +5,6 @@
 mod ends;
 mod holds;
 mod lanes;
+mod load;
 mod queue;
 mod support;
