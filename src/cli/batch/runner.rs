@@ -1,6 +1,7 @@
 //! Drives the engine through one run: the same pipeline and relay as a running broker, at a fixed pace.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::outbound::{Applier, Collector, OutboundFiles};
 use super::time::SeededClock;
@@ -32,6 +33,10 @@ const WOKEN_PAGE: usize = 5 * PAGE;
 
 /// Times a waiting update may come due within one run before the rest is left waiting.
 const WAKE_ROUNDS: usize = 1000;
+
+/// How long a message in a file counts as on its way. Nobody carries it while the files lie there, so the time between
+/// two runs says nothing (ADR 0015).
+const ON_ITS_WAY: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
 /// The clock of a run.
 #[derive(Clone, Debug)]
@@ -114,7 +119,8 @@ pub struct Parts {
 impl Runner {
     /// Puts the engine together.
     pub async fn new(parts: Parts) -> Result<Self, Failure> {
-        let Parts { config, store, clock, ids, files, apply, live, run } = parts;
+        let Parts { mut config, store, clock, ids, files, apply, live, run } = parts;
+        config.orchestration.circular_update_prevention.window = ON_ITS_WAY;
         let settings = Arc::new(Settings::compile(&config));
         let directory = Arc::new(Directory::new(settings.rules.clone(), store.facts().await?));
         let caches = Arc::new(Caches::new(settings.id_cache_bytes, settings.record_cache_bytes));
