@@ -180,6 +180,8 @@ impl Syncline {
             clock: orchestrator.clock.clone(),
             settings: orchestrator.settings.clone(),
             directory: orchestrator.running.directory.clone(),
+            caches: orchestrator.running.caches.clone(),
+            metrics: orchestrator.running.metrics.clone(),
             limits: Limits::default(),
             ready: orchestrator.running.ready.clone(),
             stopping,

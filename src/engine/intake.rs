@@ -15,6 +15,7 @@ use crate::ports::broker::{Broker, Delivery};
 use crate::ports::error::PortError;
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{DeadLetter, Store};
+use crate::telemetry::{Fault, Metrics};
 use crate::wire::{Limits, Transport, Undecodable, body_json, content_hash, decode};
 
 /// How long one look for messages lasts.
@@ -43,6 +44,8 @@ pub struct Intake {
     store: Arc<dyn Store>,
     /// Paused systems of which messages were left in the queue.
     left: BTreeSet<SystemName>,
+    /// Counts what fails.
+    metrics: Arc<Metrics>,
     /// How big messages may be.
     limits: Limits,
     /// Messages of one chunk at most.
@@ -53,8 +56,8 @@ pub struct Intake {
 
 impl Intake {
     /// One that takes `chunk` messages at a time and numbers them from `arrival` on.
-    pub fn new(broker: Arc<dyn Broker>, store: Arc<dyn Store>, chunk: usize, arrival: u64) -> Self {
-        Self { broker, store, left: BTreeSet::new(), limits: Limits::default(), chunk, arrival }
+    pub fn new(broker: Arc<dyn Broker>, store: Arc<dyn Store>, metrics: Arc<Metrics>, chunk: usize, arrival: u64) -> Self {
+        Self { broker, store, left: BTreeSet::new(), metrics, limits: Limits::default(), chunk, arrival }
     }
 
     /// Hands on what comes, as long as someone takes it.
@@ -78,6 +81,7 @@ impl Intake {
                     }
                 }
                 Err(error) => {
+                    self.metrics.fault(Fault::Receive);
                     tracing::warn!(error = %error, "can't receive; trying again");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
@@ -186,7 +190,7 @@ pub fn broken(undecodable: Undecodable, bytes: &[u8], received_at: Timestamp) ->
 }
 
 /// Lets go of messages whose outcome is durable, in the order their commits ended.
-pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Vec<u64>>) {
+pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Vec<u64>>, metrics: Arc<Metrics>) {
     let mut wait = FIRST_WAIT;
     while let Some(mut some) = tags.recv().await {
         while let Ok(mut more) = tags.try_recv() {
@@ -194,6 +198,7 @@ pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Vec<u64>>)
         }
         while let Err(error) = broker.settle(&some).await {
             // Until it works they are only delivered again, and that is harmless.
+            metrics.fault(Fault::Settle);
             tracing::warn!(error = %error, "can't acknowledge; trying again");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LAST_WAIT);

@@ -19,10 +19,11 @@ use super::input::Input;
 use super::lanes::Lanes;
 use super::relay::Pair;
 use super::unit::{Sealed, Unit};
-use crate::domain::decision::DecisionKind;
-use crate::domain::ids::{CanonicalId, NativeKey};
+use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName};
 use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
+use crate::telemetry::{Fault, Metrics};
 
 /// Waits between tries against a store that can't be reached: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -42,6 +43,8 @@ pub struct Pipeline {
     running: Option<Running>,
     /// How often a store that can't be reached is tried again. Default: 8; a broker that runs on goes on for ever.
     pub patience: u32,
+    /// Where faults are counted, if anywhere.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 #[derive(Debug)]
@@ -72,8 +75,8 @@ pub struct Committed {
     pub due_later: Vec<(Timestamp, Pair)>,
     /// Native records that became linked.
     pub linked: Vec<(NativeKey, CanonicalId)>,
-    /// The kind of each row written.
-    pub decisions: Vec<DecisionKind>,
+    /// The rows written, for whoever counts.
+    pub decisions: Vec<Row>,
     /// Deliveries of updates decided before.
     pub duplicates: u64,
     /// Dead letters written.
@@ -86,11 +89,38 @@ pub struct Committed {
     pub woken_left: bool,
 }
 
+/// One row that was written.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Whose update it was.
+    pub system: SystemName,
+    /// The type.
+    pub entity_type: EntityType,
+    /// What was decided.
+    pub decision: DecisionKind,
+    /// When the update arrived.
+    pub received_at: Timestamp,
+    /// Fields that two sources had changed without knowing of each other.
+    pub conflicts: usize,
+}
+
+impl Row {
+    fn of(decision: &Decision) -> Self {
+        Self {
+            system: decision.source_system.clone(),
+            entity_type: decision.entity_type.clone(),
+            decision: decision.decision,
+            received_at: decision.received_at,
+            conflicts: decision.conflicts.len(),
+        }
+    }
+}
+
 impl Pipeline {
     /// A pipeline around a decider.
     #[must_use]
     pub fn new(decider: Decider) -> Self {
-        Self { decider, unit: Unit::default(), running: None, patience: TRIES }
+        Self { decider, unit: Unit::default(), running: None, patience: TRIES, metrics: None }
     }
 
     /// The decider, to look at or to switch something.
@@ -153,6 +183,7 @@ impl Pipeline {
                 return Err(error);
             }
             tries += 1;
+            self.fault(Fault::Store);
             tracing::warn!(error = %error, tries, "the store can't be read; trying again");
             tokio::time::sleep(wait(tries)).await;
             // Half-decided inputs must not be committed: the whole unit is decided again once the store is back.
@@ -174,7 +205,7 @@ impl Pipeline {
     fn start(&mut self, sealed: Sealed) {
         let overlay = Arc::new(Overlay::of(&sealed.batch));
         self.decider.overlay = Some(overlay.clone());
-        let (store, batch, patience) = (self.decider.store.clone(), sealed.batch.clone(), self.patience);
+        let (store, batch, patience, metrics) = (self.decider.store.clone(), sealed.batch.clone(), self.patience, self.metrics.clone());
         let commit = tokio::spawn(async move {
             if batch.plans.is_empty() && batch.facts.is_empty() {
                 return Ok(());
@@ -185,6 +216,7 @@ impl Pipeline {
                     // Whether it happened is not known. If it did, the next try says so: the decisions are there.
                     Err(error) if error.kind == PortErrorKind::Unavailable && tries < patience => {
                         tries += 1;
+                        metrics.iter().for_each(|metrics| metrics.fault(Fault::Store));
                         tracing::warn!(error = %error, tries, "commit failed; trying again");
                         tokio::time::sleep(wait(tries)).await;
                     }
@@ -217,6 +249,7 @@ impl Pipeline {
                 Err(error) => {
                     races += 1;
                     let Some(plans) = error.conflicting().filter(|_| races < RACES_MAX) else { return Err(error) };
+                    self.fault(Fault::Race);
                     tracing::debug!(plans = plans.len(), "commit lost a race; deciding again");
                     overlay.forget(&self.decider.caches);
                     again.append(&mut std::mem::take(&mut self.unit).take_back());
@@ -232,6 +265,12 @@ impl Pipeline {
             self.decide(again.into_iter().filter(Input::is_original).collect()).await?;
         }
         Ok(any.then_some(committed))
+    }
+
+    fn fault(&self, fault: Fault) {
+        if let Some(metrics) = &self.metrics {
+            metrics.fault(fault);
+        }
     }
 
     /// Commits everything decided so far.
@@ -270,7 +309,7 @@ impl Committed {
         self.duplicates += sealed.duplicates;
         self.woken_left |= sealed.woken_left;
         for plan in &sealed.batch.plans {
-            self.decisions.extend(plan.decisions.iter().map(|row| row.decision.decision));
+            self.decisions.extend(plan.decisions.iter().map(|row| Row::of(&row.decision)));
             self.dead_letters += plan.dead_letters.len() as u64;
             self.waits |= !plan.waiting.is_empty();
             if let Some(write) = &plan.record {

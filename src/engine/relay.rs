@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::brake::Brake;
 use super::directory::Directory;
 use super::settings::Settings;
@@ -18,6 +20,7 @@ use crate::domain::value::FieldPath;
 use crate::ports::broker::{Broker, OutboundMessage};
 use crate::ports::error::PortError;
 use crate::ports::store::{Owed, Published, Store};
+use crate::telemetry::{Fault, Metrics};
 use crate::wire;
 
 /// (record, system): what at most one message is about at a time.
@@ -37,6 +40,8 @@ pub struct Relay {
     held_on: HashMap<Pair, BTreeSet<CanonicalId>>,
     /// Keeps messages back. Without a limit unless one is set: what is not sent at once needs no brake.
     pub brake: Brake,
+    /// Where is counted what is sent, if anywhere.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// What one round of sending came to.
@@ -61,7 +66,8 @@ impl Relay {
         directory: Arc<Directory>,
     ) -> Result<Self, PortError> {
         let epoch = store.epoch().await?;
-        Ok(Self { store, broker, settings, directory, epoch, held: HashMap::new(), held_on: HashMap::new(), brake: Brake::default() })
+        let (held, held_on, brake) = (HashMap::new(), HashMap::new(), Brake::default());
+        Ok(Self { store, broker, settings, directory, epoch, held, held_on, brake, metrics: None })
     }
 
     /// Everything that is due, in order, a page at a time, starting after a position.
@@ -141,10 +147,11 @@ impl Relay {
             wanted.extend(shown.chain(held).filter(|id| !records.contains_key(id)));
         }
         records.extend(self.load(wanted.into_iter()).await?);
-        let (mut messages, mut sent, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut messages, mut sent, mut made_at, mut settled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for row in due {
             match self.message(&row, &records, &mut round, now) {
-                Made::Message(message, awaits_receipt) => {
+                Made::Message(message, awaits_receipt, at) => {
+                    made_at.push(at);
                     sent.push(Published { record: row.record, system: row.system, rev: message.rev, awaits_receipt });
                     messages.push(message);
                 }
@@ -156,15 +163,18 @@ impl Relay {
             tracing::warn!(hold = %pulled.hold, "too many creates at once; the rest waits for a person");
             self.store.put_hold(pulled).await?;
         }
+        let started = Instant::now();
         let outcomes = if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await };
         let mut confirmed = settled;
-        for (published, outcome) in sent.into_iter().zip(outcomes) {
+        for ((published, made_at), outcome) in sent.into_iter().zip(made_at).zip(outcomes) {
             match outcome {
                 Ok(()) => {
                     round.published += 1;
+                    self.metrics.iter().for_each(|metrics| metrics.outbound_took(now.since(made_at) + started.elapsed()));
                     confirmed.push(published);
                 }
                 Err(error) => {
+                    self.metrics.iter().for_each(|metrics| metrics.fault(Fault::Publish));
                     tracing::warn!(system = %published.system, error = %error, "publish failed; it stays due");
                     round.failed.push((published.record, published.system));
                 }
@@ -209,7 +219,7 @@ impl Relay {
             body: wire::outbound::encode(&outbound),
             id: outbound.id,
         };
-        Made::Message(message, target.receipts)
+        Made::Message(message, target.receipts, newest.at)
     }
 
     fn unlinked(&self, field: &FieldPath, types: &TypeRules, system: &SystemName, link: &Link) -> Unlinked {
@@ -265,7 +275,7 @@ impl Relay {
 }
 
 enum Made {
-    Message(OutboundMessage, bool),
+    Message(OutboundMessage, bool, Timestamp),
     Nothing(u64),
     Held,
 }

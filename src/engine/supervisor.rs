@@ -11,6 +11,7 @@
 //!
 //! Each part is a task of its own; only the pipeline decides. No part waits for another one in a circle.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,10 +32,13 @@ use super::pipeline::{Committed, Event, Pipeline};
 use super::relay::Relay;
 use super::settings::Settings;
 use super::waiting::awake_input;
+use crate::domain::decision::DecisionKind;
+use crate::domain::ids::{EntityType, SystemName};
 use crate::ports::broker::Broker;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
+use crate::telemetry::Metrics;
 
 /// Batches that share one transaction at most, where they wait anyway.
 const BATCHES_PER_COMMIT: usize = 5;
@@ -77,6 +81,8 @@ pub struct Running {
     pub caches: Arc<Caches>,
     /// Who takes part.
     pub directory: Arc<Directory>,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
     /// Whether it takes messages and decides them.
     pub ready: Arc<AtomicBool>,
 }
@@ -111,29 +117,33 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let Parts { store, broker, clock, ids, settings, handlers } = parts;
     let directory = Arc::new(Directory::new(settings.rules.clone(), store.facts().await?));
     let caches = Arc::new(Caches::new(settings.id_cache_bytes, settings.record_cache_bytes));
+    let metrics = Arc::new(Metrics::default());
     let mut relay = Relay::new(store.clone(), broker.clone(), settings.clone(), directory.clone()).await?;
     relay.brake.limit = Some(settings.create_brake);
+    relay.metrics = Some(metrics.clone());
     let first = store.count_up("arrival").await? << 40;
     let holds = store.clone();
     let mut decider = Decider::new(store, clock.clone(), ids, settings.clone(), handlers, caches.clone(), directory.clone());
     decider.lanes = Some(Lanes::default());
     let mut pipeline = Pipeline::new(decider);
     pipeline.patience = u32::MAX;
+    pipeline.metrics = Some(metrics.clone());
 
     let (stop, told) = watch::channel(false);
     let (chunks, inbox) = mpsc::channel(2);
     let (again, resends) = mpsc::channel(64);
     let (tags, settling) = mpsc::channel(64);
     let wanted = Arc::new(Wanted::default());
-    let intake = Intake::new(broker.clone(), holds, settings.batch_size, first);
+    let intake = Intake::new(broker.clone(), holds, metrics.clone(), settings.batch_size, first);
     let dispatch =
         Dispatch { relay, wanted: wanted.clone(), again, clock: clock.clone(), position: 0, backoff: std::collections::HashMap::new() };
     let taker = tokio::spawn(intake.run(chunks, told.clone()));
-    let settler = tokio::spawn(settle(broker, settling));
+    let settler = tokio::spawn(settle(broker, settling, metrics.clone()));
     let (sent, may_end) = watch::channel(false);
     let sender = tokio::spawn(dispatch.run(may_end));
     // Resends and woken updates are numbered apart from messages, after all of them.
-    let engine = Engine { pipeline, clock, settings, wanted, tags, arrival: first + (1 << 39), wake_at: Instant::now() };
+    let engine =
+        Engine { pipeline, metrics: metrics.clone(), clock, settings, wanted, tags, arrival: first + (1 << 39), wake_at: Instant::now() };
     let ready = Arc::new(AtomicBool::new(true));
     let works = ready.clone();
     let engine = tokio::spawn(async move {
@@ -147,11 +157,12 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         }
         outcome
     });
-    Ok(Running { stop, engine, caches, directory, ready })
+    Ok(Running { stop, engine, caches, directory, metrics, ready })
 }
 
 struct Engine {
     pipeline: Pipeline,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     wanted: Arc<Wanted>,
@@ -222,6 +233,7 @@ impl Engine {
     async fn committed(&mut self, mut committed: Committed) -> Result<(), PortError> {
         self.wanted.note(&committed);
         let tags = std::mem::take(&mut committed.tags);
+        self.measure(tags.len(), &committed);
         if !tags.is_empty() && self.tags.send(tags).await.is_err() {
             return Err(PortError::new(crate::ports::error::PortErrorKind::Invalid, "acknowledge", "the task that does it has ended"));
         }
@@ -232,6 +244,23 @@ impl Engine {
             self.look_for_due().await;
         }
         Ok(())
+    }
+
+    fn measure(&self, messages: usize, committed: &Committed) {
+        if messages == 0 && committed.decisions.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let mut counts: HashMap<(&SystemName, &EntityType, DecisionKind), u64> = HashMap::new();
+        for row in &committed.decisions {
+            *counts.entry((&row.system, &row.entity_type, row.decision)).or_default() += 1;
+            self.metrics.decision_took(now.since(row.received_at));
+        }
+        for ((system, entity_type, decision), count) in counts {
+            self.metrics.decided(system, entity_type, decision, count);
+        }
+        let conflicts: usize = committed.decisions.iter().map(|row| row.conflicts).sum();
+        self.metrics.committed(messages, committed.duplicates, conflicts as u64);
     }
 
     /// Sets the alarm for the next waiting update.

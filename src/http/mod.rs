@@ -1,5 +1,6 @@
 //! The HTTP edge: adapters hand in and fetch here, people and programs read. Every error is a problem document (RFC 9457).
 
+mod guard;
 mod problem;
 mod query;
 mod routes;
@@ -12,18 +13,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::engine::caches::Caches;
 use crate::engine::directory::Directory;
 use crate::engine::settings::Settings;
 use crate::ports::broker::LocalQueues;
 use crate::ports::clock::Clock;
 use crate::ports::store::Store;
+use crate::telemetry::Metrics;
 use crate::wire::Limits;
 
 pub use self::problem::Problem;
@@ -48,6 +52,10 @@ pub struct Api {
     pub settings: Arc<Settings>,
     /// Who takes part.
     pub directory: Arc<Directory>,
+    /// What the engine remembers.
+    pub caches: Arc<Caches>,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
     /// How big messages may be.
     pub limits: Limits,
     /// Whether the engine runs.
@@ -80,6 +88,7 @@ fn router(api: Api) -> Router {
         .route("/v1/parked", get(routes::decisions::parked))
         .route("/v1/dead-letters", get(routes::decisions::dead_letters))
         .route("/v1/status", get(routes::health::status))
+        .route("/metrics", get(routes::health::metrics))
         .route("/healthz", get(routes::health::alive))
         .route("/readyz", get(routes::health::ready))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN));
@@ -94,6 +103,7 @@ fn router(api: Api) -> Router {
         .merge(slow)
         .fallback(routes::not_there)
         .method_not_allowed_fallback(routes::not_that_way)
+        .layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(guard::OPEN_MAX)), guard::pass))
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("cache-control", "no-store"))
         .with_state(Arc::new(api))

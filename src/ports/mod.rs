@@ -6,5 +6,6 @@ pub mod error;
 pub mod hold;
 pub mod outbox;
 pub mod store;
+pub mod tally;
 #[cfg(feature = "testkit")]
 pub mod testkit;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::PortError;
 use super::hold::HoldRow;
+use super::tally::{self, Tally};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::DeadReason;
 use crate::domain::decision::{Decision, DecisionKind};
@@ -391,6 +392,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Dead letters, oldest first.
     async fn dead_letters(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError>;
+
+    /// Counts what is still to be done. A store that can count does it in a few queries.
+    async fn tally(&self) -> Result<Tally, PortError> {
+        tally::by_reading(self).await
+    }
 
     /// Adds one to a named counter and returns its new value: the run number of `batch`, the arrival order after a start.
     async fn count_up(&self, name: &str) -> Result<u64, PortError>;

@@ -10,9 +10,6 @@ use crate::domain::rules::Rules;
 use crate::ports::broker::LocalQueues;
 use crate::ports::store::{Store, SystemFacts};
 
-/// Outbox rows read at once.
-const PAGE: usize = 5_000;
-
 /// One system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SystemRow {
@@ -49,21 +46,9 @@ pub async fn rows(store: &dyn Store, queues: Option<&dyn LocalQueues>, rules: &R
         row.types.extend(types);
         (row.receipts_seen, row.base_seen) = (receipts_seen, base_seen);
     }
-    let mut after = Some(0);
-    while let Some(position) = after {
-        let page = store.owed(position, PAGE).await?;
-        after = if page.len() < PAGE { None } else { page.last().map(|(position, _)| *position) };
-        for (_, owed) in page {
-            let row = rows.entry(owed.system.clone()).or_insert_with(|| fresh(&owed.system));
-            let count = if owed.attempts > 0 {
-                &mut row.failing
-            } else if owed.published >= owed.rev {
-                &mut row.unanswered
-            } else {
-                &mut row.pending
-            };
-            *count += 1;
-        }
+    for (system, tally) in store.tally().await?.by_system() {
+        let row = rows.entry(system.clone()).or_insert_with(|| fresh(&system));
+        (row.pending, row.unanswered, row.failing) = (tally.pending, tally.unanswered, tally.failing);
     }
     if let Some(queues) = queues {
         let (_, depths) = queues.depth().await?;

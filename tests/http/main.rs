@@ -4,6 +4,7 @@
 
 mod commands;
 mod demo;
+mod metrics;
 mod reading;
 mod support;
 mod updates;

@@ -15,6 +15,7 @@ mod queues;
 mod recent;
 mod schema;
 mod statements;
+mod tally;
 mod writer;
 
 use std::fs::File;
@@ -42,6 +43,7 @@ use crate::ports::hold::HoldRow;
 use crate::ports::store::{
     Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
+use crate::ports::tally::Tally;
 
 /// How the file is used.
 #[derive(Clone, Debug)]
@@ -238,6 +240,10 @@ impl Store for EmbeddedStore {
     async fn dead_letters(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError> {
         let after = after.cloned();
         self.0.list("list dead letters", move |_, conn| queries::dead_letters(conn, after.as_ref(), limit)).await
+    }
+
+    async fn tally(&self) -> Result<Tally, PortError> {
+        self.0.list("count what is to be done", |_, conn| tally::count(conn)).await
     }
 
     async fn count_up(&self, name: &str) -> Result<u64, PortError> {

@@ -3,10 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use serde::Serialize;
 
 use super::Shared;
 use crate::http::Problem;
+use crate::telemetry::Gauges;
 
 /// `GET /healthz`: the process answers.
 pub async fn alive() -> &'static str {
@@ -54,4 +57,24 @@ pub async fn status(State(api): Shared) -> Result<Json<Status>, Problem> {
         pending += page.iter().filter(|(_, owed)| owed.published == 0 && owed.retry_at.is_none_or(|at| at <= now)).count() as u64;
     }
     Ok(Json(Status { idle: inbound == 0 && pending == 0 && due == 0, inbound, pending, due }))
+}
+
+/// `GET /metrics`: everything that is measured, in the text format of Prometheus.
+pub async fn metrics(State(api): Shared) -> Result<impl IntoResponse, Problem> {
+    let tally = api.store.tally().await?;
+    let inbound = match &api.queues {
+        Some(queues) => Some(queues.depth().await?.0),
+        None => None,
+    };
+    let (id_cache_hits, id_cache_misses) = api.caches.id_hits_and_misses();
+    let gauges = Gauges {
+        pending: tally.by_system().into_iter().map(|(system, tally)| (system, tally.pending + tally.failing)).collect(),
+        drift: tally.owed.into_iter().map(|((system, entity_type), tally)| (system, entity_type, tally.total())).collect(),
+        parked: tally.waiting.into_iter().collect(),
+        dead_letters: tally.dead_letters.into_iter().collect(),
+        inbound,
+        id_cache_hits,
+        id_cache_misses,
+    };
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], api.metrics.render(&gauges)))
 }

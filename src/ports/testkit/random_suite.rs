@@ -229,6 +229,7 @@ async fn observe(store: &Arc<dyn Store>, step: u64) -> Vec<String> {
     for filter in filters(step) {
         seen.push(format!("{filter:?} {:?}", all_decisions(store, &filter, 1 + usize::try_from(step % 7).unwrap_or(0)).await));
     }
+    seen.push(format!("{:?}", store.tally().await.unwrap()));
     seen.push(format!("{:?}", store.dead_letters(None, 99).await.unwrap().items));
     seen.push(format!("{:?}", store.decision(&updates[usize::try_from(step % UPDATES).unwrap_or(0)]).await.unwrap()));
     seen

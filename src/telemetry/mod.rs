@@ -1,8 +1,12 @@
-//! Logs: constant lowercase messages with fields, once, where something is handled.
+//! Logs: constant lowercase messages with fields, once, where something is handled. And what is measured.
+
+mod metrics;
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+
+pub use self::metrics::{Fault, Gauges, Metrics};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
