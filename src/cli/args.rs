@@ -57,6 +57,27 @@ pub enum Command {
     /// Show what is left to do, or wait until nothing is
     #[command(after_help = "Example:\n  syncline status --wait-idle 30s")]
     Status(StatusArgs),
+    /// Show where a system really differs from what it should hold
+    #[command(after_help = "Example:\n  syncline compare --system oem --type device")]
+    Compare(CompareArgs),
+    /// Send a system what it lacks, or everything again
+    #[command(after_help = "Example:\n  syncline resync --system oem --dry-run")]
+    Resync(ResyncArgs),
+    /// Take nothing from a system, or send it nothing, until it is resumed
+    #[command(after_help = "Example:\n  syncline pause --system oem --direction out")]
+    Pause(PauseArgs),
+    /// Go on with a paused system; sends what it lacks by now
+    #[command(after_help = "Example:\n  syncline resume --system oem --dry-run")]
+    Resume(PauseArgs),
+    /// Show what is kept back until a person lets it go, and let it go
+    #[command(after_help = "Example:\n  syncline brakes --release create:oem:device")]
+    Brakes(BrakesArgs),
+    /// Show updates that wait, and for what
+    #[command(after_help = "Example:\n  syncline parked")]
+    Parked(ListArgs),
+    /// Show messages that could not be processed, and why
+    #[command(after_help = "Example:\n  syncline dead-letters")]
+    DeadLetters(ListArgs),
     /// Feed files of native records through the engine and write what comes of it
     #[command(
         after_help = "Example:\n  syncline batch --config examples/batch/syncline.toml \\\n    --input bms:device:examples/batch/bms-devices.jsonl --input oem:device:examples/batch/oem-devices.jsonl --out out"
@@ -154,6 +175,89 @@ pub struct ReceiveArgs {
     /// Take them: they count as delivered
     #[arg(long)]
     pub ack: bool,
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The system
+    #[arg(long)]
+    pub system: String,
+    /// Only records of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub entity_type: Option<String>,
+    /// At most so many records
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// Arguments of `resync`.
+#[derive(Debug, Args)]
+pub struct ResyncArgs {
+    /// The system
+    #[arg(long)]
+    pub system: String,
+    /// Only records of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub entity_type: Option<String>,
+    /// Also what it is believed to hold: after its database was restored, or fields were renamed
+    #[arg(long)]
+    pub everything: bool,
+    /// Only say what would be sent
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `pause` and `resume`.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// The system
+    #[arg(long)]
+    pub system: String,
+    /// What it says, what it is sent, or both
+    #[arg(long, value_enum, default_value = "both")]
+    pub direction: DirectionArg,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DirectionArg {
+    /// What it says stays in the inbound queue
+    In,
+    /// What it is sent is kept back
+    Out,
+    /// Both
+    Both,
+}
+
+impl DirectionArg {
+    /// As it is written in a request.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// Arguments of `brakes`.
+#[derive(Debug, Args)]
+pub struct BrakesArgs {
+    /// Let this go
+    #[arg(long, value_name = "ID")]
+    pub release: Option<String>,
+}
+
+/// Arguments of lists.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// At most so many rows
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
 }
 
 /// Arguments of `status`.

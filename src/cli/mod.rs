@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod error;
 mod output;
+mod source;
 mod stage;
 mod stores;
 
@@ -79,6 +80,13 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Receive(args) => commands::receive::run(args, options).await,
             Command::Systems => commands::systems::run(options).await,
             Command::Status(args) => commands::status::run(args, options).await,
+            Command::Compare(args) => commands::compare::run(args, options).await,
+            Command::Resync(args) => commands::resync::run(args, options).await,
+            Command::Pause(args) => commands::pause::pause(args, options).await,
+            Command::Resume(args) => commands::pause::resume(args, options).await,
+            Command::Brakes(args) => commands::brakes::run(args, options).await,
+            Command::Parked(args) => commands::parked::run(args, options).await,
+            Command::DeadLetters(args) => commands::dead_letters::run(args, options).await,
             Command::Batch(args) => batch::run(args, options, host).await,
             Command::Check => commands::check::run(options),
             Command::Schema(args) => commands::schema::run(args),

@@ -1,7 +1,10 @@
 //! Whom a record must be sent to, and what is recorded before it is published (§1.8).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use super::canonical::CanonicalRecord;
 use super::ids::SystemName;
@@ -64,6 +67,46 @@ pub struct SendContext<'a> {
     pub targets: &'a [Target],
     /// The time of the decision.
     pub now: Timestamp,
+    /// This system is sent the record even if it is believed to hold it, or rejected it.
+    pub insist: Option<&'a SystemName>,
+}
+
+/// Messages by what they would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SendCounts {
+    /// New records.
+    pub creates: u64,
+    /// Changes of records the system has.
+    pub updates: u64,
+    /// Those of the updates that replace a value of the system by another one.
+    pub conflicts: u64,
+}
+
+impl SendCounts {
+    /// Counts one message; `replaces`: it replaces a value of the system by another one.
+    pub fn add(&mut self, op: SendOp, replaces: bool) {
+        match op {
+            SendOp::Create => self.creates += 1,
+            SendOp::Update => {
+                self.updates += 1;
+                self.conflicts += u64::from(replaces);
+            }
+        }
+    }
+}
+
+impl AddAssign for SendCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.creates += other.creates;
+        self.updates += other.updates;
+        self.conflicts += other.conflicts;
+    }
+}
+
+/// Whether bringing a system up to date replaces a value it holds by another one.
+#[must_use]
+pub fn replaces(link: &Link) -> bool {
+    link.shadow.held.differences().any(|(_, held)| held.is_some_and(|held| !held.is_null()))
 }
 
 /// Finds every system whose model is outdated and records in its shadow what it will be sent. `source` is the system
@@ -81,7 +124,8 @@ pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, sourc
             let nothing = Overlay::nothing(&record.data);
             record.links.push(Link::new(target.system.clone(), None, nothing));
         }
-        let everyone = context.rules.notification_mode == NotificationMode::All && source.is_some_and(|source| *source != target.system);
+        let told_anyway = context.rules.notification_mode == NotificationMode::All && source.is_some_and(|source| *source != target.system);
+        let everyone = told_anyway || context.insist == Some(&target.system);
         for index in 0..record.links.len() {
             if record.links[index].system == target.system && record.links[index].state != LinkState::Detached {
                 due.extend(plan_send(record, index, target, context, everyone));
@@ -103,7 +147,8 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     if fields.is_empty() && !(everyone || unannounced || first || made) {
         return None;
     }
-    if link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
+    let insisted = context.insist == Some(&target.system);
+    if !insisted && link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
         return None;
     }
     let mut values = Overlay::new();

@@ -23,12 +23,12 @@ use crate::domain::handler::Answer;
 use crate::domain::identity::claims_of;
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
 use crate::domain::link::SendOp;
-use crate::domain::projection::{canonical_references, resolve_references};
+use crate::domain::projection::resolve_references;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::{Due, SendContext, plan_sends};
 use crate::domain::time::Timestamp;
-use crate::domain::value::{FieldPath, Leaves};
+use crate::domain::value::Leaves;
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
@@ -106,7 +106,7 @@ impl Decider {
                 unit.drafts[draft].dead_letters.push(*dead);
                 Ok(())
             }
-            Content::Resend(record, omit) => self.resend(unit, item.position, record, omit).await,
+            Content::Resend(record, what) => self.resend(unit, item.position, record, what).await,
         }
     }
 
@@ -373,57 +373,8 @@ impl Decider {
         }
         let rules = self.settings.rules.clone();
         let targets = self.directory.targets(&record.entity_type);
-        let context = SendContext { rules: &rules, types, targets: &targets, now };
+        let context = SendContext { rules: &rules, types, targets: &targets, now, insist: None };
         plan_sends(record, &context, source)
-    }
-
-    async fn resend(
-        &mut self,
-        unit: &mut Unit,
-        position: usize,
-        id: CanonicalId,
-        omit: Option<(SystemName, FieldPath)>,
-    ) -> Result<(), PortError> {
-        let Some(draft) = unit.draft_of(id) else { return Ok(()) };
-        unit.drafts[draft].inputs.insert(position);
-        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
-        let types = self.settings.rules.of_type(&record.entity_type);
-        if let Some((system, field)) = omit
-            && let Some(index) = record.link_with(&system)
-            && record.links[index].native_id.is_none()
-            && self.lacks(unit, draft, &record, &system, &field).await?
-            && record.links[index].omits.insert(field)
-            && let Some(held) = record.links[index].shadow.sends.last_mut()
-        {
-            // A create without the reference follows the one that waits for itself; earlier ones may be on their way.
-            held.unannounced = true;
-        }
-        let now = self.clock.now();
-        let due = self.plan_sends(&mut record, &types, now, None);
-        if let Some(work) = unit.drafts[draft].work.as_mut() {
-            work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
-            work.record = record;
-        }
-        Ok(())
-    }
-
-    /// Whether a system still lacks a record that a reference names. If not, the message that waited for it may be on its
-    /// way by now.
-    async fn lacks(
-        &mut self,
-        unit: &mut Unit,
-        draft: usize,
-        record: &CanonicalRecord,
-        system: &SystemName,
-        field: &FieldPath,
-    ) -> Result<bool, PortError> {
-        let types = self.settings.rules.of_type(&record.entity_type);
-        let named: Vec<CanonicalId> =
-            canonical_references(&record.data, &types).filter(|(path, _)| *path == field).map(|(_, id)| id).collect();
-        self.load_ids(unit, named.iter().copied()).await?;
-        let lacks = named.iter().any(|id| unit.record(*id).is_none_or(|parent| parent.native_id(system).is_none()));
-        unit.drafts[draft].relied_on.extend(named);
-        Ok(lacks)
     }
 
     /// Notes what an input shows about its system.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::input::InputKind;
+use super::input::{InputKind, Resend};
 use super::pipeline::Committed;
 use super::relay::{Pair, Relay};
 use super::supervisor::stopped;
@@ -242,7 +242,7 @@ impl Dispatch {
         }
         for (record, system, field) in round.omit {
             // If nobody takes it any more, the engine is stopping; the next scan after a start finds it again.
-            let _ = self.again.send(InputKind::Resend { record, omit: Some((system, field)) }).await;
+            let _ = self.again.send(InputKind::Resend { record, what: Resend::Omit(system, field) }).await;
         }
         Ok(())
     }

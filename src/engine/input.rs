@@ -32,12 +32,28 @@ pub enum InputKind {
     Broken(Arc<DeadLetter>),
     /// A waiting update whose time or parent has come.
     Awake(Arc<Waiting>),
-    /// A record whose sends are looked at without an update: after a pause, or to break a cycle of references.
+    /// A record whose sends are looked at without an update.
     Resend {
         /// The record.
         record: CanonicalId,
-        /// A reference to leave out of this system's open create.
-        omit: Option<(SystemName, FieldPath)>,
+        /// Why.
+        what: Resend,
+    },
+}
+
+/// Why sends are looked at without an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// To have every system sent what it lacks.
+    Outdated,
+    /// To break a cycle of references: this one is left out of the system's open create.
+    Omit(SystemName, FieldPath),
+    /// Somebody asked for it.
+    To {
+        /// The only system it is about.
+        system: SystemName,
+        /// Also if the system is believed to hold it.
+        everything: bool,
     },
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::decide::Decider;
 use super::directory::Shown;
-use super::input::{Input, InputKind};
+use super::input::{Input, InputKind, Resend};
 use super::unit::{Owner, Unit};
 use crate::domain::change::{ChangeBody, Inbound, NativeChange, Receipt, Rejection};
 use crate::domain::identity::{TypedClaim, claims_of};
-use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
+use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
 use crate::domain::projection::{NativeReference, native_references, open_native};
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
-use crate::domain::value::{FieldPath, Leaves};
+use crate::domain::value::Leaves;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
 use crate::ports::store::{DeadLetter, Found, Lookup, WAITING_ON_MAX};
@@ -37,7 +37,7 @@ pub enum Content {
     /// It can't be processed.
     Dead(Box<DeadLetter>),
     /// A record whose sends are looked at again.
-    Resend(CanonicalId, Option<(SystemName, FieldPath)>),
+    Resend(CanonicalId, Resend),
 }
 
 /// A change in canonical names.
@@ -96,7 +96,7 @@ impl Decider {
     pub(super) fn make_ready(&mut self, unit: &mut Unit, input: &Input) -> Content {
         match &input.kind {
             InputKind::Broken(dead) => Content::Dead(Box::new(DeadLetter::clone(dead))),
-            InputKind::Resend { record, omit } => Content::Resend(*record, omit.clone()),
+            InputKind::Resend { record, what } => Content::Resend(*record, what.clone()),
             InputKind::Message(message) => match message.as_ref() {
                 Inbound::Change(change) => self.ready_change(unit, change.clone(), None, input),
                 Inbound::Receipt(receipt) => self.ready_receipt(unit, receipt.clone()),

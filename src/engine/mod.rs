@@ -18,6 +18,8 @@ pub mod load;
 pub mod pipeline;
 pub mod receipts;
 pub mod relay;
+mod resend;
+pub mod resync;
 pub mod settings;
 mod settle;
 pub mod supervisor;

@@ -30,6 +30,7 @@ use super::intake::{Chunk, Intake, settle};
 use super::lanes::Lanes;
 use super::pipeline::{Committed, Event, Pipeline};
 use super::relay::Relay;
+use super::resync::Resync;
 use super::settings::Settings;
 use super::waiting::awake_input;
 use crate::domain::decision::DecisionKind;
@@ -81,6 +82,8 @@ pub struct Running {
     pub caches: Arc<Caches>,
     /// Who takes part.
     pub directory: Arc<Directory>,
+    /// Sends a system what it lacks, when somebody asks for it.
+    pub resync: Resync,
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// Whether it takes messages and decides them.
@@ -122,7 +125,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     relay.brake.limit = Some(settings.create_brake);
     relay.metrics = Some(metrics.clone());
     let first = store.count_up("arrival").await? << 40;
-    let holds = store.clone();
+    let (holds, kept) = (store.clone(), store.clone());
     let mut decider = Decider::new(store, clock.clone(), ids, settings.clone(), handlers, caches.clone(), directory.clone());
     decider.lanes = Some(Lanes::default());
     let mut pipeline = Pipeline::new(decider);
@@ -135,8 +138,15 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let (tags, settling) = mpsc::channel(64);
     let wanted = Arc::new(Wanted::default());
     let intake = Intake::new(broker.clone(), holds, metrics.clone(), settings.batch_size, first);
-    let dispatch =
-        Dispatch { relay, wanted: wanted.clone(), again, clock: clock.clone(), position: 0, backoff: std::collections::HashMap::new() };
+    let dispatch = Dispatch {
+        relay,
+        wanted: wanted.clone(),
+        again: again.clone(),
+        clock: clock.clone(),
+        position: 0,
+        backoff: std::collections::HashMap::new(),
+    };
+    let resync = Resync::new(kept, settings.clone(), directory.clone(), clock.clone(), again);
     let taker = tokio::spawn(intake.run(chunks, told.clone()));
     let settler = tokio::spawn(settle(broker, settling, metrics.clone()));
     let (sent, may_end) = watch::channel(false);
@@ -157,7 +167,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         }
         outcome
     });
-    Ok(Running { stop, engine, caches, directory, metrics, ready })
+    Ok(Running { stop, engine, caches, directory, resync, metrics, ready })
 }
 
 struct Engine {

@@ -23,6 +23,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::engine::caches::Caches;
 use crate::engine::directory::Directory;
+use crate::engine::resync::Resync;
 use crate::engine::settings::Settings;
 use crate::ports::broker::LocalQueues;
 use crate::ports::clock::Clock;
@@ -54,6 +55,8 @@ pub struct Api {
     pub directory: Arc<Directory>,
     /// What the engine remembers.
     pub caches: Arc<Caches>,
+    /// Sends a system what it lacks.
+    pub resync: Resync,
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// How big messages may be.
@@ -79,8 +82,8 @@ fn router(api: Api) -> Router {
         .route("/v1/lookup", get(routes::systems::lookup))
         .route("/v1/systems", get(routes::systems::list))
         .route("/v1/systems/{system}/view/{type}/{id}", get(routes::systems::view))
+        .route("/v1/systems/{system}/compare", get(routes::resync::differences))
         .route("/v1/systems/{system}/pause", post(routes::holds::pause))
-        .route("/v1/systems/{system}/resume", post(routes::holds::resume))
         .route("/v1/brakes", get(routes::holds::list))
         .route("/v1/brakes/{id}/release", post(routes::holds::release))
         .route("/v1/decisions", get(routes::decisions::list))
@@ -95,7 +98,10 @@ fn router(api: Api) -> Router {
     let slow = Router::new()
         .route("/v1/updates", post(routes::updates::take_in))
         .route("/v1/systems/{system}/lease", post(routes::lease::lease))
-        .layer(DefaultBodyLimit::disable());
+        .layer(DefaultBodyLimit::disable())
+        // They look at every record there is.
+        .route("/v1/systems/{system}/resync", post(routes::resync::resync))
+        .route("/v1/systems/{system}/resume", post(routes::holds::resume));
     let header = |name: &'static str, value: &'static str| {
         SetResponseHeaderLayer::overriding(HeaderName::from_static(name), HeaderValue::from_static(value))
     };

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::ViewError;
 use crate::domain::ids::SystemName;
-use crate::domain::link::{Link, SendOp};
+use crate::domain::link::SendOp;
+use crate::domain::sending::{SendCounts, replaces};
 use crate::domain::time::Timestamp;
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{Owed, Store};
@@ -22,18 +23,7 @@ pub struct Kept {
     hold: Hold,
     since: Timestamp,
     /// What letting go would send.
-    waiting: Counts,
-}
-
-/// Messages by what they would do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// New records.
-    pub creates: u64,
-    /// Changes of records the system has.
-    pub updates: u64,
-    /// Those of the updates that replace a value of the system by another one.
-    pub conflicts: u64,
+    waiting: SendCounts,
 }
 
 /// Everything that is kept back now.
@@ -47,9 +37,24 @@ pub async fn kept(store: &dyn Store) -> Result<Vec<Kept>, ViewError> {
     Ok(kept)
 }
 
+/// How many messages are kept back, each counted once.
+pub async fn kept_back(store: &dyn Store) -> Result<u64, ViewError> {
+    let holds: Vec<Hold> = store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
+    let paused = |hold: &Hold| holds.contains(&Hold::PauseOut { system: system(hold).clone() });
+    let mut messages = 0;
+    for hold in &holds {
+        if matches!(hold, Hold::CreateBrake { .. }) && paused(hold) {
+            continue;
+        }
+        let counts = counts(store, hold).await?;
+        messages += counts.creates + counts.updates;
+    }
+    Ok(messages)
+}
+
 /// What letting go would send.
-pub async fn counts(store: &dyn Store, hold: &Hold) -> Result<Counts, ViewError> {
-    let mut counts = Counts::default();
+pub async fn counts(store: &dyn Store, hold: &Hold) -> Result<SendCounts, ViewError> {
+    let mut counts = SendCounts::default();
     let mut after = Some(0);
     while let Some(position) = after {
         let page = store.owed(position, PAGE).await?;
@@ -65,27 +70,11 @@ pub async fn counts(store: &dyn Store, hold: &Hold) -> Result<Counts, ViewError>
                 (Hold::CreateBrake { entity_type, .. }, Some(SendOp::Create)) => {
                     counts.creates += u64::from(record.entity_type == *entity_type);
                 }
-                (Hold::PauseOut { .. }, Some(SendOp::Create)) => counts.creates += 1,
-                (Hold::PauseOut { .. }, Some(SendOp::Update)) => {
-                    counts.updates += 1;
-                    counts.conflicts += u64::from(replaces(link));
-                }
+                (Hold::PauseOut { .. }, Some(op)) => counts.add(op, replaces(link)),
             }
         }
     }
     Ok(counts)
-}
-
-fn replaces(link: &Link) -> bool {
-    link.shadow.held.differences().any(|(_, held)| held.is_some_and(|held| !held.is_null()))
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.creates += other.creates;
-        self.updates += other.updates;
-        self.conflicts += other.conflicts;
-    }
 }
 
 /// The system a hold is about.
@@ -104,7 +93,7 @@ pub async fn begin(store: &dyn Store, hold: Hold, now: Timestamp) -> Result<(), 
 }
 
 /// Lets go of what is kept back under an id; says what that is.
-pub async fn release(store: &dyn Store, id: &str, now: Timestamp) -> Result<Counts, ViewError> {
+pub async fn release(store: &dyn Store, id: &str, now: Timestamp) -> Result<SendCounts, ViewError> {
     let rows = store.holds().await?;
     let Some(row) = rows.into_iter().find(|row| row.holds && row.hold.to_string() == id) else {
         return Err(ViewError::Absent(format!("nothing is kept back as {id}")));

@@ -1,5 +1,6 @@
 //! Stored things as people and programs get to see them: the same for the command line and for HTTP.
 
+pub mod compare;
 pub mod find;
 pub mod holds;
 pub mod native;

@@ -15,7 +15,7 @@ use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
 use syncline::engine::handlers::{Handlers, UpdateFn};
-use syncline::engine::input::{Input, InputKind};
+use syncline::engine::input::{Input, InputKind, Resend};
 use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
 use syncline::engine::settings::Settings;
@@ -392,7 +392,7 @@ impl Scene {
             }
             for (record, system, field) in round.omit {
                 self.arrival += 1;
-                let kind = InputKind::Resend { record, omit: Some((system, field)) };
+                let kind = InputKind::Resend { record, what: Resend::Omit(system, field) };
                 self.decide(who, vec![Input { tag: None, received_at: now, arrival: self.arrival, kind }]);
             }
             let committed = self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{PUSH, Served, device};
 
-async fn syncline(arguments: &[&str], input: &str) -> Output {
+pub async fn syncline(arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let input = input.to_owned();
@@ -19,7 +19,7 @@ async fn syncline(arguments: &[&str], input: &str) -> Output {
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

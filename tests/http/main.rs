@@ -6,5 +6,6 @@ mod commands;
 mod demo;
 mod metrics;
 mod reading;
+mod steering;
 mod support;
 mod updates;

@@ -25,17 +25,26 @@ pub struct Served {
     pub orchestrator: Orchestrator,
     pub url: String,
     pub http: reqwest::Client,
-    _folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl Served {
     pub async fn with(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// Stopped, and started again by another configuration.
+    pub async fn again(self, config: &str) -> Self {
+        self.orchestrator.stop().await.unwrap();
+        Self::within(self.folder, config).await
+    }
+
+    async fn within(folder: TempDir, config: &str) -> Self {
         let mut config = Config::from_toml(config, "test.toml").unwrap();
         config.store.path = folder.path().join("data");
         let orchestrator = Syncline::new(config).serve().await.unwrap();
         let url = format!("http://{}", orchestrator.address().unwrap());
-        Self { orchestrator, url, http: reqwest::Client::new(), _folder: folder }
+        Self { orchestrator, url, http: reqwest::Client::new(), folder }
     }
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {

@@ -10,7 +10,7 @@ use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
 use syncline::engine::handlers::Handlers;
-use syncline::engine::input::{Input, InputKind};
+use syncline::engine::input::{Input, InputKind, Resend};
 use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
 use syncline::engine::settings::Settings;
@@ -252,7 +252,7 @@ impl World {
         let omit = round.omit.clone();
         for (record, system, field) in omit {
             self.arrival += 1;
-            let kind = InputKind::Resend { record, omit: Some((system, field)) };
+            let kind = InputKind::Resend { record, what: Resend::Omit(system, field) };
             let input = Input { tag: None, received_at: now, arrival: self.arrival, kind };
             self.orchestrators[who].pipeline.decide(vec![input]).await.unwrap();
         }

@@ -14,7 +14,7 @@ use crate::engine::caches::Caches;
 use crate::engine::decide::Decider;
 use crate::engine::directory::Directory;
 use crate::engine::handlers::Handlers;
-use crate::engine::input::{Input, InputKind};
+use crate::engine::input::{Input, InputKind, Resend};
 use crate::engine::pipeline::{Committed, Pipeline};
 use crate::engine::relay::{Pair, Relay};
 use crate::engine::settings::Settings;
@@ -272,7 +272,7 @@ impl Runner {
             let Some(last) = page.last() else { break };
             after = Some(last.record.id);
             for versioned in &page {
-                self.feed(InputKind::Resend { record: versioned.record.id, omit: None }).await?;
+                self.feed(InputKind::Resend { record: versioned.record.id, what: Resend::Outdated }).await?;
             }
         }
         self.flush().await
@@ -316,7 +316,9 @@ impl Runner {
                 let receipts = adapter.apply(&messages, self.store.as_ref()).await?;
                 answers.extend(receipts.into_iter().map(|receipt| InputKind::Message(Arc::new(receipt))));
             }
-            answers.extend(round.omit.into_iter().map(|(record, system, field)| InputKind::Resend { record, omit: Some((system, field)) }));
+            answers.extend(
+                round.omit.into_iter().map(|(record, system, field)| InputKind::Resend { record, what: Resend::Omit(system, field) }),
+            );
             if !answers.is_empty() {
                 self.answer(answers).await?;
             }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::cli::args::{DecisionArgs, Options};
-use crate::cli::{Failure, Host, output, stores};
+use crate::cli::source::{Source, escaped, read};
+use crate::cli::{Failure, Host, output};
 use crate::domain::decision::{Assumed, Conflict, ConflictBase, Decision};
 use crate::domain::explain;
 use crate::domain::ids::UpdateId;
@@ -14,9 +15,12 @@ use crate::domain::value::FieldPath;
 /// Runs `decision`.
 pub async fn run(args: &DecisionArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let update = UpdateId::try_from(args.update.clone())?;
-    let store = stores::open(options, host)?;
-    let Some(row) = store.decision(&update).await? else {
-        return Err(Failure::absent(format!("there is no decision about {update}")));
+    let row: Decision = match Source::of(options, host)? {
+        Source::Running(client) => read(client.get(&format!("/v1/decisions/{}", escaped(&update.to_string()))).await?)?,
+        Source::Store(store) => {
+            let row = store.decision(&update).await?;
+            row.ok_or_else(|| Failure::absent(format!("there is no decision about {update}")))?
+        }
     };
     if options.json {
         return output::json(&row);

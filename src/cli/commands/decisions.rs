@@ -1,34 +1,21 @@
 //! `decisions`: the log, newest first.
 
 use crate::cli::args::{DecisionsArgs, Options};
-use crate::cli::{Failure, Host, output, stores};
+use crate::cli::client::Client;
+use crate::cli::source::{Source, escaped, read};
+use crate::cli::{Failure, Host, output};
 use crate::domain::decision::Decision;
+use crate::ports::store::Store;
 use crate::views::find::{self, Wanted};
 
 const PAGE: usize = 500;
 
 /// Runs `decisions`.
 pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let store = stores::open(options, host)?;
-    let wanted = Wanted {
-        entity: args.entity.as_deref(),
-        system: args.system.as_deref(),
-        entity_type: args.entity_type.as_deref(),
-        decision: args.decision.as_deref(),
-        since: args.since.as_deref(),
-        until: args.until.as_deref(),
-        reason: args.reason.as_deref(),
+    let rows = match Source::of(options, host)? {
+        Source::Running(client) => asked(args, &client).await?,
+        Source::Store(store) => looked_up(args, store.as_ref()).await?,
     };
-    let filter = find::filter(store.as_ref(), &wanted).await?;
-    let (mut after, mut rows) = (None, Vec::new());
-    while rows.len() < args.limit {
-        let page = store.decisions(&filter, after.as_ref(), PAGE.min(args.limit - rows.len())).await?;
-        rows.extend(page.items);
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
     if options.json {
         return output::json(&rows);
     }
@@ -39,6 +26,51 @@ pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result
         output::line("no decisions")?;
     }
     Ok(())
+}
+
+async fn asked(args: &DecisionsArgs, client: &Client) -> Result<Vec<Decision>, Failure> {
+    let filters = [
+        ("entity", &args.entity),
+        ("system", &args.system),
+        ("type", &args.entity_type),
+        ("decision", &args.decision),
+        ("since", &args.since),
+        ("until", &args.until),
+        ("reason", &args.reason),
+    ];
+    let query: String = filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", escaped(value.as_deref()?)))).collect();
+    let (mut cursor, mut rows) = (String::new(), Vec::new());
+    while rows.len() < args.limit {
+        let limit = PAGE.min(args.limit - rows.len());
+        let mut page = client.get(&format!("/v1/decisions?limit={limit}{query}{cursor}")).await?;
+        rows.append(&mut read(page["items"].take())?);
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={}", escaped(next));
+    }
+    Ok(rows)
+}
+
+async fn looked_up(args: &DecisionsArgs, store: &dyn Store) -> Result<Vec<Decision>, Failure> {
+    let wanted = Wanted {
+        entity: args.entity.as_deref(),
+        system: args.system.as_deref(),
+        entity_type: args.entity_type.as_deref(),
+        decision: args.decision.as_deref(),
+        since: args.since.as_deref(),
+        until: args.until.as_deref(),
+        reason: args.reason.as_deref(),
+    };
+    let filter = find::filter(store, &wanted).await?;
+    let (mut after, mut rows) = (None, Vec::new());
+    while rows.len() < args.limit {
+        let page = store.decisions(&filter, after.as_ref(), PAGE.min(args.limit - rows.len())).await?;
+        rows.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 /// One decision on one line.

@@ -1,15 +1,22 @@
 //! `history`: every decision about one record, oldest first.
 
 use super::decisions::line;
+use super::entity::path;
 use crate::cli::args::{Options, RecordArgs};
-use crate::cli::{Failure, Host, output, stores};
+use crate::cli::source::{Source, read};
+use crate::cli::{Failure, Host, output};
+use crate::domain::decision::Decision;
 use crate::views::find;
 
 /// Runs `history`.
 pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let store = stores::open(options, host)?;
-    let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;
-    let rows = find::history(store.as_ref(), record.id).await?;
+    let rows: Vec<Decision> = match Source::of(options, host)? {
+        Source::Running(client) => read(client.get(&path(args, "/history")).await?["items"].take())?,
+        Source::Store(store) => {
+            let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;
+            find::history(store.as_ref(), record.id).await?
+        }
+    };
     if options.json {
         return output::json(&rows);
     }

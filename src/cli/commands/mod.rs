@@ -1,12 +1,18 @@
 //! One file per command.
 
+pub mod brakes;
 pub mod check;
+pub mod compare;
+pub mod dead_letters;
 pub mod decision;
 pub mod decisions;
 pub mod demo;
 pub mod entity;
 pub mod history;
+pub mod parked;
+pub mod pause;
 pub mod receive;
+pub mod resync;
 pub mod run;
 pub mod schema;
 pub mod send;

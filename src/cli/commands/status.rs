@@ -33,7 +33,11 @@ fn show(status: &Value, options: &Options) -> Result<(), Failure> {
     }
     let number = |field: &str| status[field].as_u64().unwrap_or(0);
     if status["idle"] == Value::Bool(true) {
-        return output::line("at rest: nothing to decide, nothing to send");
+        output::line("at rest: nothing to decide, nothing to send")?;
+        return match number("kept_back") {
+            0 => Ok(()),
+            kept => output::line(format!("{kept} messages are kept back until somebody lets them go; see `syncline brakes`")),
+        };
     }
     output::line(format!("{} to decide, {} to send, {} waiting updates are due", number("inbound"), number("pending"), number("due")))
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Shared;
 use crate::http::Problem;
 use crate::telemetry::Gauges;
+use crate::views::holds;
 
 /// `GET /healthz`: the process answers.
 pub async fn alive() -> &'static str {
@@ -34,6 +35,8 @@ pub struct Status {
     inbound: u64,
     /// (record, system) pairs about which something is to be sent now.
     pending: u64,
+    /// Messages that are kept back until a person lets them go: they count as at rest.
+    kept_back: u64,
     /// Waiting updates that are due.
     due: u64,
 }
@@ -56,7 +59,9 @@ pub async fn status(State(api): Shared) -> Result<Json<Status>, Problem> {
         let now = api.clock.now();
         pending += page.iter().filter(|(_, owed)| owed.published == 0 && owed.retry_at.is_none_or(|at| at <= now)).count() as u64;
     }
-    Ok(Json(Status { idle: inbound == 0 && pending == 0 && due == 0, inbound, pending, due }))
+    let kept_back = holds::kept_back(api.store.as_ref()).await?;
+    let pending = pending.saturating_sub(kept_back);
+    Ok(Json(Status { idle: inbound == 0 && pending == 0 && due == 0, inbound, pending, kept_back, due }))
 }
 
 /// `GET /metrics`: everything that is measured, in the text format of Prometheus.

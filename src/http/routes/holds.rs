@@ -3,15 +3,16 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
-use crate::domain::ids::SystemName;
+use super::resync::known;
+use crate::domain::sending::SendCounts;
+use crate::engine::resync::Scope;
 use crate::http::Problem;
 use crate::ports::hold::Hold;
-use crate::views::holds::{self, Counts};
+use crate::views::holds;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,7 +44,7 @@ pub async fn release(State(api): Shared, Path(id): Path<String>) -> Result<Json<
 /// `POST /v1/systems/{system}/pause`.
 pub async fn pause(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let (asked, request) = asked(&api, system, &body)?;
-    let mut waiting = Counts::default();
+    let mut waiting = SendCounts::default();
     for hold in &asked {
         if !request.dry_run {
             holds::begin(api.store.as_ref(), hold.clone(), api.clock.now()).await?;
@@ -53,17 +54,22 @@ pub async fn pause(State(api): Shared, Path(system): Path<String>, body: Bytes) 
     Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "waiting": waiting })))
 }
 
-/// `POST /v1/systems/{system}/resume`: sends what was kept back, or says with `dry_run` what that would be.
+/// `POST /v1/systems/{system}/resume`: sends what was kept back and what the system lacks besides, or says with `dry_run`
+/// what that would be.
 pub async fn resume(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let (asked, request) = asked(&api, system, &body)?;
     let held: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
-    let mut sends = Counts::default();
-    for hold in asked.iter().filter(|hold| request.dry_run || held.contains(hold)) {
-        sends += if request.dry_run {
-            holds::counts(api.store.as_ref(), hold).await?
-        } else {
-            holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?
-        };
+    let mut sends = SendCounts::default();
+    for hold in &asked {
+        if let Hold::PauseOut { system } = hold {
+            let scope = Scope { system: system.clone(), entity_type: None, everything: false };
+            sends += if request.dry_run { api.resync.preview(&scope).await? } else { api.resync.run(&scope).await? };
+        }
+        if request.dry_run {
+            sends += holds::counts(api.store.as_ref(), hold).await?;
+        } else if held.contains(hold) {
+            holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?;
+        }
     }
     Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "sends": sends })))
 }
@@ -73,11 +79,7 @@ fn ids(holds: &[Hold]) -> Vec<String> {
 }
 
 fn asked(api: &crate::http::Api, system: String, body: &Bytes) -> Result<(Vec<Hold>, Request), Problem> {
-    let system = SystemName::new(system).map_err(Problem::question)?;
-    if !api.settings.rules.knows(&system) {
-        let detail = format!("no [systems.{system}] in the configuration; add it, or set unknown_systems = \"accept\"");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_system", "Not a participating system", detail));
-    }
+    let system = known(api, system)?;
     let request: Request = serde_json::from_slice(body).map_err(Problem::question)?;
     let (inward, outward) = (Hold::PauseIn { system: system.clone() }, Hold::PauseOut { system });
     let asked = match request.direction {

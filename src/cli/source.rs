@@ -1,0 +1,46 @@
+//! Where a reading command looks: into a store's folder, or at the orchestrator that has it open.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::args::Options;
+use super::client::Client;
+use super::{Failure, Host, stores};
+use crate::cli::error::UNREACHABLE;
+use crate::ports::store::Store;
+
+/// Where to look.
+pub enum Source {
+    /// A store nobody else has open.
+    Store(Arc<dyn Store>),
+    /// A running orchestrator.
+    Running(Client),
+}
+
+impl Source {
+    /// The orchestrator at `--url`, else the store; if a running orchestrator has that open, it is asked instead.
+    pub fn of(options: &Options, host: &Host) -> Result<Self, Failure> {
+        if options.url.is_some() {
+            return Ok(Self::Running(Client::new(options)?));
+        }
+        match stores::open(options, host) {
+            Ok(store) => Ok(Self::Store(store)),
+            Err(failure) if failure.code == UNREACHABLE => Ok(Self::Running(Client::new(options)?)),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// A value of an answer, as the type it was made from.
+pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
+    serde_json::from_value(value)
+        .map_err(|error| Failure::internal(format!("the orchestrator answers in a form this version can't read: {error}")))
+}
+
+/// A part of a path or query, so that no character of it is taken for more.
+pub fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
