@@ -181,6 +181,7 @@ impl Syncline {
             settings: orchestrator.settings.clone(),
             directory: orchestrator.running.directory.clone(),
             caches: orchestrator.running.caches.clone(),
+            activity: orchestrator.running.activity.clone(),
             resync: orchestrator.running.resync.clone(),
             metrics: orchestrator.running.metrics.clone(),
             limits: Limits::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::activity::Activity;
 use super::input::{InputKind, Resend};
 use super::pipeline::Committed;
 use super::relay::{Pair, Relay};
@@ -152,6 +153,8 @@ pub struct Dispatch {
     pub wanted: Arc<Wanted>,
     /// Where a create that has to go without a reference is decided again.
     pub again: mpsc::Sender<InputKind>,
+    /// Where is seen that it works.
+    pub activity: Arc<Activity>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Where the next scan starts.
@@ -165,11 +168,12 @@ impl Dispatch {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut tick = tokio::time::interval(SCAN_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let wanted = self.wanted.clone();
+        let (wanted, activity) = (self.wanted.clone(), self.activity.clone());
         // What was owed before this start is not noted anywhere.
         wanted.inner().forgot = true;
         loop {
             let stopping = *stop.borrow();
+            let mut looks = 0;
             let ripe = wanted.ripen(self.clock.now());
             if stopping && wanted.is_empty() {
                 return;
@@ -184,10 +188,17 @@ impl Dispatch {
                 tokio::select! {
                     biased;
                     _ = tick.tick() => self.scan().await,
+                    asked = activity.sender_is_to_look() => looks = asked,
                     () = wanted.noted() => {}
                     () = tokio::time::sleep(next), if ripe.is_some() => continue,
                     () = stopped(&mut stop) => {}
                 }
+            }
+            // Busy before anything is taken from what is noted: whoever waits for rest sees one or the other.
+            let _busy = activity.busy(looks);
+            if looks > 0 {
+                wanted.ripen(self.clock.now());
+                self.scan().await;
             }
             if let Err(error) = self.round().await {
                 tracing::warn!(error = %error, "can't look for what is to be sent; trying again");
@@ -241,6 +252,7 @@ impl Dispatch {
             }
         }
         for (record, system, field) in round.omit {
+            self.activity.begin();
             // If nobody takes it any more, the engine is stopping; the next scan after a start finds it again.
             let _ = self.again.send(InputKind::Resend { record, what: Resend::Omit(system, field) }).await;
         }

@@ -2,6 +2,7 @@
 //!
 //! Read [`pipeline`] top to bottom and you have understood the product.
 
+pub mod activity;
 pub mod brake;
 pub mod caches;
 pub mod commit;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::activity::Activity;
 use super::directory::Directory;
 use super::input::{InputKind, Resend};
 use super::settings::Settings;
@@ -43,6 +44,7 @@ pub struct Resync {
     settings: Arc<Settings>,
     directory: Arc<Directory>,
     clock: Arc<dyn Clock>,
+    activity: Arc<Activity>,
     again: mpsc::Sender<InputKind>,
 }
 
@@ -53,9 +55,10 @@ impl Resync {
         settings: Arc<Settings>,
         directory: Arc<Directory>,
         clock: Arc<dyn Clock>,
+        activity: Arc<Activity>,
         again: mpsc::Sender<InputKind>,
     ) -> Self {
-        Self { store, settings, directory, clock, again }
+        Self { store, settings, directory, clock, activity, again }
     }
 
     /// What [`run`](Self::run) would send. A system that is only observed is counted as if it were not.
@@ -81,6 +84,7 @@ impl Resync {
                 counts += one;
                 open.push((record.id, rev(record, &scope.system)));
                 let what = Resend::To { system: scope.system.clone(), everything: scope.everything };
+                self.activity.begin();
                 let sent = self.again.send(InputKind::Resend { record: record.id, what }).await;
                 sent.map_err(|_| {
                     PortError::new(PortErrorKind::Unavailable, "resync", "the engine is stopping; run it again after its start")

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::activity::Activity;
 use super::caches::Caches;
 use super::decide::Decider;
 use super::directory::Directory;
@@ -47,6 +48,8 @@ const BATCHES_PER_COMMIT: usize = 5;
 const ASIDE_MAX: usize = 1000;
 /// Waiting updates woken at once.
 const WOKEN: usize = 500;
+/// Records whose sends are decided again at once.
+const RESENDS: usize = 256;
 /// How often waiting updates are looked at even if none is known to come due: a race may have hidden one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// …or at the soonest, so that messages have their turn in between.
@@ -82,6 +85,9 @@ pub struct Running {
     pub caches: Arc<Caches>,
     /// Who takes part.
     pub directory: Arc<Directory>,
+    /// What it does besides taking messages.
+    pub activity: Arc<Activity>,
+    wanted: Arc<Wanted>,
     /// Sends a system what it lacks, when somebody asks for it.
     pub resync: Resync,
     /// What is measured.
@@ -94,6 +100,19 @@ impl Running {
     /// Waits until the engine has ended by itself: only an error it can't get over ends it.
     pub async fn ended(&mut self) -> Result<(), PortError> {
         (&mut self.engine).await.unwrap_or_else(|error| Err(crashed(&error)))
+    }
+
+    /// Waits until everything that came so far is dealt with: nothing is decided, nothing is being sent. What waits for a
+    /// time, an answer or a person stays.
+    pub async fn at_rest(&self) {
+        loop {
+            self.activity.rest().await;
+            if self.wanted.is_empty() && self.activity.rests() {
+                return;
+            }
+            // The sender has been rung and becomes busy; nothing rings when it does.
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Stops taking messages, finishes what is decided, sends what is due, and ends; within about 10 seconds.
@@ -134,26 +153,38 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
 
     let (stop, told) = watch::channel(false);
     let (chunks, inbox) = mpsc::channel(2);
-    let (again, resends) = mpsc::channel(64);
+    let (again, resends) = mpsc::channel(RESENDS);
     let (tags, settling) = mpsc::channel(64);
-    let wanted = Arc::new(Wanted::default());
+    let (wanted, activity) = (Arc::new(Wanted::default()), Arc::new(Activity::default()));
     let intake = Intake::new(broker.clone(), holds, metrics.clone(), settings.batch_size, first);
     let dispatch = Dispatch {
         relay,
         wanted: wanted.clone(),
         again: again.clone(),
+        activity: activity.clone(),
         clock: clock.clone(),
         position: 0,
         backoff: std::collections::HashMap::new(),
     };
-    let resync = Resync::new(kept, settings.clone(), directory.clone(), clock.clone(), again);
+    let resync = Resync::new(kept, settings.clone(), directory.clone(), clock.clone(), activity.clone(), again);
     let taker = tokio::spawn(intake.run(chunks, told.clone()));
     let settler = tokio::spawn(settle(broker, settling, metrics.clone()));
     let (sent, may_end) = watch::channel(false);
     let sender = tokio::spawn(dispatch.run(may_end));
     // Resends and woken updates are numbered apart from messages, after all of them.
-    let engine =
-        Engine { pipeline, metrics: metrics.clone(), clock, settings, wanted, tags, arrival: first + (1 << 39), wake_at: Instant::now() };
+    let engine = Engine {
+        pipeline,
+        activity: activity.clone(),
+        metrics: metrics.clone(),
+        clock,
+        settings,
+        wanted: wanted.clone(),
+        tags,
+        arrival: first + (1 << 39),
+        wake_at: Instant::now(),
+    };
+    // What an earlier run left to be sent is looked for at once.
+    activity.look();
     let ready = Arc::new(AtomicBool::new(true));
     let works = ready.clone();
     let engine = tokio::spawn(async move {
@@ -167,11 +198,12 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         }
         outcome
     });
-    Ok(Running { stop, engine, caches, directory, resync, metrics, ready })
+    Ok(Running { stop, engine, caches, directory, activity, wanted, resync, metrics, ready })
 }
 
 struct Engine {
     pipeline: Pipeline,
+    activity: Arc<Activity>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
@@ -188,6 +220,7 @@ impl Engine {
         mut resends: mpsc::Receiver<InputKind>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), PortError> {
+        let (activity, mut kinds) = (self.activity.clone(), Vec::new());
         loop {
             let room = self.has_room();
             // Messages come last: however many there are, what waits and what must be decided again has its turn.
@@ -196,14 +229,26 @@ impl Engine {
                 () = stopped(&mut stop) => break,
                 event = self.pipeline.next() => self.goes_on(event).await?,
                 () = tokio::time::sleep_until(self.wake_at) => self.wake().await?,
-                Some(kind) = resends.recv(), if room => {
-                    let input = self.own(kind);
-                    self.pipeline.decide(vec![input]).await?;
+                looks = activity.decider_is_to_look() => {
+                    let _busy = activity.busy(looks);
+                    self.wake().await?;
+                }
+                1.. = resends.recv_many(&mut kinds, RESENDS), if room => {
+                    let _busy = activity.busy(kinds.len());
+                    self.look_again(&mut kinds).await?;
                 }
                 Some(chunk) = inbox.recv(), if room => self.take(chunk).await?,
             }
             self.pipeline.start_commit();
         }
+        let committed = self.pipeline.flush().await?;
+        self.committed(committed).await
+    }
+
+    /// Decides about sends that nobody's update brought about.
+    async fn look_again(&mut self, kinds: &mut Vec<InputKind>) -> Result<(), PortError> {
+        let inputs = kinds.drain(..).map(|kind| self.own(kind)).collect();
+        self.pipeline.decide(inputs).await?;
         let committed = self.pipeline.flush().await?;
         self.committed(committed).await
     }

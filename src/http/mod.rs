@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::engine::activity::Activity;
 use crate::engine::caches::Caches;
 use crate::engine::directory::Directory;
 use crate::engine::resync::Resync;
@@ -55,6 +56,8 @@ pub struct Api {
     pub directory: Arc<Directory>,
     /// What the engine remembers.
     pub caches: Arc<Caches>,
+    /// What the engine does besides taking messages.
+    pub activity: Arc<Activity>,
     /// Sends a system what it lacks.
     pub resync: Resync,
     /// What is measured.

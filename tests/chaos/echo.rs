@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::world::{Dice, World, bms_device, of_bms, of_oem, oem_device, setting, until};
+use crate::world::{Dice, World, bms_device, oem_device, of_bms, of_oem, setting, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_is_reported_back_makes_no_version_and_no_message() {
@@ -46,7 +46,8 @@ async fn all_that_is_reported_back_makes_no_version_and_no_message() {
         echoes += u64::from(row["decision"] == "echo");
     }
     assert!(echoes > edits / 20, "{echoes} echoes: too few to show anything");
-    let versions = async || -> u64 { world.all("/v1/entities/device").await.iter().map(|record| record["version"].as_u64().unwrap()).sum() };
+    let versions =
+        async || -> u64 { world.all("/v1/entities/device").await.iter().map(|record| record["version"].as_u64().unwrap()).sum() };
     let before = (rows.len(), versions().await);
     // Whatever went round would come by again within two looks of the feeds.
     until("a further report", Duration::from_secs(30), async || {

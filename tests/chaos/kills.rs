@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{Dice, World, bms_device, of_bms, of_oem, oem_device, setting};
+use crate::world::{Dice, World, bms_device, oem_device, of_bms, of_oem, setting};
 
 /// A third system that only says, over HTTP: what was answered with 202 must be decided.
 const SURVEY: &str = r#"

@@ -144,7 +144,8 @@ impl World {
                 return None;
             }
             let systems = self.get("/v1/systems").await;
-            let open = |row: &Value| ["pending", "unanswered", "failing", "queued"].iter().map(|field| row[field].as_u64().unwrap()).sum::<u64>();
+            let open =
+                |row: &Value| ["pending", "unanswered", "failing", "queued"].iter().map(|field| row[field].as_u64().unwrap()).sum::<u64>();
             let open: u64 = systems["items"].as_array().unwrap().iter().map(open).sum();
             // Nothing came in between.
             let rests = open == 0 && bms.changes().unwrap().is_empty() && oem.changes().unwrap().is_empty();

@@ -226,6 +226,9 @@ fn s08_an_email_that_looks_like_a_phone_is_no_collision() {
 
 #[test]
 fn s09_two_orchestrators_meet_one_new_key_at_once() {
+    if !Scene::by_hand() {
+        return;
+    }
     let mut scene = Scene::with(DEVICES).two_orchestrators().start();
     scene.race(
         whole("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "from bms"})),
@@ -245,6 +248,9 @@ fn s09_two_orchestrators_meet_one_new_key_at_once() {
 
 #[test]
 fn a_link_another_orchestrator_made_meanwhile_is_no_duplicate() {
+    if !Scene::by_hand() {
+        return;
+    }
     let config = format!("{DEVICES}[entities.sensor]\nreferences = {{ device_id = \"device\" }}\n");
     let mut scene = Scene::with(&config).two_orchestrators().start();
     // The second one looks for the device for its sensor's sake; before it goes on, the first one links it.
@@ -270,6 +276,9 @@ fn a_link_another_orchestrator_made_meanwhile_is_no_duplicate() {
 
 #[test]
 fn a_patch_of_a_record_another_orchestrator_has_just_linked() {
+    if !Scene::by_hand() {
+        return;
+    }
     let config = format!("{DEVICES}[entities.sensor]\nreferences = {{ device_id = \"device\" }}\n");
     let mut scene = Scene::with(&config).two_orchestrators().start();
     scene.decide_only(1, whole("bms", "sensor", "bmsS1", json!({"device_id": "bmsD1"})));

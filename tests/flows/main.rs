@@ -6,6 +6,8 @@
 
 #[path = "../support/engine.rs"]
 mod engine;
+#[path = "../support/message.rs"]
+mod message;
 
 mod changed;
 mod creates;

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use syncline::backends::embedded::{Embedded, Options};
 use syncline::config::Config;
 use syncline::domain::ids::{EntityType, SystemName};
-use syncline::domain::time::Timestamp;
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
@@ -30,50 +29,14 @@ use syncline::wire::inbound::{Transport, decode};
 use syncline::wire::limits::Limits;
 
 use crate::engine::{CountedIds, Mail, TestClock};
+use crate::message::BEGIN;
+pub use crate::message::{Message, patch, whole};
 use crate::story::Story;
 
 struct Orchestrator {
     pipeline: Pipeline,
     relay: Relay,
 }
-
-/// One message on its way in.
-#[derive(Clone, Debug)]
-pub struct Message(Value);
-
-/// A whole record.
-pub fn whole(system: &str, entity_type: &str, native_id: &str, entity: Value) -> Message {
-    Message(json!({"system": system, "type": entity_type, "native_id": native_id, "entity": entity}))
-}
-
-/// Only the changed fields.
-pub fn patch(system: &str, entity_type: &str, native_id: &str, entity: Value) -> Message {
-    whole(system, entity_type, native_id, entity).with("op", "patch")
-}
-
-impl Message {
-    /// Any part of the envelope.
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.0[name] = value.into();
-        self
-    }
-    pub fn id(self, id: &str) -> Self {
-        self.with("id", id)
-    }
-    pub fn base(self, rev: u64) -> Self {
-        self.with("base", rev)
-    }
-    pub fn seq(self, seq: u64) -> Self {
-        self.with("seq", seq)
-    }
-    /// Happened so many seconds after the scene began.
-    pub fn at(self, seconds: u64) -> Self {
-        let time = Timestamp::from_micros(BEGIN).plus(Duration::from_secs(seconds));
-        self.with("occurred_at", time.to_string())
-    }
-}
-
-const BEGIN: i64 = 1_767_225_600_000_000;
 
 /// What a scene is made from.
 pub struct Setting {
@@ -150,6 +113,11 @@ impl Scene {
     /// A scene with this configuration.
     pub fn with(config: &str) -> Setting {
         Setting { config: config.to_owned(), handlers: Handlers::default(), orchestrators: 1 }
+    }
+
+    /// Whether each step is taken by hand: what two orchestrators do at once, or a relay that waits.
+    pub const fn by_hand() -> bool {
+        true
     }
 
     fn start_orchestrators(&mut self) {
@@ -236,7 +204,7 @@ impl Scene {
             "system": system, "type": sent["type"], "op": "receipt", "native_id": native_id,
             "canonical_id": sent["canonical_id"], "rev": sent["rev"], "status": status,
         });
-        self.send(more(Message(receipt)));
+        self.send(more(Message::of(receipt)));
     }
 
     /// Time passes; what waits for it comes back.
@@ -322,7 +290,7 @@ impl Scene {
     }
 
     fn input(&mut self, message: Message) -> Input {
-        let mut body = message.0;
+        let mut body = message.body();
         if body.get("id").is_none() {
             body["id"] = json!(format!("u{}", self.next_update));
             self.next_update += 1;

@@ -61,7 +61,7 @@ pub async fn status(State(api): Shared) -> Result<Json<Status>, Problem> {
     }
     let kept_back = holds::kept_back(api.store.as_ref()).await?;
     let pending = pending.saturating_sub(kept_back);
-    Ok(Json(Status { idle: inbound == 0 && pending == 0 && due == 0, inbound, pending, kept_back, due }))
+    Ok(Json(Status { idle: inbound == 0 && pending == 0 && due == 0 && api.activity.rests(), inbound, pending, kept_back, due }))
 }
 
 /// `GET /metrics`: everything that is measured, in the text format of Prometheus.

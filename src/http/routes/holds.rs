@@ -38,6 +38,7 @@ pub async fn list(State(api): Shared) -> Result<Json<Value>, Problem> {
 /// `POST /v1/brakes/{id}/release`.
 pub async fn release(State(api): Shared, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let released = holds::release(api.store.as_ref(), &id, api.clock.now()).await?;
+    api.activity.look();
     Ok(Json(json!({ "id": id, "released": released })))
 }
 
@@ -71,6 +72,7 @@ pub async fn resume(State(api): Shared, Path(system): Path<String>, body: Bytes)
             holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?;
         }
     }
+    api.activity.look();
     Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "sends": sends })))
 }
 

@@ -1,0 +1,31 @@
+//! The scenes of `tests/flows`, told once more by a running orchestrator: what systems say comes in through its real
+//! edges, what they are sent is fetched there. The goldens are the same.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::needless_pass_by_value, missing_docs)]
+// What the scenes by hand need besides.
+#![allow(dead_code)]
+
+#[path = "../flows/changed.rs"]
+mod changed;
+#[path = "../flows/creates.rs"]
+mod creates;
+#[path = "../flows/cycles.rs"]
+mod cycles;
+#[path = "../support/engine.rs"]
+mod engine;
+mod ground;
+#[path = "../flows/holds.rs"]
+mod holds;
+#[path = "../flows/identity.rs"]
+mod identity;
+#[path = "../support/message.rs"]
+mod message;
+#[path = "../flows/references.rs"]
+mod references;
+#[path = "../flows/rules.rs"]
+mod rules;
+#[path = "../flows/sending.rs"]
+mod sending;
+#[path = "../flows/story.rs"]
+mod story;
+mod support;

@@ -1,0 +1,53 @@
+//! What systems say, as scenes write it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use syncline::domain::time::Timestamp;
+
+/// One message on its way in.
+#[derive(Clone, Debug)]
+pub struct Message(Value);
+
+/// A whole record.
+pub fn whole(system: &str, entity_type: &str, native_id: &str, entity: Value) -> Message {
+    Message(json!({"system": system, "type": entity_type, "native_id": native_id, "entity": entity}))
+}
+
+/// Only the changed fields.
+pub fn patch(system: &str, entity_type: &str, native_id: &str, entity: Value) -> Message {
+    whole(system, entity_type, native_id, entity).with("op", "patch")
+}
+
+impl Message {
+    /// An envelope.
+    pub const fn of(body: Value) -> Self {
+        Self(body)
+    }
+    /// The envelope.
+    pub fn body(self) -> Value {
+        self.0
+    }
+    /// Any part of the envelope.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0[name] = value.into();
+        self
+    }
+    pub fn id(self, id: &str) -> Self {
+        self.with("id", id)
+    }
+    pub fn base(self, rev: u64) -> Self {
+        self.with("base", rev)
+    }
+    pub fn seq(self, seq: u64) -> Self {
+        self.with("seq", seq)
+    }
+    /// Happened so many seconds after the scene began.
+    pub fn at(self, seconds: u64) -> Self {
+        let time = Timestamp::from_micros(BEGIN).plus(Duration::from_secs(seconds));
+        self.with("occurred_at", time.to_string())
+    }
+}
+
+/// When every scene begins, in microseconds.
+pub const BEGIN: i64 = 1_767_225_600_000_000;
