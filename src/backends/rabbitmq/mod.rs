@@ -56,7 +56,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// For one server and prefix, with the usual numbers: one inbound queue, 1,000 deliveries, 20 seconds to connect.
+    /// For one server and prefix, with the usual numbers: one inbound queue, 1,000 deliveries, 15 seconds to connect.
     ///
     /// Fails with [`Invalid`](PortErrorKind::Invalid) if the prefix can't begin the name of a queue.
     pub fn new(address: Address, prefix: &str, clock: Arc<dyn Clock>) -> Result<Self, PortError> {
@@ -64,7 +64,7 @@ impl Options {
             let message = format!("the prefix must be 1 to {PREFIX_MAX} bytes of text that does not begin with \"amq.\"");
             return Err(PortError::new(PortErrorKind::Invalid, "name the queues", message));
         }
-        let (partitions, prefetch, connect_within) = (1, 1_000, Duration::from_secs(20));
+        let (partitions, prefetch, connect_within) = (1, 1_000, Duration::from_secs(15));
         let names = Names::new(prefix);
         Ok(Self { address, names, partitions, prefetch, push_updates: true, systems: Vec::new(), clock, connect_within })
     }

@@ -102,9 +102,14 @@ async fn a_cut_connection_is_made_again_and_nothing_is_lost() {
         proxy.cut();
         let body = format!("after {n}");
         assert!(site.send("bms.device.D1", body.as_bytes()).await);
-        let came = receive(&broker, 1).await;
-        assert_eq!(bodies(&came), [body]);
-        broker.settle(&tags(&came)).await.unwrap();
+        loop {
+            let came = receive(&broker, 1).await;
+            broker.settle(&tags(&came)).await.unwrap();
+            // An acknowledgement may be lost on the way; what was let go of then comes once more.
+            if bodies(&came) == [body.as_str()] {
+                break;
+            }
+        }
         until("both connections", async || broker.connected().is_ok().then_some(())).await;
     }
 }

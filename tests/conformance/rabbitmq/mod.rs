@@ -1,6 +1,7 @@
 //! The RabbitMQ backend, against a real server.
 
 mod faults;
+mod orchestrator;
 mod proxy;
 mod support;
 
