@@ -42,8 +42,13 @@ impl Carrier {
 
 /// What the configuration says about RabbitMQ.
 pub(super) fn options(config: &Config, clock: Arc<dyn Clock>) -> Result<Options, PortError> {
+    let address = Address::parse(&url(&config.broker)?)?;
+    shaped(config, address, clock)
+}
+
+/// …with the server given.
+pub(super) fn shaped(config: &Config, address: Address, clock: Arc<dyn Clock>) -> Result<Options, PortError> {
     let broker = &config.broker;
-    let address = Address::parse(&url(broker)?)?;
     let mut options = Options::new(address, &broker.prefix, clock)?;
     options.partitions = broker.partitions.get();
     options.prefetch = broker.prefetch.get();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 mod carrier;
 mod demo;
 mod syncline;
+mod topology;
 
 use crate::backends::embedded::{Embedded, Options};
 use crate::cli::{self, Failure, Host, Orchestrating, Stage};
@@ -87,5 +88,13 @@ fn play(stage: Stage, stay: bool) -> Orchestrating {
 /// Runs the command line with everything it may use.
 #[must_use]
 pub fn main() -> ExitCode {
-    cli::run(&Host { open, orchestrate, demo: play, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
+    cli::run(&Host {
+        open,
+        orchestrate,
+        demo: play,
+        topology: topology::print,
+        check_topology: topology::check,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+    })
 }

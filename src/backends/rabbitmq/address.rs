@@ -58,6 +58,12 @@ impl Address {
         &self.uri.authority.userinfo.username
     }
 
+    /// The virtual host.
+    #[must_use]
+    pub fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
     pub(super) fn uri(&self) -> (AMQPUri, OwnedTLSConfig) {
         (self.uri.clone(), self.tls.clone())
     }

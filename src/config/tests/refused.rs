@@ -248,7 +248,7 @@ fn the_environment_is_named_where_it_is_at_fault() {
     assert!(!text.contains("hunter2"));
     insta::assert_snapshot!(text, @r#"
     environment variable SYNCLINE__: names no key; write SYNCLINE__SECTION__KEY=value
-    environment variable SYNCLINE__BROKER__URL: broker.url: is not available in this version; leave it out
+    environment variable SYNCLINE__BROKER__URL: broker.url: means nothing to the embedded one; set "kind" or leave it out
     environment variable SYNCLINE__BROKR: brokr: unknown key; did you mean "broker"?
     environment variable SYNCLINE__HTTP__LISTEN: http.listen: "8080" is not an IP address with a port; write one such as "127.0.0.1:7171"
     environment variable SYNCLINE__STORE__PATH__X: store.path: is text, so nothing can be set below it
