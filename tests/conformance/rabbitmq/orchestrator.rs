@@ -259,3 +259,28 @@ async fn the_program_says_why_it_does_not_start() {
     assert_eq!((code, said.contains("hunter2")), (Some(69), false), "{said}");
     assert!(said.contains(&free.to_string()), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topology_looks_and_changes_nothing() {
+    let Some(site) = Site::any() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("syncline.toml");
+    std::fs::write(&file, config(&site)).unwrap();
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
+        let output = command.args(["topology", "--check", "--config"]).arg(&file).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    for _ in 0..2 {
+        let (code, said) = check();
+        assert_eq!((code, said.matches("is not there").count()), (Some(1), 8), "{said}");
+    }
+    drop(site.open_for(&["bms", "oem"]).await);
+    assert_eq!(check(), (Some(0), "ok: everything is there as it should be\n".to_owned()));
+    let peer = site.channel().await;
+    peer.delete_queue(&site.name("orchestrator")).await;
+    peer.declare_queue(&site.name("orchestrator")).await;
+    let (code, said) = check();
+    assert!(code == Some(1) && said.contains(&format!("queue {}", site.name("orchestrator"))), "{said}");
+    assert!(said.contains("exists in another form") && said.lines().count() == 1, "{said}");
+}

@@ -12,7 +12,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use syncline::app::SystemClock;
 use syncline::backends::rabbitmq::{Address, Options, RabbitBroker};
 use syncline::ports::broker::{Broker, Delivery};
-use syncline::ports::testkit::BrokerKit;
+use syncline::ports::testkit::{BrokerKit, sample};
 
 /// Longest wait for something that must happen.
 pub const LONG: Duration = Duration::from_secs(30);
@@ -74,6 +74,13 @@ impl Site {
 
     pub async fn open(&self) -> RabbitBroker {
         RabbitBroker::open(self.options()).await.unwrap()
+    }
+
+    /// With the queues of these systems.
+    pub async fn open_for(&self, systems: &[&str]) -> RabbitBroker {
+        let mut options = self.options();
+        options.systems = systems.iter().map(|name| sample::system(name)).collect();
+        RabbitBroker::open(options).await.unwrap()
     }
 
     pub async fn channel(&self) -> Peer {
