@@ -237,8 +237,9 @@ async fn send(open: &Open, parcels: Vec<Parcel<'_>>, operation: &'static str) ->
         }
     });
     let outcomes = join_all(rest).await;
-    if Instant::now() >= until {
-        // Answers to these may still come, and would be of no use: everything begins anew.
+    // A server that takes nothing says so, and answers when it is over. One that does not even say so is given up, with all
+    // answers that may still come.
+    if Instant::now() >= until && open.blocked.borrow().is_none() {
         open.broken.notify_one();
     }
     outcomes
