@@ -4,16 +4,18 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+mod carrier;
 mod demo;
 mod syncline;
+mod topology;
 
 use crate::backends::embedded::{Embedded, Options};
 use crate::cli::{self, Failure, Host, Orchestrating, Stage};
-use crate::config::Config;
+use crate::config::{BrokerKind, Config};
 use crate::domain::ids::CanonicalId;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::{Clock, Ids};
-use crate::ports::error::PortError;
+use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::Store;
 
 pub use self::syncline::{Orchestrator, StartError, Syncline};
@@ -50,6 +52,9 @@ impl From<StartError> for Failure {
         match error {
             StartError::Config(errors) => errors.into(),
             StartError::Port(error) => error.into(),
+            // Started again it would fail again: the configuration, or what it names at the broker, has to change.
+            StartError::Broker(error) if error.kind == PortErrorKind::Invalid => Self::configuration(error),
+            StartError::Broker(error) => error.into(),
             StartError::Listen(..) => Self::unreachable(error),
             StartError::Name(..) => Self::configuration(error),
         }
@@ -58,10 +63,14 @@ impl From<StartError> for Failure {
 
 fn orchestrate(config: Config) -> Orchestrating {
     Box::pin(async move {
-        let store = config.store.path.clone();
+        let (store, broker) = (config.store.path.clone(), config.broker.kind);
         let orchestrator = Syncline::new(config).serve().await?;
         if let Some(address) = orchestrator.address() {
-            tracing::info!(http = %format!("http://{address}"), store = %store.display(), "ready; Ctrl-C ends it");
+            let broker = match broker {
+                BrokerKind::Embedded => "embedded",
+                BrokerKind::Rabbitmq => "rabbitmq",
+            };
+            tracing::info!(http = %format!("http://{address}"), store = %store.display(), broker, "ready; Ctrl-C ends it");
         }
         Ok(orchestrator.until_told().await?)
     })
@@ -79,5 +88,13 @@ fn play(stage: Stage, stay: bool) -> Orchestrating {
 /// Runs the command line with everything it may use.
 #[must_use]
 pub fn main() -> ExitCode {
-    cli::run(&Host { open, orchestrate, demo: play, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
+    cli::run(&Host {
+        open,
+        orchestrate,
+        demo: play,
+        topology: topology::print,
+        check_topology: topology::check,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+    })
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
+use super::carrier::Carrier;
 use super::{RandomIds, SystemClock};
 use crate::backends::embedded::{Embedded, Options};
 use crate::config::{Config, ConfigErrors, environment};
@@ -18,11 +19,11 @@ use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
 use crate::engine::supervisor::{self, Parts, Running};
 use crate::http::{self, Api, Server};
-use crate::ports::broker::LocalQueues;
+use crate::ports::broker::{HandedIn, Inbox, LocalQueues};
 use crate::ports::clock::Clock;
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
-use crate::wire::Limits;
+use crate::wire::{Limits, Transport, decode, routing_key};
 
 /// Why an orchestrator did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum StartError {
     /// The HTTP edge can't listen there.
     #[error("can't listen on {0}: {1}; choose another address with [http] listen, or stop what uses it")]
     Listen(SocketAddr, std::io::Error),
+    /// The message broker can't be used: it can't be reached, or refuses what the configuration says.
+    #[error("{0}")]
+    Broker(PortError),
     /// The store or the broker failed.
     #[error("{0}")]
     Port(#[from] PortError),
@@ -155,16 +159,18 @@ impl Syncline {
         let embedded = Embedded::open(Path::new(&self.config.store.path), &Options::default())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let settings = Arc::new(Settings::compile(&self.config));
+        let seen = embedded.store.facts().await?.into_iter().map(|facts| facts.system).collect();
+        let Carrier { broker, inbox, queues } = Carrier::open(&self.config, &embedded, seen, clock.clone()).await?;
         let running = supervisor::start(Parts {
             store: embedded.store.clone(),
-            broker: embedded.broker.clone(),
+            broker,
             clock: clock.clone(),
             ids: Arc::new(RandomIds),
             settings: settings.clone(),
             handlers: Arc::new(self.handlers),
         })
         .await?;
-        Ok(Orchestrator { running, store: embedded.store, queues: embedded.broker, clock, settings, server: None })
+        Ok(Orchestrator { running, store: embedded.store, inbox, queues, clock, settings, server: None })
     }
 
     /// Starts it with its HTTP edge, at the address the configuration says (port 0: any), and returns at once.
@@ -176,7 +182,8 @@ impl Syncline {
         let (_, stopping) = tokio::sync::watch::channel(false);
         let api = Api {
             store: orchestrator.store.clone(),
-            queues: Some(orchestrator.queues.clone()),
+            inbox: orchestrator.inbox.clone(),
+            queues: orchestrator.queues.clone(),
             clock: orchestrator.clock.clone(),
             settings: orchestrator.settings.clone(),
             directory: orchestrator.running.directory.clone(),
@@ -227,12 +234,13 @@ async fn told_to_end() {
     }
 }
 
-/// A running orchestrator in this process, with its own queues.
+/// A running orchestrator in this process.
 #[derive(Debug)]
 pub struct Orchestrator {
     running: Running,
     store: Arc<dyn Store>,
-    queues: Arc<dyn LocalQueues>,
+    inbox: Arc<dyn Inbox>,
+    queues: Option<Arc<dyn LocalQueues>>,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     server: Option<Server>,
@@ -250,14 +258,26 @@ impl Orchestrator {
     /// Fails with [`Full`](crate::ports::error::PortErrorKind::Full) when too many wait already.
     pub async fn submit<M: Serialize>(&self, messages: &[M]) -> Result<(), PortError> {
         let invalid = |error: serde_json::Error| PortError::new(crate::ports::error::PortErrorKind::Invalid, "submit", error);
-        let bodies: Result<Vec<_>, _> = messages.iter().map(|message| serde_json::to_vec(message).map(|body| (None, body))).collect();
-        self.queues.enqueue(bodies.map_err(invalid)?, self.clock.now()).await
+        let handed_in = |body: Vec<u8>| {
+            // What can't be read goes to its dead letter like everything else; the key only says what it stays in order with.
+            let message = decode(&body, &Transport::default(), &Limits::default());
+            let routing_key = message.map_or_else(|_| "unknown".to_owned(), |message| routing_key(&message));
+            HandedIn { routing_key, message_id: None, body }
+        };
+        let messages: Result<Vec<_>, _> = messages.iter().map(|message| serde_json::to_vec(message).map(handed_in)).collect();
+        self.inbox.hand_in(messages.map_err(invalid)?, self.clock.now()).await
     }
 
-    /// The queues of the systems, to lease from.
+    /// The broker, to hand in messages and to see how many wait.
     #[must_use]
-    pub fn queues(&self) -> &Arc<dyn LocalQueues> {
-        &self.queues
+    pub fn inbox(&self) -> &Arc<dyn Inbox> {
+        &self.inbox
+    }
+
+    /// The queues of the systems, to lease from; `None` where a message broker keeps them.
+    #[must_use]
+    pub const fn queues(&self) -> Option<&Arc<dyn LocalQueues>> {
+        self.queues.as_ref()
     }
 
     /// Everything that is known.

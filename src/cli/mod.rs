@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
+use crate::views::topology::Topology;
 
 use self::args::{Cli, Command};
 pub use self::error::Failure;
@@ -28,6 +29,9 @@ pub use self::stage::Stage;
 
 /// An orchestrator at work.
 pub type Orchestrating = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+
+/// A look at the message broker: what is missing or different there.
+pub type Checking = Pin<Box<dyn Future<Output = Result<Vec<String>, Failure>>>>;
 
 /// What the command line gets from outside: how stores are opened, time, and ids.
 #[derive(Clone, Debug)]
@@ -38,6 +42,10 @@ pub struct Host {
     pub orchestrate: fn(Config) -> Orchestrating,
     /// Plays the demo; true: it stays up afterwards.
     pub demo: fn(Stage, bool) -> Orchestrating,
+    /// What a configuration asks for at its message broker.
+    pub topology: fn(&Config) -> Result<Topology, Failure>,
+    /// Looks whether it is there.
+    pub check_topology: fn(Config) -> Checking,
     /// Real time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -89,6 +97,7 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::DeadLetters(args) => commands::dead_letters::run(args, options).await,
             Command::Batch(args) => batch::run(args, options, host).await,
             Command::Check => commands::check::run(options),
+            Command::Topology(args) => commands::topology::run(args, options, host).await,
             Command::Schema(args) => commands::schema::run(args),
             Command::Decisions(args) => commands::decisions::run(args, options, host).await,
             Command::Decision(args) => commands::decision::run(args, options, host).await,

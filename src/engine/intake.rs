@@ -7,14 +7,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::input::{Input, InputKind};
+use super::settings::Settings;
 use super::supervisor::stopped;
-use crate::domain::change::Inbound;
-use crate::domain::ids::SystemName;
+use crate::domain::change::{DeadReason, Inbound, Rejection};
+use crate::domain::ids::{SystemName, UpdateId};
+use crate::domain::origin::Senders;
 use crate::domain::time::Timestamp;
 use crate::ports::broker::{Broker, Delivery};
 use crate::ports::error::PortError;
 use crate::ports::hold::{Hold, HoldRow};
-use crate::ports::store::{DeadLetter, Store};
+use crate::ports::store::{DeadLetter, Lookup, Store};
 use crate::telemetry::{Fault, Metrics};
 use crate::wire::{Limits, Transport, Undecodable, body_json, content_hash, decode};
 
@@ -48,6 +50,8 @@ pub struct Intake {
     metrics: Arc<Metrics>,
     /// How big messages may be.
     limits: Limits,
+    /// Who may publish for whom.
+    senders: Arc<Senders>,
     /// Messages of one chunk at most.
     chunk: usize,
     /// The place of the last message in arrival order; grows from start to start.
@@ -55,9 +59,10 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// One that takes `chunk` messages at a time and numbers them from `arrival` on.
-    pub fn new(broker: Arc<dyn Broker>, store: Arc<dyn Store>, metrics: Arc<Metrics>, chunk: usize, arrival: u64) -> Self {
-        Self { broker, store, left: BTreeSet::new(), metrics, limits: Limits::default(), chunk, arrival }
+    /// One that takes as many messages at a time as go into a batch, and numbers them from `arrival` on.
+    pub fn new(broker: Arc<dyn Broker>, store: Arc<dyn Store>, metrics: Arc<Metrics>, settings: &Settings, arrival: u64) -> Self {
+        let (senders, chunk) = (settings.senders.clone(), settings.batch_size);
+        Self { broker, store, left: BTreeSet::new(), metrics, limits: Limits::default(), senders, chunk, arrival }
     }
 
     /// Hands on what comes, as long as someone takes it.
@@ -111,15 +116,22 @@ impl Intake {
             self.left.clear();
             return Ok(Vec::new());
         }
-        Ok(self.chunks(deliveries, &paused))
+        Ok(self.chunks(deliveries, &paused).await)
     }
 
-    fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>) -> Vec<Chunk> {
+    async fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>) -> Vec<Chunk> {
         let mut chunks: Vec<Chunk> = Vec::new();
         for delivery in deliveries {
             let alone = delivery.deliveries >= SUSPICIOUS;
             self.arrival += 1;
-            let input = decoded(delivery, self.arrival, &self.limits);
+            let input = match self.decoded(delivery).await {
+                Ok(input) => input,
+                Err(error) => {
+                    tracing::warn!(error = %error, "can't look whether an update is decided; its message comes again");
+                    self.start_over().await;
+                    return chunks;
+                }
+            };
             if let Some(system) = system_of(&input).filter(|system| paused.contains(*system)) {
                 // Not acknowledged, so the queue keeps it.
                 self.left.insert(system.clone());
@@ -132,6 +144,49 @@ impl Intake {
         }
         chunks
     }
+
+    async fn decoded(&self, delivery: Delivery) -> Result<Input, PortError> {
+        let Delivery { tag, body, message_id, received_at, origin, given_up, .. } = delivery;
+        let origin = origin.map(|origin| (origin, self.senders.clone()));
+        let kind = match decode(&body, &Transport { message_id, origin }, &self.limits) {
+            Ok(message) => match given_up {
+                // Decided, and the acknowledgement came too late: one row or one dead letter, never both.
+                Some(why) if !self.is_decided(&message).await? => {
+                    InputKind::Broken(Arc::new(broken(poison(&message, why), &body, received_at)))
+                }
+                Some(_) | None => InputKind::Message(Arc::new(message)),
+            },
+            Err(undecodable) => InputKind::Broken(Arc::new(broken(undecodable, &body, received_at))),
+        };
+        Ok(Input { tag: Some(tag), received_at, arrival: self.arrival, kind })
+    }
+
+    async fn is_decided(&self, message: &Inbound) -> Result<bool, PortError> {
+        let Some(update) = update_of(message) else { return Ok(false) };
+        let found = self.store.look_up(&Lookup { updates: vec![update.clone()], ..Lookup::default() }).await?;
+        Ok(found.markers.contains_key(update))
+    }
+
+    /// Has what is not settled given out once more, after a while.
+    async fn start_over(&self) {
+        tokio::time::sleep(FIRST_WAIT).await;
+        if let Err(error) = self.broker.give_again().await {
+            tracing::warn!(error = %error, "can't start over; what is not settled comes again after a start");
+        }
+    }
+}
+
+fn update_of(message: &Inbound) -> Option<&UpdateId> {
+    match message {
+        Inbound::Change(change) => Some(&change.update),
+        Inbound::Receipt(receipt) => Some(&receipt.update),
+        Inbound::ChangeSet { .. } => None,
+    }
+}
+
+/// A message the broker has given up on, as what it is kept as.
+fn poison(message: &Inbound, why: String) -> Undecodable {
+    Undecodable::of_message(message, Rejection::new(DeadReason::Poison, why))
 }
 
 fn paused_in(row: HoldRow) -> Option<SystemName> {
@@ -156,15 +211,6 @@ fn sender(message: &Inbound) -> Option<&SystemName> {
     }
 }
 
-fn decoded(delivery: Delivery, arrival: u64, limits: &Limits) -> Input {
-    let Delivery { tag, body, message_id, received_at, .. } = delivery;
-    let kind = match decode(&body, &Transport { message_id }, limits) {
-        Ok(message) => InputKind::Message(Arc::new(message)),
-        Err(undecodable) => InputKind::Broken(Arc::new(broken(undecodable, &body, received_at))),
-    };
-    Input { tag: Some(tag), received_at, arrival, kind }
-}
-
 /// A message that can't be read, as it is kept. Without an id of its own it is named by its bytes, so that the same
 /// message delivered twice is kept once.
 #[must_use]
@@ -172,6 +218,10 @@ pub fn broken(undecodable: Undecodable, bytes: &[u8], received_at: Timestamp) ->
     let Undecodable { rejection, system, entity_type, native_id, id } = undecodable;
     let (body, encoding) = body_json(bytes);
     let id = match id {
+        // The id is another system's to give, so this must not take the place of anything that has it.
+        Some(id) if rejection.reason == DeadReason::NotYourSystem => {
+            format!("{}:{id}#{:032x}", system.as_deref().unwrap_or("unknown"), content_hash::of_bytes(bytes))
+        }
         Some(id) => format!("{}:{id}", system.as_deref().unwrap_or("unknown")),
         None => format!("bytes:{:032x}", content_hash::of_bytes(bytes)),
     };

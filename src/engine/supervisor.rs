@@ -156,7 +156,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let (again, resends) = mpsc::channel(RESENDS);
     let (tags, settling) = mpsc::channel(64);
     let (wanted, activity) = (Arc::new(Wanted::default()), Arc::new(Activity::default()));
-    let intake = Intake::new(broker.clone(), holds, metrics.clone(), settings.batch_size, first);
+    let intake = Intake::new(broker.clone(), holds, metrics.clone(), &settings, first);
     let dispatch = Dispatch {
         relay,
         wanted: wanted.clone(),

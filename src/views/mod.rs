@@ -6,6 +6,7 @@ pub mod holds;
 pub mod native;
 pub mod rows;
 pub mod systems;
+pub mod topology;
 pub mod why;
 
 use std::fmt;

@@ -4,6 +4,7 @@
 
 mod embedded;
 mod kill;
+mod rabbitmq;
 
 use std::sync::Arc;
 
