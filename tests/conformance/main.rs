@@ -4,6 +4,7 @@
 
 mod embedded;
 mod kill;
+mod mongodb;
 
 use std::sync::Arc;
 
