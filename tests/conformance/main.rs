@@ -5,6 +5,7 @@
 mod embedded;
 mod kill;
 mod mongodb;
+mod mongodb_faults;
 
 use std::sync::Arc;
 
