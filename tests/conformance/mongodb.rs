@@ -301,10 +301,14 @@ async fn a_large_batch_takes_several_commands() {
     let Some(url) = server() else { return };
     let base = Base::new(&url);
     let store = base.open().await;
-    // 20 records of 1 MiB: more than one command may carry.
+    // 14 records of 1 MiB: more than one command may carry.
     let text = "x".repeat(1 << 20);
-    let plans: Vec<Plan> = (0..20).map(|n| plan_with(n, &json!({"text": text}))).collect();
-    store.commit(&sample::batch(plans)).await.unwrap();
-    assert_eq!(store.list_records(None, None, 99).await.unwrap().len(), 20);
+    let large = |n| {
+        let mut record = sample::record(n, 1);
+        record.data.set("text".into(), json!(text));
+        sample::plan(sample::write(record, None))
+    };
+    store.commit(&sample::batch((0..14).map(large).collect())).await.unwrap();
+    assert_eq!(store.list_records(None, None, 99).await.unwrap().len(), 14);
     base.drop().await;
 }

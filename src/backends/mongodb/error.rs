@@ -10,8 +10,9 @@ const RECOVERING: i32 = 13436;
 const NOT_AUTHORIZED: i32 = 13;
 const DISK_FULL: i32 = 14031;
 const WRITE_CONFLICT: i32 = 112;
+const TOO_LARGE_FOR_CACHE: i32 = 388;
 /// The server's code for an `_id` or unique value that is there already.
-pub(super) const DUPLICATE: i32 = 11000;
+const DUPLICATE: i32 = 11000;
 
 /// Turns an error of the driver into one of this operation.
 pub(super) fn failed(operation: &'static str) -> impl Fn(Error) -> PortError + Copy {
@@ -43,6 +44,10 @@ fn meaning(error: &Error) -> (PortErrorKind, String) {
 fn of_code(code: i32, message: &str, error: &Error) -> (PortErrorKind, String) {
     let later = LATER.contains(&code) || code == RECOVERING;
     match code {
+        TOO_LARGE_FOR_CACHE => {
+            let remedy = "set a smaller orchestration.batch_size, or give MongoDB a larger cache";
+            (PortErrorKind::Invalid, format!("a batch is too large for MongoDB's cache; {remedy}: {message}"))
+        }
         DISK_FULL => (PortErrorKind::Full, format!("MongoDB's disk is full: {message}")),
         NOT_AUTHORIZED => (PortErrorKind::Invalid, format!("MongoDB's user may not do this; give it the role readWrite: {message}")),
         _ if later || error.contains_label(RETRYABLE_WRITE_ERROR) || error.contains_label(TRANSIENT_TRANSACTION_ERROR) => {
@@ -60,7 +65,12 @@ pub(super) fn of_statement(operation: &'static str, code: i32, message: &str) ->
 
 /// Whether others wrote the same at the same time.
 pub(super) fn is_race(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(command) if [WRITE_CONFLICT, DUPLICATE].contains(&command.code))
+    matches!(&*error.kind, ErrorKind::Command(command) if is_race_code(command.code))
+}
+
+/// The same, of one statement.
+pub(super) const fn is_race_code(code: i32) -> bool {
+    matches!(code, WRITE_CONFLICT | DUPLICATE)
 }
 
 /// Whether the transaction came to nothing and may be tried again as it is.

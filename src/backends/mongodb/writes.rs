@@ -5,7 +5,7 @@ use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::Error;
 use mongodb::{ClientSession, Database};
 
-use super::error::{DUPLICATE, failed, is_race, is_transient, of_statement};
+use super::error::{failed, is_race, is_race_code, is_transient, of_statement};
 use crate::ports::error::{PortError, PortErrorKind};
 
 /// Bytes of one command at most; MongoDB takes 16 MiB.
@@ -166,7 +166,7 @@ impl Transaction<'_> {
 pub(super) fn met(operation: &'static str, answer: &Document) -> Result<i64, Trouble> {
     if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
         let code = error.get_i32("code").unwrap_or(0);
-        if code == DUPLICATE {
+        if is_race_code(code) {
             return Err(Trouble::Race);
         }
         return Err(Trouble::Fatal(of_statement(operation, code, error.get_str("errmsg").unwrap_or("no reason given"))));
