@@ -1,128 +1,102 @@
-# Sourced by scripts/services: a MongoDB replica set for tests.
+# MongoDB, as SYNCLINE_TEST_MONGODB_URL; sourced by scripts/services, which says what the two functions do.
 #
-# mongodb_up prints `export SYNCLINE_TEST_MONGODB_URL=…` and nothing else on stdout; mongodb_down ends what mongodb_up started.
-# It takes, in this order: the server SYNCLINE_TEST_MONGODB_URL names; mongo:8 in a container; a MongoDB-compatible server,
-# compiled once. docs/mongodb.md says where that one differs.
-# shellcheck shell=bash
+# In this order: the replica set the environment names; mongo:8 in a container; a MongoDB-compatible server, which is compiled
+# once and kept outside of the repository. docs/mongodb.md says where that one differs.
+# shellcheck shell=bash disable=SC2154
 
-mongodb_server_version="0.5.3-beta.196"
+mongodb_server="0.5.3-beta.196"
 mongodb_cache="${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/syncline-tests"
-mongodb_state="${SYNCLINE_SERVICES_STATE:-$mongodb_cache/state}/mongodb"
-mongodb_compose="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/mongodb.compose.yml"
+mongodb_compose="$PWD/scripts/services.d/mongodb.compose.yml"
 
 mongodb_up() {
   if [[ -n "${SYNCLINE_TEST_MONGODB_URL:-}" ]]; then
-    printf 'export SYNCLINE_TEST_MONGODB_URL=%q\n' "$SYNCLINE_TEST_MONGODB_URL"
-    return
-  fi
-  mkdir -p "$mongodb_state"
-  if docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
-    mongodb_up_container
-  else
-    mongodb_up_server
+    mongodb_say "$SYNCLINE_TEST_MONGODB_URL"
+  elif docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
+    mongodb_container
+  elif mongodb_have_server; then
+    mongodb_start
   fi
 }
 
 mongodb_down() {
-  if [[ -f "$mongodb_state/container.port" ]]; then
-    MONGODB_PORT=$(<"$mongodb_state/container.port") docker compose -p syncline-tests-mongodb -f "$mongodb_compose" down -v >&2
-    rm -f "$mongodb_state/container.port"
+  if [[ -f "$service_dir/container" ]]; then
+    MONGODB_PORT=$(<"$service_dir/container") docker compose -p "$(mongodb_project)" -f "$mongodb_compose" down -v
   fi
-  if mongodb_server_runs; then
-    local pid
-    pid=$(<"$mongodb_state/pid")
-    kill "$pid"
-    for _ in {1..100}; do
-      mongodb_server_runs || break
-      sleep 0.1
-    done
-    if mongodb_server_runs; then kill -9 "$pid"; fi
-  fi
-  rm -rf "$mongodb_state"
+  if mongodb_runs; then end_process "$(<"$service_dir/pid")"; fi
 }
+
+mongodb_say() { printf 'export SYNCLINE_TEST_MONGODB_URL=%q\n' "$1"; }
 
 # --- a container ---------------------------------------------------------------------------------------------------
 
-mongodb_up_container() {
-  local port
-  if [[ -f "$mongodb_state/container.port" ]]; then
-    port=$(<"$mongodb_state/container.port")
-  else
-    port=$(mongodb_free_port)
-    printf '%s' "$port" >"$mongodb_state/container.port"
-  fi
-  MONGODB_PORT=$port docker compose -p syncline-tests-mongodb -f "$mongodb_compose" up -d --wait >&2 ||
-    fail "the MongoDB container did not start" "Look at: docker compose -p syncline-tests-mongodb logs"
-  printf 'export SYNCLINE_TEST_MONGODB_URL=%q\n' "mongodb://127.0.0.1:$port/?replicaSet=rs0"
-}
+# Its name: one for each working copy.
+mongodb_project() { printf 'syncline-mongodb-%s' "$(<"$service_dir/container")"; }
 
-# A port nobody listens on.
-mongodb_free_port() {
+mongodb_container() {
+  if [[ ! -f "$service_dir/container" ]]; then free_port >"$service_dir/container"; fi
   local port
-  for _ in {1..50}; do
-    port=$((20000 + RANDOM % 20000))
-    if ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      printf '%s' "$port"
-      return
-    fi
-  done
-  fail "no free port was found between 20000 and 40000"
+  port=$(<"$service_dir/container")
+  MONGODB_PORT=$port docker compose -p "$(mongodb_project)" -f "$mongodb_compose" up -d --wait >&2 || return 1
+  mongodb_say "mongodb://127.0.0.1:$port/?replicaSet=rs0"
 }
 
 # --- a compatible server -------------------------------------------------------------------------------------------
 
-# Whether the process whose number was kept is still that server.
-mongodb_server_runs() {
+# Whether the process that was started is still that server.
+mongodb_runs() {
   local pid name
-  pid=$(cat "$mongodb_state/pid" 2>/dev/null) || return 1
+  pid=$(cat "$service_dir/pid" 2>/dev/null) || return 1
   name=$(cat "/proc/$pid/comm" 2>/dev/null || ps -o comm= -p "$pid" 2>/dev/null) || return 1
   [[ "$name" == *secantusd-rs* ]]
 }
 
-mongodb_up_server() {
-  if ! mongodb_server_runs; then
-    mongodb_install_server
-    rm -rf "$mongodb_state"
-    mkdir -p "$mongodb_state/data"
-    # It chooses a free port itself and says which. Every commit goes to the disk, as tests kill it.
-    nohup "$mongodb_cache/bin/secantusd-rs" --host 127.0.0.1 --port 0 --storage-path "$mongodb_state/data" --cache-size 1G \
-      --log-level WARNING --sync-on-commit >"$mongodb_state/log" 2>&1 </dev/null &
-    printf '%s' "$!" >"$mongodb_state/pid"
+mongodb_start() {
+  if ! mongodb_runs; then
+    rm -rf "$service_dir/data" "$service_dir/log"
+    # It chooses a free port itself and says which. Every commit goes to the disk.
+    "$mongodb_cache/bin/secantusd-rs" --host 127.0.0.1 --port 0 --storage-path "$service_dir/data" --cache-size 1G \
+      --log-level WARNING --sync-on-commit >"$service_dir/log" 2>&1 </dev/null &
+    printf '%s' "$!" >"$service_dir/pid"
   fi
-  local port=""
+  local port
   for _ in {1..300}; do
-    port=$(sed -n 's/.*listening on .*:\([0-9]\{1,\}\).*/\1/p' "$mongodb_state/log" | head -n 1)
-    if [[ -n "$port" ]]; then break; fi
-    mongodb_server_runs || fail "the MongoDB-compatible server did not start" "$(tail -n 5 "$mongodb_state/log")"
+    port=$(sed -n 's/.*listening on .*:\([0-9]\{1,\}\).*/\1/p' "$service_dir/log" 2>/dev/null | head -n 1)
+    if [[ -n "$port" ]]; then
+      mongodb_say "mongodb://127.0.0.1:$port"
+      return
+    fi
+    mongodb_runs || break
     sleep 0.1
   done
-  if [[ -z "$port" ]]; then
-    fail "the MongoDB-compatible server does not answer" "Its output: $mongodb_state/log"
+  printf 'the MongoDB-compatible server did not start:\n' >&2
+  tail -n 5 "$service_dir/log" >&2
+  return 1
+}
+
+# Compiles the server if it is not there; false if that can't be done here.
+mongodb_have_server() {
+  if [[ "$("$mongodb_cache/bin/secantusd-rs" --version 2>/dev/null)" == *"$mongodb_server"* ]]; then return; fi
+  local own="set SYNCLINE_TEST_MONGODB_URL to a replica set of your own"
+  if ! need_package cmake cmake || ! mongodb_have_zlib; then
+    no_service "the MongoDB-compatible server needs CMake and zlib's headers" "Debian: apt-get install cmake zlib1g-dev; or $own"
+    return 1
   fi
-  printf 'export SYNCLINE_TEST_MONGODB_URL=%q\n' "mongodb://127.0.0.1:$port"
-}
-
-mongodb_install_server() {
-  if [[ "$("$mongodb_cache/bin/secantusd-rs" --version 2>/dev/null)" == *"$mongodb_server_version"* ]]; then return; fi
-  mongodb_need_builder
-  say "compiling the MongoDB-compatible test server, once; this takes some minutes" >&2
-  # Compiled outside of the repository, which needs neither its sources nor its licence.
-  local target="$mongodb_cache/build"
-  local arguments=(secantus-mdb --version "$mongodb_server_version" --ignore-rust-version --root "$mongodb_cache" --force)
-  (cd "$mongodb_cache" && CARGO_TARGET_DIR=$target cargo install "${arguments[@]}" >&2) ||
-    fail "could not compile the MongoDB-compatible test server" \
-      "Name a replica set of your own instead: SYNCLINE_TEST_MONGODB_URL=mongodb://… scripts/test"
-  rm -rf "$target"
-}
-
-# CMake and zlib's headers, which its storage engine is compiled with.
-mongodb_need_builder() {
+  need_rust
+  say "compiling a MongoDB-compatible server, once; this takes some minutes" >&2
   mkdir -p "$mongodb_cache"
-  if command -v cmake >/dev/null && [[ -n "$(find /usr/include /usr/local/include -name zlib.h -print -quit 2>/dev/null)" ]]; then return; fi
-  if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
-    say "installing cmake and zlib1g-dev" >&2
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends cmake zlib1g-dev; } >&2 </dev/null && return
+  # Compiled outside of the repository, which has nothing to do with its sources and its licence.
+  if ! (cd "$mongodb_cache" && CARGO_TARGET_DIR=$mongodb_cache/build cargo install secantus-mdb --version "$mongodb_server" \
+    --ignore-rust-version --root "$mongodb_cache" --force) </dev/null >&2; then
+    no_service "the MongoDB-compatible server can't be compiled" "Look at what cargo says above; or $own"
+    return 1
   fi
-  fail "the MongoDB-compatible test server needs CMake and zlib's headers to be compiled" \
-    "Install them (Debian: apt-get install cmake zlib1g-dev), or name a replica set: SYNCLINE_TEST_MONGODB_URL=mongodb://…"
+  rm -rf "$mongodb_cache/build"
+}
+
+mongodb_have_zlib() {
+  local header='#include <zlib.h>'
+  if cc -E - <<<"$header" >/dev/null 2>&1; then return; fi
+  # There is no command to look for.
+  need_package syncline-no-such-command zlib1g-dev || true
+  cc -E - <<<"$header" >/dev/null 2>&1
 }
