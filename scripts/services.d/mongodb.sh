@@ -53,8 +53,9 @@ mongodb_runs() {
 mongodb_start() {
   if ! mongodb_runs; then
     rm -rf "$service_dir/data" "$service_dir/log"
-    # It chooses a free port itself and says which. Every commit goes to the disk.
-    "$mongodb_cache/bin/secantusd-rs" --host 127.0.0.1 --port 0 --storage-path "$service_dir/data" --cache-size 1G \
+    # In a session of its own, so that Ctrl-C at the tests does not take it down before its time. It chooses a free port
+    # itself and says which. Every commit goes to the disk.
+    setsid "$mongodb_cache/bin/secantusd-rs" --host 127.0.0.1 --port 0 --storage-path "$service_dir/data" --cache-size 1G \
       --log-level WARNING --sync-on-commit >"$service_dir/log" 2>&1 </dev/null &
     printf '%s' "$!" >"$service_dir/pid"
   fi

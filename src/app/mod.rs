@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 mod demo;
+mod keeper;
 mod syncline;
 
 use crate::backends::embedded::{Embedded, Options};
-use crate::cli::{self, Failure, Host, Orchestrating, Stage};
-use crate::config::Config;
+use crate::cli::{self, Failure, Host, Opening, Orchestrating, Stage};
+use crate::config::{self, Config, StoreKind};
 use crate::domain::ids::CanonicalId;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::{Clock, Ids};
-use crate::ports::error::PortError;
+use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::Store;
 
 pub use self::syncline::{Orchestrator, StartError, Syncline};
@@ -45,11 +46,18 @@ fn open(folder: &Path) -> Result<Arc<dyn Store>, PortError> {
     Ok(Embedded::open(folder, &Options::default())?.store)
 }
 
+fn connect(store: config::Store, create: bool) -> Opening {
+    Box::pin(async move { Ok(keeper::mongodb(&store, create).await?) })
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Config(errors) => errors.into(),
             StartError::Port(error) => error.into(),
+            // Started again it would fail again: the configuration has to change, or the server it names.
+            StartError::Store(error) if error.kind == PortErrorKind::Invalid => Self::configuration(error),
+            StartError::Store(error) => error.into(),
             StartError::Listen(..) => Self::unreachable(error),
             StartError::Name(..) => Self::configuration(error),
         }
@@ -58,10 +66,13 @@ impl From<StartError> for Failure {
 
 fn orchestrate(config: Config) -> Orchestrating {
     Box::pin(async move {
-        let store = config.store.path.clone();
+        let store = match config.store.kind {
+            StoreKind::Embedded => config.store.path.display().to_string(),
+            StoreKind::Mongodb => format!("mongodb, database {}", config.store.database),
+        };
         let orchestrator = Syncline::new(config).serve().await?;
         if let Some(address) = orchestrator.address() {
-            tracing::info!(http = %format!("http://{address}"), store = %store.display(), "ready; Ctrl-C ends it");
+            tracing::info!(http = %format!("http://{address}"), store, "ready; Ctrl-C ends it");
         }
         Ok(orchestrator.until_told().await?)
     })
@@ -79,5 +90,5 @@ fn play(stage: Stage, stay: bool) -> Orchestrating {
 /// Runs the command line with everything it may use.
 #[must_use]
 pub fn main() -> ExitCode {
-    cli::run(&Host { open, orchestrate, demo: play, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
+    cli::run(&Host { open, connect, orchestrate, demo: play, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
 }

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
+use super::keeper::{self, Beside};
 use super::{RandomIds, SystemClock};
 use crate::backends::embedded::{Embedded, Options};
-use crate::config::{Config, ConfigErrors, environment};
+use crate::config::{Config, ConfigErrors, StoreKind, environment};
 use crate::domain::ids::EntityType;
 use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
@@ -36,6 +37,9 @@ pub enum StartError {
     /// The HTTP edge can't listen there.
     #[error("can't listen on {0}: {1}; choose another address with [http] listen, or stop what uses it")]
     Listen(SocketAddr, std::io::Error),
+    /// The store can't be used: it can't be reached, or is not as it must be.
+    #[error("{0}")]
+    Store(PortError),
     /// The store or the broker failed.
     #[error("{0}")]
     Port(#[from] PortError),
@@ -152,11 +156,16 @@ impl Syncline {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
+        // Of a store elsewhere only the queues are here.
         let embedded = Embedded::open(Path::new(&self.config.store.path), &Options::default())?;
+        let store: Arc<dyn Store> = match self.config.store.kind {
+            StoreKind::Embedded => embedded.store.clone(),
+            StoreKind::Mongodb => Beside::queues(keeper::mongodb(&self.config.store, true).await?, &embedded).await?,
+        };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let settings = Arc::new(Settings::compile(&self.config));
         let running = supervisor::start(Parts {
-            store: embedded.store.clone(),
+            store: store.clone(),
             broker: embedded.broker.clone(),
             clock: clock.clone(),
             ids: Arc::new(RandomIds),
@@ -164,7 +173,7 @@ impl Syncline {
             handlers: Arc::new(self.handlers),
         })
         .await?;
-        Ok(Orchestrator { running, store: embedded.store, queues: embedded.broker, clock, settings, server: None })
+        Ok(Orchestrator { running, store, queues: embedded.broker, clock, settings, server: None })
     }
 
     /// Starts it with its HTTP edge, at the address the configuration says (port 0: any), and returns at once.

@@ -14,7 +14,7 @@ use crate::domain::value::FieldPath;
 /// Runs `decision`.
 pub async fn run(args: &DecisionArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let update = UpdateId::try_from(args.update.clone())?;
-    let store = stores::open(options, host)?;
+    let store = stores::open(options, host).await?;
     let Some(row) = store.decision(&update).await? else {
         return Err(Failure::absent(format!("there is no decision about {update}")));
     };

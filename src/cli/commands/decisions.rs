@@ -9,7 +9,7 @@ const PAGE: usize = 500;
 
 /// Runs `decisions`.
 pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let store = stores::open(options, host)?;
+    let store = stores::open(options, host).await?;
     let wanted = Wanted {
         entity: args.entity.as_deref(),
         system: args.system.as_deref(),

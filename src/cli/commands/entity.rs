@@ -10,7 +10,7 @@ use crate::views::rows::{CanonicalRow, delivery};
 
 /// Runs `entity`.
 pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let store = stores::open(options, host)?;
+    let store = stores::open(options, host).await?;
     let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;
     let owed = find::owed(store.as_ref(), &record).await?;
     if options.json {

@@ -7,7 +7,7 @@ use crate::views::find;
 
 /// Runs `history`.
 pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let store = stores::open(options, host)?;
+    let store = stores::open(options, host).await?;
     let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;
     let rows = find::history(store.as_ref(), record.id).await?;
     if options.json {
