@@ -5,5 +5,6 @@
 mod ends;
 mod holds;
 mod lanes;
+mod mongodb;
 mod queue;
 mod support;

@@ -87,7 +87,7 @@ async fn connect(url: &str, within: Duration) -> Result<Client, PortError> {
     let mut options = parsed
         .map_err(|error| invalid(format!("the connection string can't be used: {}", without_secrets(&error.kind.to_string(), url))))?;
     options.app_name.get_or_insert_with(|| "syncline".to_owned());
-    options.server_selection_timeout = Some(within);
+    options.server_selection_timeout.get_or_insert(within);
     options.connect_timeout.get_or_insert(within);
     // Whatever the connection string says of them: promises depend on these.
     options.write_concern = Some(durable());
