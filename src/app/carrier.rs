@@ -22,13 +22,18 @@ pub(super) struct Carrier {
 
 impl Carrier {
     /// Opens it. `seen`: systems that took part before.
-    pub async fn open(config: &Config, embedded: &Embedded, seen: Vec<SystemName>, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        match config.broker.kind {
-            BrokerKind::Embedded => {
+    pub async fn open(
+        config: &Config,
+        embedded: Option<&Embedded>,
+        seen: Vec<SystemName>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        match (config.broker.kind, embedded) {
+            (BrokerKind::Embedded, Some(embedded)) => {
                 let own = embedded.broker.clone();
                 Ok(Self { broker: own.clone(), inbox: own.clone(), queues: Some(own) })
             }
-            BrokerKind::Rabbitmq => {
+            (BrokerKind::Embedded | BrokerKind::Rabbitmq, _) => {
                 let mut options = options(config, clock).map_err(StartError::Broker)?;
                 options.systems.extend(seen);
                 options.systems.sort();

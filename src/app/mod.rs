@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 mod carrier;
 mod demo;
+mod keeper;
 mod syncline;
 mod topology;
 
 use crate::backends::embedded::{Embedded, Options};
-use crate::cli::{self, Failure, Host, Orchestrating, Stage};
-use crate::config::{BrokerKind, Config};
+use crate::cli::{self, Failure, Host, Opening, Orchestrating, Stage};
+use crate::config::{self, BrokerKind, Config, StoreKind};
 use crate::domain::ids::CanonicalId;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::{Clock, Ids};
@@ -47,14 +48,18 @@ fn open(folder: &Path) -> Result<Arc<dyn Store>, PortError> {
     Ok(Embedded::open(folder, &Options::default())?.store)
 }
 
+fn connect(store: config::Store, create: bool) -> Opening {
+    Box::pin(async move { Ok(keeper::mongodb(&store, create).await?) })
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Config(errors) => errors.into(),
             StartError::Port(error) => error.into(),
-            // Started again it would fail again: the configuration, or what it names at the broker, has to change.
-            StartError::Broker(error) if error.kind == PortErrorKind::Invalid => Self::configuration(error),
-            StartError::Broker(error) => error.into(),
+            // Started again it would fail again: the configuration has to change, or the server it names.
+            StartError::Broker(error) | StartError::Store(error) if error.kind == PortErrorKind::Invalid => Self::configuration(error),
+            StartError::Broker(error) | StartError::Store(error) => error.into(),
             StartError::Listen(..) => Self::unreachable(error),
             StartError::Name(..) => Self::configuration(error),
         }
@@ -63,14 +68,17 @@ impl From<StartError> for Failure {
 
 fn orchestrate(config: Config) -> Orchestrating {
     Box::pin(async move {
-        let (store, broker) = (config.store.path.clone(), config.broker.kind);
+        let store = match config.store.kind {
+            StoreKind::Embedded => config.store.path.display().to_string(),
+            StoreKind::Mongodb => format!("mongodb, database {}", config.store.database),
+        };
+        let broker = match config.broker.kind {
+            BrokerKind::Embedded => "embedded",
+            BrokerKind::Rabbitmq => "rabbitmq",
+        };
         let orchestrator = Syncline::new(config).serve().await?;
         if let Some(address) = orchestrator.address() {
-            let broker = match broker {
-                BrokerKind::Embedded => "embedded",
-                BrokerKind::Rabbitmq => "rabbitmq",
-            };
-            tracing::info!(http = %format!("http://{address}"), store = %store.display(), broker, "ready; Ctrl-C ends it");
+            tracing::info!(http = %format!("http://{address}"), store, broker, "ready; Ctrl-C ends it");
         }
         Ok(orchestrator.until_told().await?)
     })
@@ -90,6 +98,7 @@ fn play(stage: Stage, stay: bool) -> Orchestrating {
 pub fn main() -> ExitCode {
     cli::run(&Host {
         open,
+        connect,
         orchestrate,
         demo: play,
         topology: topology::print,

@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
 use super::carrier::Carrier;
+use super::keeper;
 use super::{RandomIds, SystemClock};
 use crate::backends::embedded::{Embedded, Options};
-use crate::config::{Config, ConfigErrors, environment};
+use crate::config::{BrokerKind, Config, ConfigErrors, StoreKind, environment};
 use crate::domain::ids::EntityType;
 use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The message broker can't be used: it can't be reached, or refuses what the configuration says.
     #[error("{0}")]
     Broker(PortError),
+    /// The store can't be used: it can't be reached, or is not as it must be.
+    #[error("{0}")]
+    Store(PortError),
     /// The store or the broker failed.
     #[error("{0}")]
     Port(#[from] PortError),
@@ -151,18 +155,25 @@ impl Syncline {
         }
     }
 
+    /// The folder's store and queues, if one of them is used: with servers for both, this machine keeps nothing.
+    fn embedded(&self) -> Result<Option<Embedded>, PortError> {
+        let used = self.config.store.kind == StoreKind::Embedded || self.config.broker.kind == BrokerKind::Embedded;
+        used.then(|| Embedded::open(Path::new(&self.config.store.path), &Options::default())).transpose()
+    }
+
     /// Starts it and returns at once.
     pub async fn start(self) -> Result<Orchestrator, StartError> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        let embedded = Embedded::open(Path::new(&self.config.store.path), &Options::default())?;
+        let embedded = self.embedded()?;
+        let store = keeper::store(&self.config, embedded.as_ref()).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let settings = Arc::new(Settings::compile(&self.config));
-        let seen = embedded.store.facts().await?.into_iter().map(|facts| facts.system).collect();
-        let Carrier { broker, inbox, queues } = Carrier::open(&self.config, &embedded, seen, clock.clone()).await?;
+        let seen = store.facts().await?.into_iter().map(|facts| facts.system).collect();
+        let Carrier { broker, inbox, queues } = Carrier::open(&self.config, embedded.as_ref(), seen, clock.clone()).await?;
         let running = supervisor::start(Parts {
-            store: embedded.store.clone(),
+            store: store.clone(),
             broker,
             clock: clock.clone(),
             ids: Arc::new(RandomIds),
@@ -170,7 +181,7 @@ impl Syncline {
             handlers: Arc::new(self.handlers),
         })
         .await?;
-        Ok(Orchestrator { running, store: embedded.store, inbox, queues, clock, settings, server: None })
+        Ok(Orchestrator { running, store, inbox, queues, clock, settings, server: None })
     }
 
     /// Starts it with its HTTP edge, at the address the configuration says (port 0: any), and returns at once.

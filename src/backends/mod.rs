@@ -1,4 +1,5 @@
 //! Implementations of the ports.
 
 pub mod embedded;
+pub mod mongodb;
 pub mod rabbitmq;

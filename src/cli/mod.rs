@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
@@ -32,12 +32,16 @@ pub type Orchestrating = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// A look at the message broker: what is missing or different there.
 pub type Checking = Pin<Box<dyn Future<Output = Result<Vec<String>, Failure>>>>;
+/// A store that is being connected to.
+pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Store>, Failure>>>>;
 
 /// What the command line gets from outside: how stores are opened, time, and ids.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// Opens the store of a folder.
     pub open: fn(&Path) -> Result<Arc<dyn Store>, PortError>,
+    /// Connects to the server that keeps the store; true: a store is made there if there is none.
+    pub connect: fn(config::Store, bool) -> Opening,
     /// Runs an orchestrator until the process is told to end.
     pub orchestrate: fn(Config) -> Orchestrating,
     /// Plays the demo; true: it stays up afterwards.

@@ -21,11 +21,11 @@ pub enum Source {
 
 impl Source {
     /// The orchestrator at `--url`, else the store; if a running orchestrator has that open, it is asked instead.
-    pub fn of(options: &Options, host: &Host) -> Result<Self, Failure> {
+    pub async fn of(options: &Options, host: &Host) -> Result<Self, Failure> {
         if options.url.is_some() {
             return Ok(Self::Running(Client::new(options)?));
         }
-        match stores::open(options, host) {
+        match stores::open(options, host).await {
             Ok(store) => Ok(Self::Store(store)),
             Err(failure) if failure.code == UNREACHABLE => Ok(Self::Running(Client::new(options)?)),
             Err(failure) => Err(failure),

@@ -5,11 +5,20 @@ use std::sync::Arc;
 
 use super::args::Options;
 use super::{Failure, Host};
-use crate::config::{Config, ConfigErrors, environment};
+use crate::config::{self, Config, ConfigErrors, StoreKind, environment};
 use crate::ports::store::Store;
 
-/// The environment variable that names the store's folder.
-const VARIABLE: &str = "SYNCLINE__STORE__PATH";
+/// The environment variables that say where the store is.
+const VARIABLES: [&str; 2] = ["SYNCLINE__STORE__PATH", "SYNCLINE__STORE__KIND"];
+
+/// Where a store is.
+#[derive(Debug)]
+pub enum Place {
+    /// In a folder of this machine.
+    Folder(PathBuf),
+    /// On a server.
+    Server(config::Store),
+}
 
 /// Reads the configuration; the zero configuration if none is named.
 pub fn read(options: &Options) -> Result<Config, ConfigErrors> {
@@ -24,25 +33,40 @@ pub fn config(options: &Options) -> Result<Config, Failure> {
     Ok(read(options)?)
 }
 
-/// The store's folder, if `--store`, the configuration or the environment names one.
-pub fn configured(options: &Options) -> Result<Option<PathBuf>, Failure> {
+/// Where the store is, if `--store`, the configuration or the environment says so.
+pub fn configured(options: &Options) -> Result<Option<Place>, Failure> {
     if let Some(folder) = &options.store {
-        return Ok(Some(folder.clone()));
+        return Ok(Some(Place::Folder(folder.clone())));
     }
-    let said = environment().any(|(name, _)| name.eq_ignore_ascii_case(VARIABLE)) || options.config.as_deref().is_some_and(names_a_store);
-    Ok(if said { Some(config(options)?.store.path) } else { None })
+    // A default must not be taken for a choice.
+    let in_file = |key| options.config.as_deref().is_some_and(|path| says(path, key));
+    let in_environment = |variable: &str| environment().any(|(name, _)| name.eq_ignore_ascii_case(variable));
+    let [path, kind] = VARIABLES.map(in_environment);
+    let (path, kind) = (path || in_file("path"), kind || in_file("kind"));
+    if !path && !kind {
+        return Ok(None);
+    }
+    let store = config(options)?.store;
+    Ok(match store.kind {
+        StoreKind::Mongodb => Some(Place::Server(store)),
+        StoreKind::Embedded => path.then_some(Place::Folder(store.path)),
+    })
 }
 
-/// Whether the file says where the store is: a default must not be taken for a choice.
-fn names_a_store(path: &Path) -> bool {
+/// Whether the file has this key of `[store]`.
+fn says(path: &Path, key: &str) -> bool {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let table: toml::Table = text.parse().unwrap_or_default();
-    table.get("store").and_then(|store| store.get("path")).is_some()
+    table.get("store").and_then(|store| store.get(key)).is_some()
 }
 
 /// Opens the store a command is about. Never makes one.
-pub fn open(options: &Options, host: &Host) -> Result<Arc<dyn Store>, Failure> {
-    let folder = configured(options)?.unwrap_or_else(|| PathBuf::from("syncline-data"));
+pub async fn open(options: &Options, host: &Host) -> Result<Arc<dyn Store>, Failure> {
+    let folder = match configured(options)? {
+        Some(Place::Folder(folder)) => folder,
+        Some(Place::Server(store)) => return (host.connect)(store, false).await,
+        None => PathBuf::from("syncline-data"),
+    };
     let is_store = |folder: &Path| folder.join("syncline.db").is_file();
     let inner = folder.join("store");
     let folder = if !is_store(&folder) && is_store(&inner) { inner } else { folder };

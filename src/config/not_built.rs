@@ -11,10 +11,6 @@ use super::units;
 /// A key path (`*` stands for any name) and the values, as TOML, it may still have: its default, so that a configuration
 /// may spell it out. No values: the key itself is refused.
 pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
-    ("store.kind", &[r#""embedded""#]),
-    ("store.url", &[]),
-    ("store.url_file", &[]),
-    ("store.database", &[r#""syncline""#]),
     ("http.auth", &[]),
     ("http.tls", &[]),
     ("orchestration.decision_logging", &[r#""all""#, "true"]),

@@ -21,7 +21,7 @@ choice! {
 pub struct Store {
     /// Which database. Default: `embedded`.
     pub kind: StoreKind,
-    /// Directory of the embedded store; made at the first start. Default: `syncline-data` in the working directory.
+    /// Directory of the embedded store and of the embedded broker's queues; made at the first start. Default: `syncline-data` in the working directory.
     pub path: PathBuf,
     /// MongoDB connection string. Default: none; with `mongodb`, this or `url_file` is needed.
     pub url: Option<Secret>,

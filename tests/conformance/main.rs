@@ -4,6 +4,8 @@
 
 mod embedded;
 mod kill;
+mod mongodb;
+mod mongodb_faults;
 mod rabbitmq;
 
 use std::sync::Arc;

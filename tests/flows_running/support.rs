@@ -126,6 +126,7 @@ impl Scene {
             let (_, stopping) = tokio::sync::watch::channel(false);
             let api = Api {
                 store: store.clone(),
+                inbox: embedded.broker.clone(),
                 queues: Some(embedded.broker),
                 clock,
                 settings,

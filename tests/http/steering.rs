@@ -150,7 +150,7 @@ async fn reading_commands_ask_whoever_has_the_store() {
     three_records(&served).await;
     served.say(&json!({"id": "p1", "system": "bms", "type": "device", "native_id": "b9", "op": "patch", "entity": {"name": "?"}})).await;
     let strange = json!({"id": "x1", "system": "bms", "type": "device", "native_id": "b9", "op": "grow"}).to_string();
-    served.orchestrator.queues().enqueue(vec![(None, strange.into_bytes())], Timestamp::from_micros(0)).await.unwrap();
+    served.orchestrator.queues().unwrap().enqueue(vec![(None, strange.into_bytes())], Timestamp::from_micros(0)).await.unwrap();
     served.at_rest().await;
     let (text, _) = command(&served, "entity device bms:b1").await;
     assert!(text.contains("name = 'Fan'   (bms, version 1)") && text.contains("oem o1: rev"), "{text}");

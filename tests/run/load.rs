@@ -14,7 +14,7 @@ use crate::support::{decided, syncline, until, whole};
 async fn under_load<T>(orchestrator: &Orchestrator, comes: impl Future<Output = T>) -> T {
     let load = async {
         for n in 0.. {
-            if orchestrator.queues().depth().await.unwrap().0 > 2000 {
+            if orchestrator.queues().unwrap().depth().await.unwrap().0 > 2000 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
             }
@@ -60,7 +60,7 @@ async fn what_a_system_could_not_apply_is_sent_again_while_more_comes() {
     let oem = SystemName::new("oem").unwrap();
     orchestrator.submit(&[whole("u1", "bms", "d1", json!({"serial": "S1"}))]).await.unwrap();
     let create = until("the create for oem", async || {
-        let leased = orchestrator.queues().lease(&oem, 1, Duration::ZERO, Timestamp::from_micros(0)).await.unwrap();
+        let leased = orchestrator.queues().unwrap().lease(&oem, 1, Duration::ZERO, Timestamp::from_micros(0)).await.unwrap();
         leased.messages.into_iter().next()
     })
     .await;

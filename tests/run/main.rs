@@ -6,5 +6,6 @@ mod ends;
 mod holds;
 mod lanes;
 mod load;
+mod mongodb;
 mod queue;
 mod support;

@@ -145,6 +145,12 @@ impl Embedded {
 }
 
 impl Embedded {
+    /// Every message that waits for a system: system, record, rev. For whoever keeps records elsewhere, to let go of what
+    /// was answered before a crash.
+    pub async fn outbound(&self) -> Result<Vec<(SystemName, CanonicalId, u64)>, PortError> {
+        self.broker.0.list("list outbound messages", |_, conn| queues::outbound(conn)).await
+    }
+
     /// Lets the file grow to so many pages only: as good as a full disk. For tests.
     #[cfg(feature = "testkit")]
     pub async fn limit_pages(&self, pages: u32) -> Result<(), PortError> {

@@ -228,6 +228,20 @@ fn message(system: &SystemName, record: CanonicalId, row: &Row<'_>) -> Result<Ou
     })
 }
 
+/// Every message that waits for a system.
+pub(super) fn outbound(conn: &Connection) -> Result<Vec<(SystemName, CanonicalId, u64)>, PortError> {
+    const LIST: &str = "list outbound messages";
+    let error = failed(LIST);
+    let mut statement = conn.prepare_cached("SELECT system, record, rev FROM outbound ORDER BY n").map_err(error)?;
+    let mut rows = statement.query([]).map_err(error)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(error)? {
+        let system = SystemName::new(row.get::<_, String>(0).map_err(error)?).map_err(|error| unreadable(LIST, "system name", error))?;
+        found.push((system, canonical(row.get(1).map_err(error)?), row.get(2).map(unsigned).map_err(error)?));
+    }
+    Ok(found)
+}
+
 /// How many messages wait.
 pub(super) fn depth(conn: &Connection) -> Result<(u64, Vec<(SystemName, u64)>), PortError> {
     let error = failed(DEPTH);

@@ -16,6 +16,7 @@ use self::runner::{Parts, RunClock, Runner};
 use self::summary::Summary;
 use self::time::{SeededClock, SeededIds};
 use super::args::{BatchArgs, Options, RelayWhen};
+use super::stores::Place;
 use super::{Failure, Host, output, stores};
 use crate::config::Config;
 use crate::engine::input::InputKind;
@@ -35,7 +36,7 @@ pub async fn run(args: &BatchArgs, options: &Options, host: &Host) -> Result<(),
         std::fs::File::open(&input.path).map_err(|error| Failure::file("read", &input.path, &error))?;
     }
     std::fs::create_dir_all(&args.out).map_err(|error| Failure::file("make", &args.out, &error))?;
-    let store = open_store(args, options, host)?;
+    let store = open_store(args, options, host).await?;
     let run = store.count_up("run").await?;
     let started = host.clock.now();
     let (clock, ids): (RunClock, Arc<dyn Ids>) = match args.seed {
@@ -76,9 +77,11 @@ fn id_fields(config: &Config, args: &BatchArgs) -> Vec<String> {
 }
 
 /// The store the configuration names, else one of this run's own, which starts empty.
-fn open_store(args: &BatchArgs, options: &Options, host: &Host) -> Result<Arc<dyn Store>, Failure> {
-    if let Some(folder) = stores::configured(options)? {
-        return Ok((host.open)(&folder)?);
+async fn open_store(args: &BatchArgs, options: &Options, host: &Host) -> Result<Arc<dyn Store>, Failure> {
+    match stores::configured(options)? {
+        Some(Place::Folder(folder)) => return Ok((host.open)(&folder)?),
+        Some(Place::Server(store)) => return (host.connect)(store, true).await,
+        None => {}
     }
     let folder = args.out.join("store");
     clear(&folder)?;

@@ -15,7 +15,7 @@ use crate::domain::value::FieldPath;
 /// Runs `decision`.
 pub async fn run(args: &DecisionArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let update = UpdateId::try_from(args.update.clone())?;
-    let row: Decision = match Source::of(options, host)? {
+    let row: Decision = match Source::of(options, host).await? {
         Source::Running(client) => read(client.get(&format!("/v1/decisions/{}", escaped(&update.to_string()))).await?)?,
         Source::Store(store) => {
             let row = store.decision(&update).await?;

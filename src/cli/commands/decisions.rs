@@ -12,7 +12,7 @@ const PAGE: usize = 500;
 
 /// Runs `decisions`.
 pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let rows = match Source::of(options, host)? {
+    let rows = match Source::of(options, host).await? {
         Source::Running(client) => asked(args, &client).await?,
         Source::Store(store) => looked_up(args, store.as_ref()).await?,
     };

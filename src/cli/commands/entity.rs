@@ -12,7 +12,7 @@ use crate::views::rows::CanonicalRow;
 
 /// Runs `entity`.
 pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let row = match Source::of(options, host)? {
+    let row = match Source::of(options, host).await? {
         Source::Running(client) => client.get(&path(args, "")).await?,
         Source::Store(store) => {
             let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;

@@ -10,7 +10,7 @@ use crate::views::find;
 
 /// Runs `history`.
 pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let rows: Vec<Decision> = match Source::of(options, host)? {
+    let rows: Vec<Decision> = match Source::of(options, host).await? {
         Source::Running(client) => read(client.get(&path(args, "/history")).await?["items"].take())?,
         Source::Store(store) => {
             let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;

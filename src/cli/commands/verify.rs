@@ -27,7 +27,7 @@ pub async fn run(options: &Options, host: &Host) -> Result<(), Failure> {
         Some(_) => Some(Settings::compile(&stores::config(options)?).rules),
         None => None,
     };
-    let store = stores::open(options, host)?;
+    let store = stores::open(options, host).await?;
     let mut check =
         Check { store: store.as_ref(), rules, broken: Vec::new(), versions: HashMap::new(), records: 0, decisions: 0, waiting: 0 };
     let waiting = check.waiting().await?;

@@ -8,7 +8,7 @@ use crate::views::{find, why};
 
 /// Runs `why`.
 pub async fn run(args: &WhyArgs, options: &Options, host: &Host) -> Result<(), Failure> {
-    let rows = match Source::of(options, host)? {
+    let rows = match Source::of(options, host).await? {
         Source::Running(client) => {
             let field = args.field.as_ref().map(|field| format!("?field={}", escaped(field)));
             client.get(&path(&args.record, &format!("/why{}", field.unwrap_or_default()))).await?

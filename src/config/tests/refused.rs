@@ -146,7 +146,7 @@ kind = "mongodb"
     insta::assert_snapshot!(text, @r#"
     t.toml:4: broker.url: leaves this machine without encryption (amqp://); use amqps://
     t.toml:5: broker.url_file: stands beside "url"; keep one of them
-    t.toml:7: store.kind: "mongodb" is not available in this version; leave it at "embedded"
+    t.toml:7: store.kind: needs "url" or "url_file"
     "#);
 }
 
@@ -176,8 +176,6 @@ fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors(r#"
 [broker]
 kind = "embedded"
-[store]
-url = "mongodb://localhost"
 [http.auth]
 tokens_file = "tokens.toml"
 [http.tls]
@@ -203,7 +201,6 @@ amqp_user = "oem-adapter"
 [systems.oem.entities.device]
 on_reject = "compensate"
 "#), @r#"
-t.toml:5: store.url: is not available in this version; leave it out
 t.toml:6: http.auth: is not available in this version; leave it out
 t.toml:8: http.tls: is not available in this version; leave it out
 t.toml:12: orchestration.decision_logging: "changes" is not available in this version; leave it at "all"

@@ -1,0 +1,183 @@
+//! What keeps records and decisions, as the configuration says.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::StartError;
+use crate::backends::embedded::Embedded;
+use crate::backends::mongodb::{MongoStore, Options};
+use crate::config::{self, BrokerKind, Config, StoreKind, refuse_address};
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::decision::Decision;
+use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::Waiting;
+use crate::ports::broker::LocalQueues;
+use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::hold::HoldRow;
+use crate::ports::store::{
+    Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
+};
+use crate::ports::tally::Tally;
+
+/// Messages looked at in one go when the queues are compared with the store.
+const COMPARED: usize = 1_000;
+
+/// Opens what the configuration says.
+pub(super) async fn store(config: &Config, embedded: Option<&Embedded>) -> Result<Arc<dyn Store>, StartError> {
+    match (config.store.kind, config.broker.kind, embedded) {
+        (StoreKind::Embedded, _, Some(embedded)) => Ok(embedded.store.clone()),
+        (StoreKind::Mongodb, BrokerKind::Embedded, Some(embedded)) => {
+            Ok(Beside::queues(mongodb(&config.store, true).await?, embedded).await?)
+        }
+        (StoreKind::Embedded | StoreKind::Mongodb, _, _) => mongodb(&config.store, true).await,
+    }
+}
+
+/// Connects to the MongoDB the configuration names. `create`: makes a store there if there is none.
+pub(super) async fn mongodb(store: &config::Store, create: bool) -> Result<Arc<dyn Store>, StartError> {
+    let url = url(store).map_err(StartError::Store)?;
+    let opened = MongoStore::open(&url, &store.database, Options { create, ..Options::default() }).await;
+    Ok(Arc::new(opened.map_err(StartError::Store)?))
+}
+
+fn url(store: &config::Store) -> Result<String, PortError> {
+    let invalid = |message: String| PortError::new(PortErrorKind::Invalid, "read the address of MongoDB", message);
+    let from_file = |path: &Path| {
+        let text = std::fs::read_to_string(path).map_err(|error| invalid(format!("[store] url_file {}: {error}", path.display())))?;
+        let url = text.trim().to_owned();
+        match refuse_address(&url, "mongodb", "mongodb+srv") {
+            Some(refusal) => Err(invalid(format!("[store] url_file {}: {refusal}", path.display()))),
+            None => Ok(url),
+        }
+    };
+    match (&store.url, &store.url_file) {
+        // What stands in the configuration itself was checked with it.
+        (Some(url), _) => Ok(url.reveal().to_owned()),
+        (None, Some(path)) => from_file(path),
+        (None, None) => Err(invalid("[store] needs \"url\" or \"url_file\"".to_owned())),
+    }
+}
+
+/// A store beside queues that are not in it: what a system has answered leaves its queue once that is committed.
+#[derive(Debug)]
+pub(super) struct Beside {
+    store: Arc<dyn Store>,
+    queues: Arc<dyn LocalQueues>,
+}
+
+impl Beside {
+    /// Puts them together. What was answered just before a crash is let go now.
+    pub async fn queues(store: Arc<dyn Store>, embedded: &Embedded) -> Result<Arc<dyn Store>, PortError> {
+        let queues = embedded.broker.clone();
+        for waiting in embedded.outbound().await?.chunks(COMPARED) {
+            let ids: Vec<CanonicalId> = waiting.iter().map(|(_, record, _)| *record).collect();
+            let records = store.records(&ids).await?;
+            for (system, id, rev) in waiting {
+                let record = records.iter().find(|versioned| versioned.record.id == *id);
+                if record.is_some_and(|versioned| is_answered(&versioned.record, system, *rev)) {
+                    queues.release(system, &[(*id, *rev)]).await?;
+                }
+            }
+        }
+        Ok(Arc::new(Self { store, queues }))
+    }
+}
+
+/// Whether a message is no longer among those a system has to answer for.
+fn is_answered(record: &CanonicalRecord, system: &SystemName, rev: u64) -> bool {
+    let link = record.link_with(system).map(|at| &record.links[at]);
+    link.is_some_and(|link| link.shadow.sends.iter().all(|sent| sent.rev != rev))
+}
+
+#[async_trait]
+impl Store for Beside {
+    async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
+        self.store.commit(batch).await?;
+        for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
+            for (system, rev) in write.outbox.iter().filter_map(OutboxChange::answered) {
+                self.queues.release(system, &[(write.record.id, rev)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_up(&self, lookup: &Lookup) -> Result<Found, PortError> {
+        self.store.look_up(lookup).await
+    }
+
+    async fn records(&self, ids: &[CanonicalId]) -> Result<Vec<Versioned>, PortError> {
+        self.store.records(ids).await
+    }
+
+    async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
+        self.store.owed(after, limit).await
+    }
+
+    async fn owed_of(&self, pairs: &[(CanonicalId, SystemName)]) -> Result<Vec<Owed>, PortError> {
+        self.store.owed_of(pairs).await
+    }
+
+    async fn published(&self, messages: &[Published]) -> Result<(), PortError> {
+        self.store.published(messages).await
+    }
+
+    async fn facts(&self) -> Result<Vec<SystemFacts>, PortError> {
+        self.store.facts().await
+    }
+
+    async fn waiting_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError> {
+        self.store.waiting_due(now, limit).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, PortError> {
+        self.store.next_due().await
+    }
+
+    async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
+        self.store.decision(update).await
+    }
+
+    async fn decisions(&self, filter: &DecisionFilter, after: Option<&Cursor>, limit: usize) -> Result<Page<Decision>, PortError> {
+        self.store.decisions(filter, after, limit).await
+    }
+
+    async fn list_records(
+        &self,
+        entity_type: Option<&EntityType>,
+        after: Option<CanonicalId>,
+        limit: usize,
+    ) -> Result<Vec<Versioned>, PortError> {
+        self.store.list_records(entity_type, after, limit).await
+    }
+
+    async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {
+        self.store.list_waiting(after, limit).await
+    }
+
+    async fn dead_letters(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError> {
+        self.store.dead_letters(after, limit).await
+    }
+
+    async fn tally(&self) -> Result<Tally, PortError> {
+        self.store.tally().await
+    }
+
+    async fn count_up(&self, name: &str) -> Result<u64, PortError> {
+        self.store.count_up(name).await
+    }
+
+    async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
+        self.store.holds().await
+    }
+
+    async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError> {
+        self.store.put_hold(row).await
+    }
+
+    async fn epoch(&self) -> Result<u64, PortError> {
+        self.store.epoch().await
+    }
+}

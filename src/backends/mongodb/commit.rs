@@ -1,0 +1,254 @@
+//! A batch, in one multi-document transaction.
+//!
+//! Nothing is read before it is written: every write says what must be stored for it to hold, an insert that its `_id` is
+//! free, a replacement which revision it replaces. Only if one of them does not hold is the batch judged against what is
+//! stored, which names the plans in the way.
+
+use std::time::Duration;
+
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+
+use super::codec::{self, signed};
+use super::error::{failed, unreadable};
+use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, SYSTEMS};
+use super::shared::Shared;
+use super::staging::{Before, Owners, Row, Staged, stage};
+use super::writes::{Transaction, Trouble, Update};
+use super::{lookup, outbox, parked};
+use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::store::{Batch, SystemFacts};
+
+pub(super) const COMMIT: &str = "commit";
+/// Tries of one batch that meets others who write the same.
+const TRIES: u32 = 8;
+/// Tries to learn whether a transaction was committed.
+const COMMIT_TRIES: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(4);
+
+/// Applies every plan or none.
+pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<(), PortError> {
+    let mut stored = None;
+    let mut tries = 0;
+    loop {
+        let trouble = match stage(batch, stored.as_ref()) {
+            Ok(staged) => match attempt(shared, batch, &staged).await {
+                Ok(()) => return Ok(()),
+                Err(trouble) => trouble,
+            },
+            Err(_) if stored.is_none() => Trouble::Race,
+            Err(conflicts) => return Err(conflict(conflicts, batch)),
+        };
+        match trouble {
+            Trouble::Fatal(error) => return Err(error),
+            Trouble::Again(error) if tries == TRIES => return Err(error),
+            Trouble::Again(_) => {}
+            // Others write the same again and again: all of it is to be decided anew.
+            Trouble::Race if tries == TRIES => return Err(conflict((0..batch.plans.len()).collect(), batch)),
+            Trouble::Race => stored = Some(lookup::stored(shared, batch).await?),
+        }
+        if tries > 0 {
+            tokio::time::sleep(wait(tries)).await;
+        }
+        tries += 1;
+    }
+}
+
+/// Longer with every try, and never the same for two who wait for each other.
+pub(super) fn wait(tries: u32) -> Duration {
+    let longest = FIRST_WAIT * 2_u32.pow(tries);
+    let chance = uuid::Uuid::now_v7().as_u64_pair().1 & 0xff;
+    longest / 2 + longest.mul_f64(chance as f64 / 512.0)
+}
+
+fn conflict(plans: Vec<usize>, batch: &Batch) -> PortError {
+    let message = format!("{} of {} plans met data that others had changed", plans.len(), batch.plans.len());
+    PortError::new(PortErrorKind::Conflict(plans), COMMIT, message)
+}
+
+/// One transaction from beginning to end.
+async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>) -> Result<(), Trouble> {
+    if staged.is_empty() && batch.facts.is_empty() {
+        return Ok(());
+    }
+    let trouble = |error| Trouble::of(COMMIT, error);
+    let positions = outbox::Positions::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
+    let mut session = shared.client.start_session().await.map_err(trouble)?;
+    session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
+    let mut writer = Writer { shared, batch, staged, tx: Transaction { operation: COMMIT, db: &shared.db, session: &mut session } };
+    match writer.write(positions).await {
+        Ok(proof) => end(shared, &mut session, &proof).await,
+        Err(trouble) => {
+            // The server has done it already, or will.
+            let _ = session.abort_transaction().await;
+            Err(trouble)
+        }
+    }
+}
+
+/// What can be read afterwards only if the transaction was committed.
+struct Proof(Option<(&'static str, Document)>);
+
+async fn end(shared: &Shared, session: &mut ClientSession, proof: &Proof) -> Result<(), Trouble> {
+    let mut tries = 0;
+    loop {
+        let Err(error) = session.commit_transaction().await else { return Ok(()) };
+        let unknown = error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
+        tries += 1;
+        if unknown && tries < COMMIT_TRIES {
+            tokio::time::sleep(wait(tries)).await;
+            continue;
+        }
+        return match look(shared, proof).await {
+            Ok(true) => Ok(()),
+            // It may still come to be: whoever tries the batch again is told by what it meets.
+            Ok(false) | Err(_) if unknown => Err(Trouble::Fatal(unsettled(error))),
+            Ok(false) | Err(_) => Err(Trouble::of(COMMIT, error)),
+        };
+    }
+}
+
+fn unsettled(error: Error) -> PortError {
+    let failed = failed(COMMIT)(error);
+    PortError { kind: PortErrorKind::Unavailable, message: format!("whether it was done is not known: {}", failed.message), ..failed }
+}
+
+async fn look(shared: &Shared, proof: &Proof) -> Result<bool, PortError> {
+    let Some((collection, filter)) = &proof.0 else { return Ok(false) };
+    let found = shared.find(COMMIT, collection, filter.clone()).limit(1).project(doc! {"_id": 1}).all().await?;
+    Ok(!found.is_empty())
+}
+
+/// Writes what a batch comes to.
+struct Writer<'a> {
+    shared: &'a Shared,
+    batch: &'a Batch,
+    staged: &'a Staged<'a>,
+    tx: Transaction<'a>,
+}
+
+fn unwritable(error: serde_json::Error) -> Trouble {
+    Trouble::Fatal(unreadable(COMMIT, "row", error))
+}
+
+impl Writer<'_> {
+    async fn write(&mut self, positions: outbox::Positions) -> Result<Proof, Trouble> {
+        let rows = self.rows().await?;
+        // After the places of the rows, so that whoever reads a record knows its rows' places to be taken.
+        let stamp = self.shared.numbers.next(0);
+        self.records(stamp).await?;
+        self.owners(LINKS, &self.staged.links).await?;
+        self.owners(CLAIMS, &self.staged.claims).await?;
+        outbox::change(&mut self.tx, self.batch, positions).await?;
+        self.creates().await?;
+        parked::apply(&mut self.tx, self.shared, self.staged).await?;
+        self.bury().await?;
+        self.facts().await?;
+        let written = self.staged.records.iter().next();
+        let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": {"$eq": id.to_string()}, "stamp": {"$eq": stamp}}));
+        Ok(Proof(rows.or(record)))
+    }
+
+    async fn records(&mut self, stamp: i64) -> Result<(), Trouble> {
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        for (id, written) in &self.staged.records {
+            let document = codec::record(&written.write.record, written.revision, stamp).map_err(unwritable)?;
+            match written.before {
+                None => new.push(document),
+                Some(before) => {
+                    let filter = doc! {"_id": {"$eq": id.to_string()}, "revision": {"$eq": signed(before)}};
+                    changed.push(Update::replace(filter, document));
+                }
+            }
+        }
+        for (id, revision) in &self.staged.checks {
+            // Written, not only read: two transactions that rely on what the other one changes must meet.
+            let filter = doc! {"_id": {"$eq": id.to_string()}, "revision": {"$eq": signed(*revision)}};
+            changed.push(Update::replace(filter, doc! {"$set": {"checked": stamp}}));
+        }
+        self.tx.update(CANONICAL, changed).await?;
+        self.tx.insert(CANONICAL, new).await
+    }
+
+    async fn owners(&mut self, collection: &str, owners: &Owners) -> Result<(), Trouble> {
+        let released = owners.released.iter();
+        let released = released.map(|(id, keys)| doc! {"_id": {"$in": keys}, "record": {"$eq": id.to_string()}});
+        self.tx.delete(collection, released.collect()).await?;
+        let added = owners.added.iter().map(|(key, id)| doc! {"_id": key, "record": id.to_string()});
+        self.tx.insert(collection, added.collect()).await
+    }
+
+    /// Writes decision rows and marks; returns the proof of one of them.
+    async fn rows(&mut self) -> Result<Option<(&'static str, Document)>, Trouble> {
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        let mut proof = None;
+        for (update, before, row) in &self.staged.rows {
+            let document = match row {
+                Row::Decided(row) => {
+                    let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
+                    proof = Some((DECISIONS, doc! {"_id": {"$eq": update.to_string()}, "place": {"$eq": place}}));
+                    codec::decision(row, place).map_err(unwritable)?
+                }
+                Row::Marked(content_hash) => codec::mark(update, *content_hash),
+            };
+            let waits = || doc! {"_id": {"$eq": update.to_string()}, "waiting": {"$eq": true}};
+            match before {
+                Before::Nothing => new.push(document),
+                Before::Waits => changed.push(Update::replace(waits(), document)),
+                Before::NothingOrWaits => changed.push(Update::put(waits(), document)),
+            }
+        }
+        self.tx.insert(DECISIONS, new).await?;
+        self.tx.update(DECISIONS, changed).await?;
+        Ok(proof)
+    }
+
+    async fn creates(&mut self) -> Result<(), Trouble> {
+        let (mut opened, mut closed) = (Vec::new(), Vec::new());
+        for ((of, record), open) in &self.staged.creates {
+            let id = format!("{of}:{record}");
+            if *open {
+                let create = doc! {"_id": &id, "of": of, "record": record.to_string()};
+                opened.push(Update::put(doc! {"_id": {"$eq": id}}, create));
+            } else {
+                closed.push(id);
+            }
+        }
+        self.tx.update(CREATES, opened).await?;
+        if closed.is_empty() {
+            return Ok(());
+        }
+        self.tx.delete(CREATES, vec![doc! {"_id": {"$in": closed}}]).await
+    }
+
+    /// Keeps dead letters, each in the place of one with its id.
+    async fn bury(&mut self) -> Result<(), Trouble> {
+        let mut letters = Vec::new();
+        for letter in &self.staged.dead_letters {
+            let fields = codec::dead_letter(letter).map_err(unwritable)?;
+            let place = self.shared.numbers.next(letter.received_at.as_micros());
+            let lacking = codec::DEAD_OPTIONAL.iter().filter(|name| !fields.contains_key(**name));
+            let unset: Document = lacking.map(|name| ((*name).to_owned(), Bson::from(""))).collect();
+            let mut change = doc! {"$set": fields, "$setOnInsert": {"place": place}};
+            if !unset.is_empty() {
+                change.insert("$unset", unset);
+            }
+            letters.push(Update::put(doc! {"_id": {"$eq": &letter.id}}, change));
+        }
+        self.tx.update(DEAD_LETTERS, letters).await
+    }
+
+    /// Adds what became known about systems to what was.
+    async fn facts(&mut self) -> Result<(), Trouble> {
+        let add = |facts: &SystemFacts| {
+            let types: Vec<&str> = facts.types.iter().map(|entity_type| entity_type.as_str()).collect();
+            let change = doc! {
+                "$addToSet": {"types": {"$each": types}},
+                "$max": {"receipts_seen": facts.receipts_seen, "base_seen": facts.base_seen},
+            };
+            Update::put(doc! {"_id": {"$eq": facts.system.as_str()}}, change)
+        };
+        self.tx.update(SYSTEMS, self.batch.facts.iter().map(add).collect()).await
+    }
+}

@@ -1,0 +1,194 @@
+//! What each system is owed of each record.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+
+use mongodb::bson::{Document, doc};
+
+use super::codec;
+use super::commit::wait;
+use super::keys;
+use super::schema::{COUNTERS, OUTBOX};
+use super::shared::Shared;
+use super::writes::{Transaction, Trouble, Update};
+use crate::domain::ids::{CanonicalId, SystemName};
+use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::outbox::{Next, changed, confirmed};
+use crate::ports::store::{Batch, OutboxChange, Owed, Published};
+
+pub(super) const NOTE: &str = "note what was published";
+const READ: &str = "read the outbox";
+/// Positions taken from the shared counter at a time. The rest of what was taken is lost with the process: they only grow.
+const BLOCK: i64 = 1_000;
+/// Tries of what meets others who write the same rows.
+const TRIES: u32 = 8;
+
+/// The rows a batch touches, as they will be.
+type Rows = BTreeMap<String, (Option<i64>, Option<Owed>, Fate)>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Same,
+    Noted,
+    Due(i64),
+}
+
+/// Positions for the rows that become due.
+#[derive(Debug, Default)]
+pub(super) struct Positions(Range<i64>);
+
+impl Positions {
+    /// Takes as many as a batch may need.
+    pub async fn reserve(shared: &Shared, batch: &Batch) -> Result<Self, PortError> {
+        let changes = batch.plans.iter().filter_map(|plan| plan.record.as_ref()).map(|write| write.outbox.len() as i64).sum();
+        if changes == 0 {
+            return Ok(Self::default());
+        }
+        let mut left = shared.positions.lock().await;
+        if left.end - left.start < changes {
+            let count = changes.max(BLOCK);
+            let last = shared.add(super::commit::COMMIT, COUNTERS, "outbox", count).await?;
+            *left = last - count + 1..last + 1;
+        }
+        let taken = left.start..left.start + changes;
+        left.start = taken.end;
+        Ok(Self(taken))
+    }
+
+    fn next(&mut self) -> i64 {
+        self.0.next().unwrap_or(i64::MAX)
+    }
+}
+
+/// Applies the changes of a batch.
+pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, mut positions: Positions) -> Result<(), Trouble> {
+    let writes = batch.plans.iter().filter_map(|plan| plan.record.as_ref());
+    let changes: Vec<(CanonicalId, &OutboxChange)> =
+        writes.flat_map(|write| write.outbox.iter().map(|change| (write.record.id, change))).collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = changes.iter().map(|(record, change)| keys::owed(*record, change.system())).collect();
+    let mut rows = stored(tx, ids.clone()).await?;
+    for (id, (record, change)) in ids.into_iter().zip(changes) {
+        let (_, row, fate) = rows.entry(id).or_insert((None, None, Fate::Same));
+        match changed(row.clone(), record, change) {
+            Next::Same => {}
+            Next::Gone => *row = None,
+            Next::Noted(owed) => (*row, *fate) = (Some(owed), if *fate == Fate::Same { Fate::Noted } else { *fate }),
+            Next::Due(owed) => (*row, *fate) = (Some(owed), Fate::Due(positions.next())),
+        }
+    }
+    write(tx, rows).await
+}
+
+async fn write(tx: &mut Transaction<'_>, rows: Rows) -> Result<(), Trouble> {
+    let (mut new, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, (stored, row, fate)) in rows {
+        match (stored, row, fate) {
+            (None, None, _) | (Some(_), Some(_), Fate::Same) => {}
+            (Some(_), None, _) => gone.push(id),
+            (stored, Some(owed), fate) => {
+                let position = match fate {
+                    Fate::Due(position) => position,
+                    Fate::Same | Fate::Noted => stored.unwrap_or_default(),
+                };
+                let document = codec::owed(&owed, position);
+                match stored {
+                    None => new.push(document),
+                    Some(_) => kept.push(Update::replace(doc! {"_id": {"$eq": id}}, document)),
+                }
+            }
+        }
+    }
+    tx.insert(OUTBOX, new).await?;
+    tx.update(OUTBOX, kept).await?;
+    if gone.is_empty() {
+        return Ok(());
+    }
+    tx.delete(OUTBOX, vec![doc! {"_id": {"$in": gone}}]).await
+}
+
+/// Notes what the broker has confirmed. Noting it twice changes nothing, so it is tried again whatever happened.
+pub(super) async fn published(shared: &Shared, messages: &[Published]) -> Result<(), PortError> {
+    let mut tries = 0;
+    loop {
+        match note(shared, messages).await {
+            Ok(()) => return Ok(()),
+            Err(Trouble::Fatal(error)) => return Err(error),
+            Err(Trouble::Again(error)) if tries == TRIES => return Err(error),
+            Err(Trouble::Race) if tries == TRIES => {
+                let message = "others change the same rows again and again";
+                return Err(PortError::new(PortErrorKind::Unavailable, NOTE, message));
+            }
+            Err(Trouble::Again(_) | Trouble::Race) => tokio::time::sleep(wait(tries)).await,
+        }
+        tries += 1;
+    }
+}
+
+async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
+    let trouble = |error| Trouble::of(NOTE, error);
+    let mut session = shared.client.start_session().await.map_err(trouble)?;
+    session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
+    let mut tx = Transaction { operation: NOTE, db: &shared.db, session: &mut session };
+    let written = note_rows(&mut tx, messages).await;
+    match written {
+        Ok(()) => session.commit_transaction().await.map_err(trouble),
+        Err(trouble) => {
+            // The server has done it already, or will.
+            let _ = session.abort_transaction().await;
+            Err(trouble)
+        }
+    }
+}
+
+async fn note_rows(tx: &mut Transaction<'_>, messages: &[Published]) -> Result<(), Trouble> {
+    let ids: BTreeSet<String> = messages.iter().map(|message| keys::owed(message.record, &message.system)).collect();
+    let mut rows = stored(tx, ids.into_iter().collect()).await?;
+    for message in messages {
+        let Some((_, row, fate)) = rows.get_mut(&keys::owed(message.record, &message.system)) else { continue };
+        let Some(owed) = row.take() else { continue };
+        *row = match confirmed(owed.clone(), message) {
+            Next::Same => Some(owed),
+            Next::Gone => None,
+            Next::Noted(owed) | Next::Due(owed) => {
+                *fate = Fate::Noted;
+                Some(owed)
+            }
+        };
+    }
+    write(tx, rows).await
+}
+
+async fn stored(tx: &mut Transaction<'_>, ids: Vec<String>) -> Result<Rows, Trouble> {
+    let found = tx.find(OUTBOX, doc! {"_id": {"$in": ids}}, Document::new(), 0).await?;
+    let read = |document| {
+        let (position, owed) = codec::read_owed(tx.operation, &document).map_err(Trouble::Fatal)?;
+        Ok((keys::owed(owed.record, &owed.system), (Some(position), Some(owed), Fate::Same)))
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// Rows after a position.
+pub(super) async fn after(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
+    let filter = doc! {"position": {"$gt": codec::signed(after)}};
+    let rows = shared.find(READ, OUTBOX, filter).sort(doc! {"position": 1}).limit(limit).all().await?;
+    let read = |row: Document| codec::read_owed(READ, &row).map(|(position, owed)| (u64::try_from(position).unwrap_or(0), owed));
+    rows.into_iter().map(read).collect()
+}
+
+/// The rows of some pairs, in their order.
+pub(super) async fn of(shared: &Shared, pairs: &[(CanonicalId, SystemName)]) -> Result<Vec<Owed>, PortError> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<String> = pairs.iter().map(|(record, system)| keys::owed(*record, system)).collect();
+    let rows = shared.find(READ, OUTBOX, doc! {"_id": {"$in": &ids}}).limit(ids.len()).all().await?;
+    let mut found = HashMap::new();
+    for row in rows {
+        let (_, owed) = codec::read_owed(READ, &row)?;
+        found.insert(keys::owed(owed.record, &owed.system), owed);
+    }
+    Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+}

@@ -1,0 +1,251 @@
+//! Lists: decisions, records, waiting updates, dead letters, facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mongodb::bson::{Bson, Document, doc};
+
+use super::codec::{self, integer, signed, text};
+use super::error::{failed, unreadable};
+use super::schema::{CANONICAL, DEAD_LETTERS, DECISIONS, HOLDS, SYSTEMS, WAITING};
+use super::shared::Shared;
+use super::{lookup, parked};
+use crate::domain::decision::Decision;
+use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::Waiting;
+use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::hold::HoldRow;
+use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned};
+
+const DECISION: &str = "read a decision";
+const DECISIONS_LISTED: &str = "list decisions";
+const RECORDS: &str = "list records";
+const WAITING_LISTED: &str = "list waiting updates";
+const DEAD: &str = "list dead letters";
+const FACTS: &str = "read facts";
+const HOLDS_READ: &str = "read holds";
+
+/// A place in a list. Two orchestrators may give out the same number; then the ids decide.
+struct Place {
+    number: i64,
+    id: String,
+}
+
+impl Place {
+    fn read(after: Option<&Cursor>, operation: &'static str) -> Result<Option<Self>, PortError> {
+        let invalid = || PortError::new(PortErrorKind::Invalid, operation, "the cursor is not one of this list");
+        let parse = |cursor: &Cursor| {
+            let (number, id) = cursor.0.split_once(':')?;
+            Some(Self { number: number.parse().ok()?, id: id.to_owned() })
+        };
+        after.map(|cursor| parse(cursor).ok_or_else(invalid)).transpose()
+    }
+
+    fn of(operation: &'static str, row: &Document) -> Result<Self, PortError> {
+        let read = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+            Ok(Self { number: integer(row, "place")?, id: row.get_str("_id")?.to_owned() })
+        };
+        read().map_err(|error| unreadable(operation, "place", error))
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor(format!("{}:{}", self.number, self.id))
+    }
+
+    fn key(&self) -> (i64, &str) {
+        (self.number, &self.id)
+    }
+}
+
+/// Collects a page; asks for one item more than it keeps.
+struct Pager<T> {
+    items: Vec<T>,
+    last: Option<Place>,
+    more: bool,
+    limit: usize,
+}
+
+impl<T> Pager<T> {
+    const fn new(limit: usize) -> Self {
+        Self { items: Vec::new(), last: None, more: false, limit }
+    }
+
+    /// Adds an item; false once nothing more is wanted.
+    fn add(&mut self, place: Place, item: T) -> bool {
+        if self.items.len() == self.limit {
+            self.more = true;
+            return false;
+        }
+        self.items.push(item);
+        self.last = Some(place);
+        true
+    }
+
+    fn page(self) -> Page<T> {
+        Page { items: self.items, next: self.last.filter(|_| self.more).map(|place| place.cursor()) }
+    }
+}
+
+/// The row of one update.
+pub(super) async fn decision(shared: &Shared, update: &UpdateId) -> Result<Option<Decision>, PortError> {
+    let found = shared.find(DECISION, DECISIONS, doc! {"_id": {"$eq": update.to_string()}}).limit(1).all().await?;
+    found.into_iter().next().map_or(Ok(None), |row| codec::read_decision(DECISION, row))
+}
+
+/// Rows, newest first.
+pub(super) async fn decisions(
+    shared: &Shared,
+    filter: &DecisionFilter,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Page<Decision>, PortError> {
+    let after = Place::read(after, DECISIONS_LISTED)?;
+    let words = filter.reason.as_deref().map(words_of).unwrap_or_default();
+    let mut pager = Pager::new(limit);
+    let rows = shared.find(DECISIONS_LISTED, DECISIONS, decision_filter(filter, after.as_ref())).sort(doc! {"place": -1, "_id": -1});
+    let take = |row: Document| {
+        let place = Place::of(DECISIONS_LISTED, &row)?;
+        if after.as_ref().is_some_and(|after| place.key() >= after.key()) {
+            return Ok(true);
+        }
+        let Some(decision) = codec::read_decision(DECISIONS_LISTED, row)? else { return Ok(true) };
+        Ok(!words_of(&decision.reason).is_superset(&words) || pager.add(place, decision))
+    };
+    rows.batch(limit.saturating_add(2)).each(take).await?;
+    Ok(pager.page())
+}
+
+fn decision_filter(filter: &DecisionFilter, after: Option<&Place>) -> Document {
+    // No row has a place before its time.
+    let from = filter.since.map_or(i64::MIN, Timestamp::as_micros);
+    let mut place = doc! {"$gte": from};
+    if let Some(after) = after {
+        place.insert("$lte", after.number);
+    }
+    let mut wanted = doc! {"place": place};
+    let equal = |value: &str| doc! {"$eq": value};
+    if let Some(record) = filter.record {
+        wanted.insert("canonical_id", equal(&record.to_string()));
+    }
+    if let Some(system) = &filter.system {
+        wanted.insert("source_system", equal(system.as_str()));
+    }
+    if let Some(entity_type) = &filter.entity_type {
+        wanted.insert("type", equal(entity_type.as_str()));
+    }
+    if let Some(kind) = filter.decision {
+        wanted.insert("decision", equal(kind.as_str()));
+    }
+    let mut at = Document::new();
+    if let Some(since) = filter.since {
+        at.insert("$gte", since.as_micros());
+    }
+    if let Some(until) = filter.until {
+        at.insert("$lt", until.as_micros());
+    }
+    if !at.is_empty() {
+        wanted.insert("at", at);
+    }
+    wanted
+}
+
+fn words_of(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+/// Records by id.
+pub(super) async fn records(
+    shared: &Shared,
+    entity_type: Option<&EntityType>,
+    after: Option<CanonicalId>,
+    limit: usize,
+) -> Result<Vec<Versioned>, PortError> {
+    let mut filter = Document::new();
+    if let Some(entity_type) = entity_type {
+        filter.insert("type", doc! {"$eq": entity_type.as_str()});
+    }
+    if let Some(after) = after {
+        filter.insert("_id", doc! {"$gt": after.to_string()});
+    }
+    let rows = shared.find(RECORDS, CANONICAL, filter).sort(doc! {"_id": 1}).limit(limit).all().await?;
+    rows.into_iter().map(|row| lookup::versioned(shared, RECORDS, row)).collect()
+}
+
+/// Waiting updates in arrival order.
+pub(super) async fn waiting(shared: &Shared, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {
+    let filter = doc! {"arrival": {"$gt": after.map_or(-1, signed)}};
+    let rows = shared.find(WAITING_LISTED, WAITING, filter).sort(doc! {"arrival": 1, "_id": 1}).limit(limit).all().await?;
+    rows.iter().map(|row| codec::read_waiting(WAITING_LISTED, row)).collect()
+}
+
+/// Waiting updates whose time has come, or that miss nothing any more.
+pub(super) async fn waiting_due(shared: &Shared, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError> {
+    parked::sweep(shared).await?;
+    let ask = |filter| shared.find(WAITING_LISTED, WAITING, filter).sort(doc! {"arrival": 1}).limit(limit).all();
+    let (timed, ready) = tokio::try_join!(ask(doc! {"due": {"$lte": now.as_micros()}}), ask(doc! {"ready": {"$eq": true}}))?;
+    let mut found = BTreeMap::new();
+    for row in timed.iter().chain(&ready) {
+        let waiting = codec::read_waiting(WAITING_LISTED, row)?;
+        found.insert((waiting.arrival, waiting.update.clone()), waiting);
+    }
+    Ok(found.into_values().take(limit).collect())
+}
+
+/// The earliest time any waiting update has.
+pub(super) async fn next_due(shared: &Shared) -> Result<Option<Timestamp>, PortError> {
+    let timed = shared.find(WAITING_LISTED, WAITING, doc! {"due": {"$gte": i64::MIN}}).sort(doc! {"due": 1});
+    let found = timed.limit(1).project(doc! {"due": 1}).all().await?;
+    let read = |row: &Document| integer(row, "due").map(Timestamp::from_micros);
+    found.first().map(read).transpose().map_err(|error| unreadable(WAITING_LISTED, "waiting update", error))
+}
+
+/// Dead letters, oldest first.
+pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError> {
+    let after = Place::read(after, DEAD)?;
+    let mut pager = Pager::new(limit);
+    let filter = doc! {"place": {"$gte": after.as_ref().map_or(i64::MIN, |after| after.number)}};
+    let take = |row: Document| {
+        let place = Place::of(DEAD, &row)?;
+        if after.as_ref().is_some_and(|after| place.key() <= after.key()) {
+            return Ok(true);
+        }
+        let (_, letter) = codec::read_dead_letter(DEAD, row)?;
+        Ok(pager.add(place, letter))
+    };
+    let rows = shared.find(DEAD, DEAD_LETTERS, filter).sort(doc! {"place": 1, "_id": 1});
+    rows.batch(limit.saturating_add(2)).each(take).await?;
+    Ok(pager.page())
+}
+
+/// Everything known about systems.
+pub(super) async fn facts(shared: &Shared) -> Result<Vec<SystemFacts>, PortError> {
+    let rows = shared.find(FACTS, SYSTEMS, Document::new()).sort(doc! {"_id": 1}).all().await?;
+    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+        let types = row.get_array("types")?.iter().filter_map(Bson::as_str).map(EntityType::new);
+        Ok(SystemFacts {
+            system: text(row, "_id")?,
+            types: types.collect::<Result<_, _>>()?,
+            receipts_seen: row.get_bool("receipts_seen")?,
+            base_seen: row.get_bool("base_seen")?,
+        })
+    };
+    rows.iter().map(|row| read(row).map_err(|error| unreadable(FACTS, "fact", error))).collect()
+}
+
+/// What is kept back, or was once.
+pub(super) async fn holds(shared: &Shared) -> Result<Vec<HoldRow>, PortError> {
+    let rows = shared.find(HOLDS_READ, HOLDS, Document::new()).sort(doc! {"_id": 1}).all().await?;
+    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(serde_json::from_str(row.get_str("body")?)?) };
+    rows.iter().map(|row| read(row).map_err(|error| unreadable(HOLDS_READ, "hold", error))).collect()
+}
+
+/// Keeps a hold.
+pub(super) async fn put_hold(shared: &Shared, row: &HoldRow) -> Result<(), PortError> {
+    let operation = "keep a hold";
+    let body = serde_json::to_string(row).map_err(|error| unreadable(operation, "hold", error))?;
+    let id = row.hold.to_string();
+    let document = doc! {"_id": &id, "holds": row.holds, "since": codec::date(row.since), "body": body};
+    let holds = shared.db.collection::<Document>(HOLDS);
+    let put = holds.replace_one(doc! {"_id": {"$eq": id}}, document).upsert(true);
+    put.await.map(|_| ()).map_err(failed(operation))
+}

@@ -1,0 +1,240 @@
+//! The connection, and what a database must have before it is used: the right kind of server, collections, indexes, and a
+//! version this Syncline knows.
+
+use std::time::Duration;
+
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::options::{ClientOptions, DatabaseOptions, IndexOptions, ReadConcern};
+use mongodb::{Client, Database, IndexModel};
+
+use super::Options;
+use super::codec::{integer, number};
+use super::error::{failed, unreadable};
+use super::shared::{Numbers, Shared, durable, primary};
+use crate::ports::error::{PortError, PortErrorKind};
+
+/// Records.
+pub(super) const CANONICAL: &str = "canonical";
+/// Decision rows, and marks of updates that have none.
+pub(super) const DECISIONS: &str = "decisions";
+/// Native records and whose they are.
+pub(super) const LINKS: &str = "links";
+/// Key values and whose they are.
+pub(super) const CLAIMS: &str = "claims";
+/// Waiting updates.
+pub(super) const WAITING: &str = "waiting";
+/// Messages that cannot be processed.
+pub(super) const DEAD_LETTERS: &str = "dead_letters";
+/// What systems are owed.
+pub(super) const OUTBOX: &str = "outbox";
+/// Creates that are not answered.
+pub(super) const CREATES: &str = "creates";
+/// What is known about systems.
+pub(super) const SYSTEMS: &str = "systems";
+/// What is kept back.
+pub(super) const HOLDS: &str = "holds";
+/// Numbers that are counted up.
+pub(super) const COUNTERS: &str = "counters";
+/// The store itself.
+pub(super) const META: &str = "meta";
+
+const COLLECTIONS: [&str; 12] =
+    [CANONICAL, DECISIONS, LINKS, CLAIMS, WAITING, DEAD_LETTERS, OUTBOX, CREATES, SYSTEMS, HOLDS, COUNTERS, META];
+
+/// The version of what is written. A database with a later one is refused.
+const VERSION: u64 = 1;
+pub(super) const OPEN: &str = "open the store";
+const NAMESPACE_EXISTS: i32 = 48;
+
+/// Connects and makes sure of everything.
+pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<Shared, PortError> {
+    check_name(database)?;
+    let client = connect(url, options.connect).await?;
+    let db_options =
+        DatabaseOptions::builder().read_concern(ReadConcern::majority()).write_concern(durable()).selection_criteria(primary()).build();
+    let db = client.database_with_options(database, db_options);
+    greet(&db, options.connect).await?;
+    if options.create {
+        prepare(&db).await?;
+    }
+    check_version(&db).await?;
+    let mut shared = Shared {
+        client,
+        db,
+        deadline: options.deadline,
+        numbers: Numbers::after(0),
+        positions: tokio::sync::Mutex::new(0..0),
+        waits: std::sync::atomic::AtomicBool::new(true),
+        swept: tokio::sync::Mutex::new(-1),
+    };
+    shared.numbers = Numbers::after(last_number(&shared).await?);
+    let waits = !shared.find(OPEN, WAITING, Document::new()).limit(1).project(doc! {"_id": 1}).all().await?.is_empty();
+    shared.waits = std::sync::atomic::AtomicBool::new(waits);
+    Ok(shared)
+}
+
+fn invalid(message: impl std::fmt::Display) -> PortError {
+    PortError::new(PortErrorKind::Invalid, OPEN, message)
+}
+
+fn check_name(database: &str) -> Result<(), PortError> {
+    let wrong = database.is_empty() || database.len() > 63 || database.contains(['/', '\\', '.', ' ', '"', '$', '\0']);
+    if wrong { Err(invalid(format!("{database:?} can't be the name of a MongoDB database"))) } else { Ok(()) }
+}
+
+async fn connect(url: &str, within: Duration) -> Result<Client, PortError> {
+    let parsed = ClientOptions::parse(url).await;
+    let mut options = parsed
+        .map_err(|error| invalid(format!("the connection string can't be used: {}", without_secrets(&error.kind.to_string(), url))))?;
+    options.app_name.get_or_insert_with(|| "syncline".to_owned());
+    options.server_selection_timeout.get_or_insert(within);
+    options.connect_timeout.get_or_insert(within);
+    // Whatever the connection string says of them: promises depend on these.
+    options.write_concern = Some(durable());
+    options.read_concern = Some(ReadConcern::majority());
+    options.selection_criteria = Some(primary());
+    Client::with_options(options).map_err(failed(OPEN))
+}
+
+/// A message about a connection string, unless it quotes what must not be shown.
+fn without_secrets(message: &str, url: &str) -> String {
+    let user_info = url.split_once("://").map_or(url, |(_, rest)| rest).rsplit_once('@').map_or("", |(user_info, _)| user_info);
+    let shown = user_info.split(':').filter(|part| !part.is_empty()).any(|part| message.contains(part));
+    if shown {
+        "look at its user name and password; special characters in them are written as %40 for @".to_owned()
+    } else {
+        message.to_owned()
+    }
+}
+
+/// Asks the server what it is.
+async fn greet(db: &Database, within: Duration) -> Result<(), PortError> {
+    let (asked, hello) = (db.clone(), doc! {"hello": 1});
+    let task = tokio::spawn(async move { asked.run_command(hello).await });
+    let answer = tokio::time::timeout(within.saturating_add(Duration::from_secs(1)), task).await;
+    let Ok(Ok(answer)) = answer else { return Err(super::error::late(OPEN, within)) };
+    check_server(&answer.map_err(failed(OPEN))?)
+}
+
+/// Only replica sets and sharded clusters have transactions.
+fn check_server(hello: &Document) -> Result<(), PortError> {
+    let replicated = hello.get_str("setName").is_ok() || hello.get_str("msg").is_ok_and(|message| message == "isdbgrid");
+    if replicated {
+        return Ok(());
+    }
+    Err(invalid(
+        "this MongoDB is a standalone server, which has no transactions; make it a replica set, of one node if need be: \
+         start mongod with --replSet rs0 and run rs.initiate() once in mongosh",
+    ))
+}
+
+async fn check_version(db: &Database) -> Result<(), PortError> {
+    let found = db.collection::<Document>(META).find_one(doc! {"_id": {"$eq": "store"}}).await.map_err(failed(OPEN))?;
+    let name = db.name();
+    let Some(store) = found else { return Err(invalid(format!("there is no store in the database {name:?}"))) };
+    let version = number(&store, "version").map_err(|error| unreadable(OPEN, "version", error))?;
+    if version > VERSION {
+        return Err(invalid(format!(
+            "the database {name:?} was written by a newer Syncline (version {version} of its contents; this one knows {VERSION})"
+        )));
+    }
+    Ok(())
+}
+
+/// Makes what is missing: collections, indexes, the store's own document.
+async fn prepare(db: &Database) -> Result<(), PortError> {
+    let error = failed(OPEN);
+    let there = db.list_collection_names().await.map_err(error)?;
+    for name in COLLECTIONS.iter().filter(|name| !there.iter().any(|known| known == *name)) {
+        let made = db.create_collection(*name).await;
+        // Another orchestrator may start at the same time.
+        let exists =
+            |error: &mongodb::error::Error| matches!(&*error.kind, mongodb::error::ErrorKind::Command(c) if c.code == NAMESPACE_EXISTS);
+        made.or_else(|error| if exists(&error) { Ok(()) } else { Err(error) }).map_err(error)?;
+    }
+    let store = doc! {"$setOnInsert": {"version": VERSION as i64, "epoch": 1, "created_at": DateTime::now()}};
+    db.collection::<Document>(META).update_one(doc! {"_id": {"$eq": "store"}}, store).upsert(true).await.map_err(error)?;
+    // Not before it is sure that this Syncline may write here.
+    check_version(db).await?;
+    for (collection, indexes) in indexes() {
+        db.collection::<Document>(collection).create_indexes(indexes).await.map_err(error)?;
+    }
+    Ok(())
+}
+
+fn indexes() -> Vec<(&'static str, Vec<IndexModel>)> {
+    let plain = |keys: Document| IndexModel::builder().keys(keys).build();
+    // Marks of updates without a row have no place in any list.
+    let listed = |keys: Document| {
+        let options = IndexOptions::builder().partial_filter_expression(doc! {"place": {"$exists": true}}).build();
+        IndexModel::builder().keys(keys).options(options).build()
+    };
+    vec![
+        (CANONICAL, vec![plain(doc! {"type": 1, "_id": 1})]),
+        (
+            DECISIONS,
+            vec![
+                listed(doc! {"place": -1, "_id": -1}),
+                listed(doc! {"canonical_id": 1, "place": -1, "_id": -1}),
+                listed(doc! {"decision": 1, "place": -1, "_id": -1}),
+                listed(doc! {"source_system": 1, "place": -1, "_id": -1}),
+            ],
+        ),
+        (
+            WAITING,
+            vec![
+                plain(doc! {"key": 1}),
+                plain(doc! {"refs": 1}),
+                plain(doc! {"behind": 1}),
+                plain(doc! {"due": 1}),
+                plain(doc! {"ready": 1, "arrival": 1}),
+                plain(doc! {"arrival": 1, "_id": 1}),
+            ],
+        ),
+        (OUTBOX, vec![plain(doc! {"position": 1})]),
+        (CREATES, vec![plain(doc! {"of": 1})]),
+        (DEAD_LETTERS, vec![plain(doc! {"place": 1, "_id": 1})]),
+    ]
+}
+
+/// The last number given out to a row.
+async fn last_number(shared: &Shared) -> Result<i64, PortError> {
+    let mut last = 0;
+    for collection in [DECISIONS, DEAD_LETTERS] {
+        let newest = shared.find(OPEN, collection, doc! {"place": {"$gte": i64::MIN}}).sort(doc! {"place": -1, "_id": -1});
+        let newest = newest.limit(1).project(doc! {"place": 1}).all().await?;
+        last = newest.iter().map(|row| integer(row, "place").unwrap_or(0)).fold(last, i64::max);
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standalone_server_is_refused_with_the_remedy() {
+        let refused = check_server(&doc! {"isWritablePrimary": true, "maxWireVersion": 25}).unwrap_err();
+        assert_eq!(refused.kind, PortErrorKind::Invalid);
+        assert!(refused.message.contains("--replSet rs0") && refused.message.contains("rs.initiate()"), "{refused}");
+        check_server(&doc! {"setName": "rs0"}).unwrap();
+        check_server(&doc! {"msg": "isdbgrid"}).unwrap();
+    }
+
+    #[test]
+    fn a_message_never_quotes_the_password() {
+        let url = "mongodb://anna:s3cret@db.example.com/?x=1";
+        assert_eq!(without_secrets("unknown option x", url), "unknown option x");
+        for quoting in ["invalid host s3cret@db", "anna:s3cret is wrong", "user anna"] {
+            assert!(!without_secrets(quoting, url).contains("s3cret"), "{quoting}");
+        }
+    }
+
+    #[test]
+    fn names_of_databases_are_checked() {
+        assert!(check_name("syncline").is_ok());
+        for wrong in ["", "a.b", "a b", "$x", "a/b"] {
+            assert!(check_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Write commands inside a transaction.
+
+use mongodb::bson::raw::RawArrayBuf;
+use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use mongodb::error::Error;
+use mongodb::{ClientSession, Database};
+
+use super::error::{failed, is_race, is_race_code, is_transient, of_statement};
+use crate::ports::error::{PortError, PortErrorKind};
+
+/// Bytes of one command at most; MongoDB takes 16 MiB.
+const COMMAND_BYTES: usize = 12 << 20;
+/// Statements of one command at most; MongoDB takes 100,000.
+const COMMAND_STATEMENTS: usize = 20_000;
+const DOCUMENT_BYTES: usize = 16 << 20;
+
+/// Why a transaction came to nothing.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// What is stored is not what the batch expects, or others write the same just now.
+    Race,
+    /// Nothing was written; it may be tried again as it is.
+    Again(PortError),
+    /// It makes no sense to try again.
+    Fatal(PortError),
+}
+
+impl Trouble {
+    /// What an error of the driver inside a transaction means.
+    pub fn of(operation: &'static str, error: Error) -> Self {
+        if is_race(&error) {
+            return Self::Race;
+        }
+        let transient = is_transient(&error);
+        let error = failed(operation)(error);
+        if transient || error.kind == PortErrorKind::Unavailable { Self::Again(error) } else { Self::Fatal(error) }
+    }
+}
+
+/// One statement of an `update` command: what must be there, and what becomes of it.
+pub(super) struct Update {
+    pub filter: Document,
+    /// A whole document, or operators.
+    pub change: Document,
+    /// If it is not there, it is made.
+    pub upsert: bool,
+    pub many: bool,
+}
+
+impl Update {
+    /// Replaces a document that must be there.
+    pub fn replace(filter: Document, change: Document) -> Self {
+        Self { filter, change, upsert: false, many: false }
+    }
+
+    /// Replaces a document, or makes it. If there is one with its `_id` that the filter does not admit, it is in the way.
+    pub fn put(filter: Document, change: Document) -> Self {
+        Self { upsert: true, ..Self::replace(filter, change) }
+    }
+
+    pub fn statement(self) -> Document {
+        doc! {"q": self.filter, "u": self.change, "upsert": self.upsert, "multi": self.many}
+    }
+}
+
+/// A transaction under way.
+pub(super) struct Transaction<'s> {
+    pub operation: &'static str,
+    pub db: &'s Database,
+    pub session: &'s mut ClientSession,
+}
+
+#[derive(Clone, Copy)]
+enum Command {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Command {
+    fn raw(self, collection: &str, statements: RawArrayBuf) -> RawDocumentBuf {
+        match self {
+            Self::Insert => rawdoc! {"insert": collection, "ordered": true, "documents": statements},
+            Self::Update => rawdoc! {"update": collection, "ordered": true, "updates": statements},
+            Self::Delete => rawdoc! {"delete": collection, "ordered": true, "deletes": statements},
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// Adds documents; one whose `_id` is taken is a race.
+    pub async fn insert(&mut self, collection: &str, documents: Vec<Document>) -> Result<(), Trouble> {
+        self.run(Command::Insert, collection, documents).await.map(|_| ())
+    }
+
+    /// Changes documents; if one is not as the filter says, it is a race.
+    pub async fn update(&mut self, collection: &str, updates: Vec<Update>) -> Result<(), Trouble> {
+        let expected = updates.len() as i64;
+        let met = self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await?;
+        if met == expected { Ok(()) } else { Err(Trouble::Race) }
+    }
+
+    /// Changes all documents the filters admit, be they none.
+    pub async fn update_any(&mut self, collection: &str, updates: Vec<Update>) -> Result<(), Trouble> {
+        self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await.map(|_| ())
+    }
+
+    /// Takes away all documents the filters admit.
+    pub async fn delete(&mut self, collection: &str, filters: Vec<Document>) -> Result<(), Trouble> {
+        let statements = filters.into_iter().map(|filter| doc! {"q": filter, "limit": 0}).collect();
+        self.run(Command::Delete, collection, statements).await.map(|_| ())
+    }
+
+    /// Reads documents as this transaction sees them.
+    pub async fn find(&mut self, collection: &str, filter: Document, projection: Document, limit: i64) -> Result<Vec<Document>, Trouble> {
+        let trouble = |error| Trouble::of(self.operation, error);
+        let collection = self.db.collection::<Document>(collection);
+        let found = collection.find(filter).projection(projection).limit(limit);
+        let batch = u32::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(10_000);
+        let mut cursor = found.batch_size(batch).session(&mut *self.session).await.map_err(trouble)?;
+        let mut documents = Vec::new();
+        while cursor.advance(self.session).await.map_err(trouble)? {
+            documents.push(cursor.deserialize_current().map_err(trouble)?);
+        }
+        Ok(documents)
+    }
+
+    /// Runs a command, in as many parts as it takes; returns how many documents were met or made.
+    async fn run(&mut self, command: Command, collection: &str, statements: Vec<Document>) -> Result<i64, Trouble> {
+        let (mut met, mut part, mut bytes, mut count) = (0, RawArrayBuf::new(), 0, 0);
+        for statement in statements {
+            let raw = RawDocumentBuf::try_from(&statement).map_err(|error| self.unfit(collection, &error.to_string()))?;
+            let size = raw.as_bytes().len();
+            if size > DOCUMENT_BYTES {
+                return Err(self.unfit(collection, "it is larger than the 16 MiB MongoDB takes"));
+            }
+            if bytes + size > COMMAND_BYTES || count == COMMAND_STATEMENTS {
+                met += self.send(command.raw(collection, std::mem::take(&mut part))).await?;
+                (bytes, count) = (0, 0);
+            }
+            part.push(raw);
+            bytes += size;
+            count += 1;
+        }
+        if count > 0 {
+            met += self.send(command.raw(collection, part)).await?;
+        }
+        Ok(met)
+    }
+
+    fn unfit(&self, collection: &str, why: &str) -> Trouble {
+        Trouble::Fatal(PortError::new(
+            PortErrorKind::Invalid,
+            self.operation,
+            format!("a document for {collection} can't be written: {why}"),
+        ))
+    }
+
+    async fn send(&mut self, command: RawDocumentBuf) -> Result<i64, Trouble> {
+        let answer = self.db.run_raw_command(command).session(&mut *self.session).await;
+        met(self.operation, &answer.map_err(|error| Trouble::of(self.operation, error))?)
+    }
+}
+
+/// How many documents a write command met or made, from its answer.
+pub(super) fn met(operation: &'static str, answer: &Document) -> Result<i64, Trouble> {
+    if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
+        let code = error.get_i32("code").unwrap_or(0);
+        if is_race_code(code) {
+            return Err(Trouble::Race);
+        }
+        return Err(Trouble::Fatal(of_statement(operation, code, error.get_str("errmsg").unwrap_or("no reason given"))));
+    }
+    Ok(super::codec::integer(answer, "n").unwrap_or(0))
+}

@@ -1,0 +1,314 @@
+//! The MongoDB backend, against the replica set that `SYNCLINE_TEST_MONGODB_URL` names.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mongodb::bson::{Document, doc};
+use mongodb::{Client, Database};
+use serde_json::{Value, json};
+use syncline::backends::mongodb::{MongoStore, Options};
+use syncline::domain::decision::{Decision, DecisionKind};
+use syncline::domain::value::Leaves;
+use syncline::ports::error::{PortError, PortErrorKind};
+use syncline::ports::store::{Plan, RecordWrite, Store};
+use syncline::ports::testkit::{StoreKit, agrees_with_reference, sample, store_conformance};
+
+const URL: &str = "SYNCLINE_TEST_MONGODB_URL";
+
+/// The server's address. Without one there is nothing to test, except where everything must be tested.
+pub fn server() -> Option<String> {
+    let url = std::env::var(URL).ok().filter(|url| !url.is_empty());
+    if url.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{URL} is not set; scripts/services starts a server and says its address");
+        eprintln!("skipped: {URL} is not set");
+    }
+    url
+}
+
+/// A database of its own, dropped at the end.
+pub struct Base {
+    pub url: String,
+    pub name: String,
+}
+
+impl Base {
+    pub fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), name: format!("syncline_test_{}", uuid::Uuid::now_v7().simple()) }
+    }
+
+    pub async fn open(&self) -> MongoStore {
+        MongoStore::open(&self.url, &self.name, Options::default()).await.unwrap()
+    }
+
+    /// The database as somebody sees it who queries it by hand.
+    pub async fn by_hand(&self) -> Database {
+        Client::with_uri_str(&self.url).await.unwrap().database(&self.name)
+    }
+
+    pub async fn drop(self) {
+        self.open().await.drop_database().await.unwrap();
+    }
+}
+
+/// Makes database after database.
+struct Kit {
+    url: String,
+    base: Mutex<Option<Base>>,
+}
+
+impl Kit {
+    fn new(url: String) -> Self {
+        Self { url, base: Mutex::new(None) }
+    }
+
+    fn take(&self) -> Option<Base> {
+        self.base.lock().unwrap().take()
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        let base = self.take().unwrap();
+        let store = base.open().await;
+        *self.base.lock().unwrap() = Some(base);
+        Arc::new(store)
+    }
+
+    async fn end(&self) {
+        if let Some(base) = self.take() {
+            base.drop().await;
+        }
+    }
+}
+
+#[async_trait]
+impl StoreKit for Kit {
+    async fn fresh(&self) -> Arc<dyn Store> {
+        self.end().await;
+        *self.base.lock().unwrap() = Some(Base::new(&self.url));
+        self.open().await
+    }
+
+    async fn reopen(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        drop(store);
+        self.open().await
+    }
+
+    async fn second(&self) -> Option<Arc<dyn Store>> {
+        Some(self.open().await)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_keeps_its_promises() {
+    let Some(url) = server() else { return };
+    let kit = Kit::new(url);
+    store_conformance(&kit).await;
+    kit.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_batches_agree_with_the_reference() {
+    let Some(url) = server() else { return };
+    let kit = Kit::new(url);
+    for seed in 100..104 {
+        agrees_with_reference(&kit, seed, 120).await;
+    }
+    kit.end().await;
+}
+
+/// A record with this data, and a decision about it.
+fn plan_with(n: u64, data: &Value) -> Plan {
+    let mut record = sample::record(n, 1);
+    record.data = Leaves::open(data.as_object().cloned().unwrap());
+    let (proposed, accepted) = (Some(record.data.clone()), Some(sample::record(n, 1).data));
+    let decision = sample::decision(&format!("bms:u{n}"), Some(n), DecisionKind::Accepted, n);
+    let decision = Decision { proposed_snapshot: proposed, accepted_snapshot: accepted, ..decision };
+    Plan { decisions: vec![sample::row(decision)], ..sample::plan(sample::write(record, None)) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_comes_back_exactly() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let store = base.open().await;
+    let mut deep = json!("bottom");
+    for _ in 0..63 {
+        deep = json!({"d": deep});
+    }
+    let values = [
+        json!({"a": i64::MAX, "b": i64::MIN, "c": u64::MAX, "d": i64::MAX as u64 + 1, "e": 9_007_199_254_740_993_i64}),
+        json!({"a": -0.0, "b": 0.0, "c": 1e308, "d": 0.1, "e": 1.0, "f": 1, "g": 5e-324, "list": [1, 1.0, u64::MAX, null, true]}),
+        json!({"$where": "sleep(1000)", "a.b": 1, "": "empty", "%": 2, "%2E": 3, "nul\0": "x\0y", "$set": {"$inc": {"": 1}}, "_id": "mine"}),
+        json!({"x": {"$date": "2026-01-01T00:00:00Z"}, "y": {"$oid": "507f1f77bcf86cd799439011"}, "z": [{}, [], {"$numberLong": "5"}]}),
+        deep,
+        json!({"text": "\u{feff}ü😀\r\n", "null": null, "empty": {}, "none": []}),
+    ];
+    let plans = (1..).zip(&values).map(|(n, data)| plan_with(n, data)).collect();
+    store.commit(&sample::batch(plans)).await.unwrap();
+    for (n, data) in (1..).zip(&values) {
+        let found = store.records(&[sample::id(n)]).await.unwrap();
+        assert_eq!(Value::Object(found[0].record.data.close()).to_string(), data.to_string());
+        let decision = store.decision(&sample::update(&format!("bms:u{n}"))).await.unwrap().unwrap();
+        assert_eq!(Value::Object(decision.proposed_snapshot.unwrap().close()).to_string(), data.to_string());
+    }
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_and_decisions_can_be_queried_by_hand() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let store = base.open().await;
+    let data = json!({"serial": "SN-001", "room": {"floor": 3}, "big": u64::MAX, "weight": 2.5, "a.b": 1});
+    store.commit(&sample::batch(vec![plan_with(1, &data), plan_with(2, &json!({"serial": "SN-002"}))])).await.unwrap();
+    let db = base.by_hand().await;
+    let canonical = db.collection::<Document>("canonical");
+    for filter in [
+        doc! {"type": "device", "data.serial": "SN-001"},
+        doc! {"data.room.floor": {"$gte": 3}},
+        doc! {"data.big": {"$gt": i64::MAX}},
+        doc! {"data.weight": 2.5},
+        doc! {"data.a%2Eb": 1},
+        doc! {"links": {"$elemMatch": {"system": "bms", "native_id": "1", "state": "linked"}}},
+    ] {
+        let found = canonical.find_one(filter.clone()).await.unwrap().unwrap_or_else(|| panic!("{filter}"));
+        assert_eq!(found.get_str("_id").unwrap(), sample::id(1).to_string());
+        assert_eq!(canonical.count_documents(filter.clone()).await.unwrap(), 1, "{filter}");
+    }
+    let decisions = db.collection::<Document>("decisions");
+    let wanted = doc! {"decision": "accepted", "source_system": "bms", "proposed_snapshot.serial": "SN-001", "changed": "name"};
+    assert_eq!(decisions.find_one(wanted).await.unwrap().unwrap().get_str("_id").unwrap(), "bms:u1");
+    base.drop().await;
+}
+
+/// What is said to people and kept in logs.
+fn all_said(error: &PortError) -> String {
+    format!("{error} {error:?}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_said_without_the_password() {
+    let options = Options { connect: Duration::from_millis(300), ..Options::default() };
+    // Nobody listens there: the port was free a moment ago and is nobody's.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let refused = MongoStore::open(&format!("mongodb://anna:s3cr3t@127.0.0.1:{port}"), "syncline", options).await.unwrap_err();
+    assert_eq!(refused.kind, PortErrorKind::Unavailable);
+    assert!(refused.message.contains(&port.to_string()) && !all_said(&refused).contains("s3cr3t"), "{refused}");
+    for wrong in
+        ["mongodb://anna:s3cr3t@/x", "mongodb://anna:s3@cr3t@h", "mongodb://anna:s3cr3t@h:port", "mongodb://anna:s3cr3t@h/?x=y", "s3cr3t"]
+    {
+        let refused = MongoStore::open(wrong, "syncline", options).await.unwrap_err();
+        assert!(!all_said(&refused).contains("cr3t"), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_version_is_refused() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let open = async |create| MongoStore::open(&base.url, &base.name, Options { create, ..Options::default() }).await;
+    let absent = open(false).await.unwrap_err();
+    assert!(absent.message.contains("no store in the database"), "{absent}");
+    open(true).await.unwrap();
+    let meta = base.by_hand().await.collection::<Document>("meta");
+    meta.update_one(doc! {"_id": "store"}, doc! {"$set": {"version": 99}}).await.unwrap();
+    for create in [true, false] {
+        let refused = open(create).await.unwrap_err();
+        assert_eq!(refused.kind, PortErrorKind::Invalid);
+        assert!(refused.message.contains("newer Syncline (version 99"), "{refused}");
+    }
+    base.by_hand().await.drop().await.unwrap();
+}
+
+/// Moves a record on, as often as it takes.
+async fn move_on(store: &MongoStore, n: u64, text: &str) {
+    loop {
+        let stored = store.records(&[sample::id(n)]).await.unwrap();
+        let revision = stored[0].revision;
+        let write = sample::write(sample::record(n, revision + 1), Some(revision));
+        let row = sample::row(sample::decision(text, Some(n), DecisionKind::Accepted, 1));
+        match store.commit(&sample::batch(vec![Plan { decisions: vec![row], ..sample::plan(write) }])).await {
+            Ok(()) => return,
+            Err(error) => assert!(matches!(error.kind, PortErrorKind::Conflict(_)), "{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_change_is_lost_between_orchestrators() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let stores = [base.open().await, base.open().await];
+    stores[0].commit(&sample::batch(vec![sample::plan(sample::write(sample::record(1, 1), None))])).await.unwrap();
+    let tasks: Vec<_> = (0..6)
+        .map(|lane| {
+            let store = stores[lane % 2].clone();
+            tokio::spawn(async move {
+                for n in 0..10 {
+                    move_on(&store, 1, &format!("bms:{lane}-{n}")).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let found = stores[0].records(&[sample::id(1)]).await.unwrap();
+    assert_eq!((found[0].revision, found[0].record.version), (61, 61));
+    let rows = stores[1].decisions(&syncline::ports::store::DecisionFilter::default(), None, 99).await.unwrap().items;
+    assert_eq!(rows.len(), 60);
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_rely_on_what_the_other_changes_do_not_both_commit() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let (one, two) = (base.open().await, base.open().await);
+    let new = |n| sample::plan(sample::write(sample::record(n, 1), None));
+    one.commit(&sample::batch(vec![new(1), new(2)])).await.unwrap();
+    for _ in 0..30 {
+        let stored = one.records(&[sample::id(1), sample::id(2)]).await.unwrap();
+        let (a, b) = (stored[0].revision, stored[1].revision);
+        let moves = |n: u64, revision: u64, on: u64, relied_on: u64| {
+            let write = sample::write(sample::record(n, revision + 1), Some(revision));
+            sample::batch(vec![Plan { checks: vec![(sample::id(on), relied_on)], ..sample::plan(write) }])
+        };
+        let (first, second) = (moves(1, a, 2, b), moves(2, b, 1, a));
+        let (first, second) = tokio::join!(one.commit(&first), two.commit(&second));
+        assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    }
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_race_hid_from_a_waiting_update_is_found_later() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let store = base.open().await;
+    let kept = Plan { waiting: vec![sample::waiting("bms:a", 1, &["bms:9"])], ..Plan::default() };
+    let link = RecordWrite { links_added: vec![sample::native("bms:9")], ..sample::write(sample::record(1, 1), None) };
+    store.commit(&sample::batch(vec![kept, sample::plan(link)])).await.unwrap();
+    // As it is left if another orchestrator commits the link at the same moment.
+    let waiting = base.by_hand().await.collection::<Document>("waiting");
+    waiting.update_one(doc! {"_id": "bms:a"}, doc! {"$set": {"ready": false}}).await.unwrap();
+    assert_eq!(store.waiting_due(sample::at(0), 9).await.unwrap().len(), 1);
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_takes_several_commands() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let store = base.open().await;
+    // 14 records of 1 MiB: more than one command may carry.
+    let text = "x".repeat(1 << 20);
+    let large = |n| {
+        let mut record = sample::record(n, 1);
+        record.data.set("text".into(), json!(text));
+        sample::plan(sample::write(record, None))
+    };
+    store.commit(&sample::batch((0..14).map(large).collect())).await.unwrap();
+    assert_eq!(store.list_records(None, None, 99).await.unwrap().len(), 14);
+    base.drop().await;
+}

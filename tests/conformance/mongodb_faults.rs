@@ -1,0 +1,193 @@
+//! The MongoDB backend when the connection is cut at the worst moment: a proxy between it and the server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use syncline::backends::mongodb::{MongoStore, Options};
+use syncline::domain::decision::DecisionKind;
+use syncline::ports::error::PortErrorKind;
+use syncline::ports::store::{DecisionFilter, Lookup, OutboxChange, Plan, RecordWrite, Store};
+use syncline::ports::testkit::sample;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use super::mongodb::{Base, server};
+
+/// When the connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cut {
+    /// The server never hears of it.
+    BeforeItArrives,
+    /// The server has done it, and nobody hears of that.
+    BeforeTheAnswer,
+}
+
+/// What the proxy does.
+struct Plot {
+    /// The command that is cut off.
+    command: &'static [u8],
+    cut: Cut,
+    /// How often still.
+    left: AtomicUsize,
+    /// All connections break.
+    breaks: Notify,
+}
+
+impl Plot {
+    fn strikes(&self, message: &[u8]) -> bool {
+        let meant = message.windows(self.command.len()).any(|part| part == self.command);
+        meant && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+/// Reads one message: its length comes first.
+async fn message(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
+    let mut head = [0; 4];
+    from.read_exact(&mut head).await.ok()?;
+    let length = usize::try_from(i32::from_le_bytes(head)).ok()?;
+    let mut message = head.to_vec();
+    message.resize(length, 0);
+    from.read_exact(&mut message[4..]).await.ok()?;
+    Some(message)
+}
+
+/// Carries questions and answers in turn; after the fatal one the connection is gone.
+async fn carry(client: (OwnedReadHalf, OwnedWriteHalf), server: (OwnedReadHalf, OwnedWriteHalf), plot: &Plot) -> Option<()> {
+    let ((mut asks, mut hears), (mut answers, mut is_asked)) = (client, server);
+    let back = async {
+        loop {
+            let answer = message(&mut answers).await?;
+            hears.write_all(&answer).await.ok()?;
+        }
+        #[allow(unreachable_code)]
+        Some(())
+    };
+    let mut struck = None;
+    let there = async {
+        loop {
+            let question = message(&mut asks).await?;
+            if plot.strikes(&question) {
+                struck = Some(question);
+                return Some(());
+            }
+            is_asked.write_all(&question).await.ok()?;
+        }
+    };
+    tokio::select! {
+        _ = back => return None,
+        _ = there => {}
+        () = plot.breaks.notified() => return None,
+    }
+    let question = struck?;
+    if plot.cut == Cut::BeforeTheAnswer {
+        is_asked.write_all(&question).await.ok()?;
+        message(&mut answers).await?;
+    }
+    plot.breaks.notify_waiters();
+    Some(())
+}
+
+/// Listens before the server; returns the address to use instead of its own.
+async fn proxy(url: &str, plot: Arc<Plot>) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let authority = rest.split(['/', '?']).next().unwrap();
+    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    let host = hosts.split(',').next().unwrap().to_owned();
+    let at = if user.is_empty() { String::new() } else { format!("{user}@") };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(&host).await else { continue };
+            let plot = Arc::clone(&plot);
+            tokio::spawn(async move { carry(client.into_split(), server.into_split(), &plot).await });
+        }
+    });
+    // Otherwise the driver would go where the replica set says its members are.
+    format!("{scheme}://{at}127.0.0.1:{port}/?directConnection=true")
+}
+
+fn plan(n: u64) -> Plan {
+    let write = RecordWrite {
+        links_added: vec![sample::native(&format!("bms:{n}"))],
+        claims_added: vec![sample::claim(&format!("s{n}"))],
+        outbox: vec![OutboxChange::Due { system: sample::system("oem"), rev: 1 }],
+        ..sample::write(sample::record(n, 1), None)
+    };
+    let decisions = vec![sample::row(sample::decision(&format!("bms:u{n}"), Some(n), DecisionKind::Accepted, n))];
+    Plan { decisions, ..sample::plan(write) }
+}
+
+/// Commits three plans while a command is cut off so many times, trying again as the engine does; afterwards everything is
+/// there, once.
+async fn exactly_once(command: &'static [u8], cut: Cut, times: usize) {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let direct = base.open().await;
+    let plot = Arc::new(Plot { command, cut, left: AtomicUsize::new(times), breaks: Notify::new() });
+    let store = MongoStore::open(&proxy(&url, Arc::clone(&plot)).await, &base.name, Options::default()).await.unwrap();
+    let batch = sample::batch((0..3).map(plan).collect());
+    let mut tries = 0;
+    loop {
+        match store.commit(&batch).await {
+            Ok(()) => break,
+            // It was done, and the next try met it.
+            Err(error) if error.kind == PortErrorKind::Conflict(vec![0, 1, 2]) && tries > 0 => break,
+            Err(error) => assert_eq!(error.kind, PortErrorKind::Unavailable, "{error}"),
+        }
+        tries += 1;
+        assert!(tries < 10, "it never comes through");
+    }
+    assert_eq!(plot.left.load(Ordering::SeqCst), 0, "the connection was cut");
+    let ids = [0, 1, 2].map(sample::id);
+    let revisions: Vec<u64> = direct.records(&ids).await.unwrap().iter().map(|found| found.revision).collect();
+    assert_eq!(revisions, [1, 1, 1]);
+    assert_eq!(direct.decisions(&DecisionFilter::default(), None, 9).await.unwrap().items.len(), 3);
+    assert_eq!(direct.owed(0, 9).await.unwrap().len(), 3);
+    let links = [0, 1, 2].map(|n| sample::native(&format!("bms:{n}"))).to_vec();
+    assert_eq!(direct.look_up(&Lookup { links, ..Lookup::default() }).await.unwrap().links.len(), 3);
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_done_once() {
+    for times in 1..=3 {
+        exactly_once(b"commitTransaction", Cut::BeforeTheAnswer, times).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_never_arrives_is_tried_again() {
+    for times in 1..=3 {
+        exactly_once(b"commitTransaction", Cut::BeforeItArrives, times).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_in_the_middle_of_a_transaction_loses_nothing() {
+    for command in [&b"insert\0\x0a\0\0\0canonical"[..], b"insert\0\x0a\0\0\0decisions", b"insert\0\x07\0\0\0outbox"] {
+        for cut in [Cut::BeforeItArrives, Cut::BeforeTheAnswer] {
+            exactly_once(command, cut, 1).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_is_noted_although_the_connection_is_cut() {
+    let Some(url) = server() else { return };
+    for cut in [Cut::BeforeItArrives, Cut::BeforeTheAnswer] {
+        let base = Base::new(&url);
+        let direct = base.open().await;
+        direct.commit(&sample::batch(vec![plan(1)])).await.unwrap();
+        let plot = Arc::new(Plot { command: b"commitTransaction", cut, left: AtomicUsize::new(1), breaks: Notify::new() });
+        let store = MongoStore::open(&proxy(&url, Arc::clone(&plot)).await, &base.name, Options::default()).await.unwrap();
+        let (record, system) = (sample::id(1), sample::system("oem"));
+        let message = syncline::ports::store::Published { record, system: system.clone(), rev: 1, awaits_receipt: true };
+        store.published(&[message]).await.unwrap();
+        assert_eq!(plot.left.load(Ordering::SeqCst), 0, "the connection was cut");
+        assert_eq!(direct.owed_of(&[(record, system)]).await.unwrap()[0].published, 1);
+        base.drop().await;
+    }
+}
