@@ -60,7 +60,7 @@ mongodb_start() {
     printf '%s' "$!" >"$service_dir/pid"
   fi
   local port
-  for _ in {1..300}; do
+  for _ in {1..1200}; do
     port=$(sed -n 's/.*listening on .*:\([0-9]\{1,\}\).*/\1/p' "$service_dir/log" 2>/dev/null | head -n 1)
     if [[ -n "$port" ]]; then
       mongodb_say "mongodb://127.0.0.1:$port"

@@ -20,6 +20,7 @@ mod holds;
 mod identity;
 #[path = "../support/message.rs"]
 mod message;
+mod place;
 #[path = "../flows/references.rs"]
 mod references;
 #[path = "../flows/rules.rs"]

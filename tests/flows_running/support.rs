@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use syncline::backends::embedded::{Embedded, Options};
 use syncline::config::Config;
 use syncline::domain::ids::{EntityType, SystemName};
 use syncline::engine::handlers::{Handlers, UpdateFn};
@@ -24,9 +23,10 @@ use syncline::views::holds;
 use syncline::wire::Limits;
 
 use crate::engine::{CountedIds, TestClock};
-use crate::ground::{Ground, OverHttp, Watched};
+use crate::ground::{Ground, Watched};
 use crate::message::BEGIN;
 pub use crate::message::{Message, patch, whole};
+use crate::place::{Backends, Place};
 use crate::story::Story;
 
 /// Longest time one step may take.
@@ -55,6 +55,7 @@ impl Setting {
     }
 
     pub fn start(self) -> Scene {
+        let place = Arc::new(Place::new());
         let config = Config::from_toml(&self.config, "scene.toml").unwrap_or_else(|errors| panic!("{errors}"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut scene = Scene {
@@ -62,6 +63,7 @@ impl Setting {
             ids: Arc::new(CountedIds::after(0x0192_f0c4_0000_7000_8000_0000_0000_0000)),
             settings: Arc::new(Settings::compile(&config)),
             handlers: Arc::new(self.handlers),
+            place,
             folder: tempfile::tempdir().unwrap(),
             runtime,
             at_work: None,
@@ -86,12 +88,26 @@ struct AtWork {
     duplicates: u64,
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let Some(AtWork { running, server, .. }) = self.at_work.take() else { return };
+        let place = self.place.clone();
+        self.runtime.block_on(async {
+            server.stop().await;
+            // A scene that failed may leave an engine that can't stop in order.
+            let _ = running.stop().await;
+            place.clean().await;
+        });
+    }
+}
+
 /// See the module.
 pub struct Scene {
     clock: Arc<TestClock>,
     ids: Arc<CountedIds>,
     settings: Arc<Settings>,
     handlers: Arc<Handlers>,
+    place: Arc<Place>,
     folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
     at_work: Option<AtWork>,
@@ -115,19 +131,18 @@ impl Scene {
 
     fn begin(&mut self) {
         let (folder, clock, ids) = (self.folder.path().to_owned(), self.clock.clone(), self.ids.clone());
-        let (settings, handlers) = (self.settings.clone(), self.handlers.clone());
+        let (settings, handlers, place) = (self.settings.clone(), self.handlers.clone(), self.place.clone());
         self.at_work = Some(self.runtime.block_on(async move {
-            let embedded = Embedded::open(&folder, &Options::default()).unwrap();
-            let broker = Arc::new(Watched::new(embedded.broker.clone()));
-            let store: Arc<dyn Store> = embedded.store.clone();
+            let Backends { store, broker: carrier, inbox, queues } = place.open(&folder, clock.clone(), &settings).await;
+            let broker = Arc::new(Watched::new(carrier));
             let parts =
                 Parts { store: store.clone(), broker: broker.clone(), clock: clock.clone(), ids, settings: settings.clone(), handlers };
             let running = supervisor::start(parts).await.unwrap();
             let (_, stopping) = tokio::sync::watch::channel(false);
             let api = Api {
                 store: store.clone(),
-                inbox: embedded.broker.clone(),
-                queues: Some(embedded.broker),
+                inbox,
+                queues,
                 clock,
                 settings,
                 directory: running.directory.clone(),
@@ -141,7 +156,7 @@ impl Scene {
             };
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let server = http::serve(listener, api).unwrap();
-            let ground = Box::new(OverHttp(syncline_sdk::Http::new(&format!("http://{}", server.address())).unwrap()));
+            let ground = place.ground(server.address()).await;
             AtWork { running, store, broker, ground, server, said: 0, duplicates: 0 }
         }));
         self.settle();

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use syncline_sdk::{Adapter, Error, FileState, Http, NativeModel, Outbound, Refusal};
+use syncline_sdk::{Adapter, Error, FileState, NativeModel, Outbound, Refusal};
 
 use crate::database::{Device, Fields, Oem, Sensor};
 
@@ -30,7 +30,7 @@ impl NativeModel for Sensor {
 /// Keeps the database in sync by way of the broker at this address, until told to stop.
 pub async fn run(oem: &Oem, url: &str, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let state: PathBuf = oem.beside("sync");
-    let adapter = Adapter::with(Http::new(url)?, "oem", FileState::open(state)?);
+    let adapter = Adapter::at(url, "oem", FileState::open(state)?)?;
     let [one, two, three, four] = [(); 4].map(|()| oem.clone());
     adapter.on(move |device: Device, message| answer(one.save::<Device>(&device.id, &changed(&message))));
     adapter.on(move |sensor: Sensor, message| answer(two.save::<Sensor>(&sensor.id, &changed(&message))));

@@ -68,7 +68,21 @@ impl Adapter {
     ///
     /// Outside a tokio runtime.
     pub fn new(url: &str, system: &str) -> Result<Self, Error> {
-        Ok(Self::with(Http::new(url)?, system, MemoryState::default()))
+        Self::at(url, system, MemoryState::default())
+    }
+
+    /// The adapter of a system, at the broker with this address, with a state of your choice: `http://…`, with the feature
+    /// `tls` also `https://…`, with the feature `amqp` also `amqp://…` and `amqps://…`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn at(url: &str, system: &str, state: impl State) -> Result<Self, Error> {
+        #[cfg(feature = "amqp")]
+        if url.starts_with("amqp") {
+            return Ok(Self::with(crate::Amqp::new(url)?, system, state));
+        }
+        Ok(Self::with(Http::new(url)?, system, state))
     }
 
     /// An adapter with a transport and a state of your choice.

@@ -49,6 +49,8 @@
 //! To test an adapter without a broker there is [`testing::Broker`].
 
 mod adapter;
+#[cfg(feature = "amqp")]
+mod amqp;
 mod backoff;
 mod error;
 mod handlers;
@@ -62,6 +64,8 @@ pub use syncline_contract as contract;
 pub use syncline_contract::{Outbound, Record, Update};
 
 pub use crate::adapter::{Adapter, NativeModel, Reading};
+#[cfg(feature = "amqp")]
+pub use crate::amqp::Amqp;
 pub use crate::error::Error;
 pub use crate::handlers::{CreateHandler, Refusal, Registration, Stored, UpdateHandler};
 pub use crate::state::{Applied, FileState, MemoryState, State};

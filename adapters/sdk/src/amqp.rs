@@ -1,0 +1,212 @@
+//! The broker behind RabbitMQ: the same adapter, another address.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use lapin::acker::Acker;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::transport::{Answer, NoAnswer, Transport};
+
+/// Messages that are out and not answered, at most.
+const PREFETCH: u16 = 200;
+
+/// The queues of a RabbitMQ server. What is sent goes to `{prefix}.inbound`, confirmed; what comes back is taken from
+/// `{prefix}.updates.{system}` and let go of once its receipt is confirmed.
+pub struct Amqp {
+    url: String,
+    prefix: String,
+    /// What is published goes over it.
+    publishing: tokio::sync::Mutex<Option<Peer>>,
+    /// What comes back comes over it.
+    consuming: tokio::sync::Mutex<Option<(Peer, Consumer)>>,
+    /// Messages handed out that have no receipt yet, by record; a newer one may follow before.
+    out: Mutex<HashMap<String, Vec<(u64, Acker)>>>,
+}
+
+struct Peer {
+    channel: Channel,
+    connection: Connection,
+}
+
+impl fmt::Debug for Amqp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address holds a password.
+        f.debug_struct("Amqp").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Amqp {
+    /// The server at this address: `amqp://user:password@host/vhost`, `amqps://…`.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        if !(url.starts_with("amqp://") || url.starts_with("amqps://")) {
+            return Err(Error::Address("the address of RabbitMQ must start with amqp:// or amqps://".to_owned()));
+        }
+        let prefix = "syncline".to_owned();
+        Ok(Self {
+            url: url.to_owned(),
+            prefix,
+            publishing: tokio::sync::Mutex::default(),
+            consuming: tokio::sync::Mutex::default(),
+            out: Mutex::default(),
+        })
+    }
+
+    /// First part of every queue and exchange name (`[broker] prefix`). Default: `syncline`.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    async fn connect(&self) -> Result<Peer, lapin::Error> {
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        Ok(Peer { channel, connection })
+    }
+
+    /// Publishes in order and waits until the server has all of it.
+    async fn publish(&self, bodies: &[Value]) -> Result<Answer, lapin::Error> {
+        let mut place = self.publishing.lock().await;
+        if place.as_ref().is_none_or(|peer| !peer.works()) {
+            let peer = self.connect().await?;
+            peer.channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            *place = Some(peer);
+        }
+        let Some(peer) = place.as_ref() else { return Ok(Answer::default()) };
+        let exchange = format!("{}.inbound", self.prefix);
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let mut confirms = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+            let (key, bytes) = (routing_key(body), body.to_string());
+            let confirm = peer.channel.basic_publish(exchange.as_str().into(), key.as_str().into(), options, bytes.as_bytes(), properties);
+            confirms.push(confirm.await?);
+        }
+        for confirm in confirms {
+            if !matches!(confirm.await?, Confirmation::Ack(None)) {
+                return Ok(problem(503, &format!("no queue takes what is published to {exchange}; is the orchestrator set up there?")));
+            }
+        }
+        Ok(Answer { status: 202, ..Answer::default() })
+    }
+
+    /// The messages a confirmed receipt answers are let go of, with all older ones about the record.
+    async fn answered(&self, bodies: &[Value]) {
+        let mut done: Vec<Acker> = Vec::new();
+        for body in bodies.iter().filter(|body| body["op"] == "receipt") {
+            let (Some(id), Some(rev)) = (body["canonical_id"].as_str(), body["rev"].as_u64()) else { continue };
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(open) = out.remove(id) else { continue };
+            let (old, newer): (Vec<_>, Vec<_>) = open.into_iter().partition(|(known, _)| *known <= rev);
+            done.extend(old.into_iter().map(|(_, acker)| acker));
+            if !newer.is_empty() {
+                out.insert(id.to_owned(), newer);
+            }
+        }
+        for acker in done {
+            // Of a connection that is gone: the message comes again, and is answered again.
+            let _ = acker.ack(BasicAckOptions::default()).await;
+        }
+    }
+
+    /// Takes what waits: at least one message, unless none comes in that time.
+    async fn lease(&self, system: &str, max: usize, wait: Duration) -> Result<Answer, lapin::Error> {
+        let mut place = self.consuming.lock().await;
+        if place.as_ref().is_none_or(|(peer, _)| !peer.works()) {
+            // What was handed out before comes again: it was not acknowledged.
+            self.out.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            *place = None;
+            let peer = self.connect().await?;
+            peer.channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+            let queue = format!("{}.updates.{system}", self.prefix);
+            let consuming =
+                peer.channel.basic_consume(queue.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+            match consuming.await {
+                Ok(consumer) => *place = Some((peer, consumer)),
+                Err(error) if error.to_string().contains("NOT_FOUND") => {
+                    return Ok(problem(503, &format!("there is no queue {queue} yet; the orchestrator makes it, with push_updates = true")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some((_, consumer)) = place.as_mut() else { return Ok(Answer::default()) };
+        let mut updates = Vec::new();
+        let mut patience = wait;
+        while updates.len() < max {
+            match tokio::time::timeout(patience, consumer.next()).await {
+                Err(_) => break,
+                Ok(Some(delivery)) => updates.extend(self.handed_out(delivery?)),
+                // The server took the consumer away: the next call begins anew.
+                Ok(None) => {
+                    *place = None;
+                    break;
+                }
+            }
+            patience = Duration::ZERO;
+        }
+        Ok(Answer { status: 200, body: json!({ "updates": updates, "lease": null }).to_string().into_bytes(), ..Answer::default() })
+    }
+
+    fn handed_out(&self, delivery: Delivery) -> Option<Value> {
+        let Delivery { data, acker, .. } = delivery;
+        let update: Value = serde_json::from_slice(&data).ok()?;
+        let (id, rev) = (update["canonical_id"].as_str()?.to_owned(), update["rev"].as_u64()?);
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default().push((rev, acker));
+        Some(update)
+    }
+}
+
+impl Peer {
+    fn works(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+}
+
+/// What keeps everything about one native record in order.
+fn routing_key(body: &Value) -> String {
+    let part = |field: &str| body[field].as_str().map_or_else(|| body[field].to_string(), str::to_owned);
+    format!("{}.{}.{}", part("system"), part("type"), part("native_id"))
+}
+
+fn problem(status: u16, detail: &str) -> Answer {
+    let body = json!({ "title": "RabbitMQ can't be used yet", "status": status, "detail": detail });
+    Answer { status, body: body.to_string().into_bytes(), ..Answer::default() }
+}
+
+#[async_trait]
+impl Transport for Amqp {
+    async fn post(&self, path: &str, body: Vec<u8>, within: Duration) -> Result<Answer, NoAnswer> {
+        let unreadable = |error: serde_json::Error| NoAnswer(format!("the request can't be read: {error}"));
+        let body: Value = serde_json::from_slice(&body).map_err(unreadable)?;
+        let asked = async {
+            if let Some(system) = path.strip_prefix("/v1/systems/").and_then(|rest| rest.strip_suffix("/lease")) {
+                let number = |field: &str, usual: u64| body[field].as_u64().unwrap_or(usual);
+                let max = usize::try_from(number("max", 100)).unwrap_or(usize::MAX);
+                return self.lease(system, max, Duration::from_millis(number("wait_ms", 0))).await;
+            }
+            let bodies = match body {
+                Value::Array(bodies) => bodies,
+                one => vec![one],
+            };
+            let answer = self.publish(&bodies).await?;
+            if answer.status == 202 {
+                self.answered(&bodies).await;
+            }
+            Ok(answer)
+        };
+        let late = |_| NoAnswer(format!("nothing came within {} s", within.as_secs()));
+        let answer = tokio::time::timeout(within, asked).await.map_err(late)?;
+        // The client's errors name no address, so no password either.
+        answer.map_err(|error| NoAnswer(error.to_string()))
+    }
+}

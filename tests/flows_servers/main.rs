@@ -1,0 +1,34 @@
+//! The scenes of `tests/flows`, told once more by an orchestrator on real servers: RabbitMQ carries what systems say and
+//! what they are sent, MongoDB keeps the records. The goldens are the same.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::needless_pass_by_value, missing_docs)]
+// What the scenes by hand need besides.
+#![allow(dead_code)]
+
+#[path = "../flows/changed.rs"]
+mod changed;
+#[path = "../flows/creates.rs"]
+mod creates;
+#[path = "../flows/cycles.rs"]
+mod cycles;
+#[path = "../support/engine.rs"]
+mod engine;
+#[path = "../flows_running/ground.rs"]
+mod ground;
+#[path = "../flows/holds.rs"]
+mod holds;
+#[path = "../flows/identity.rs"]
+mod identity;
+#[path = "../support/message.rs"]
+mod message;
+mod place;
+#[path = "../flows/references.rs"]
+mod references;
+#[path = "../flows/rules.rs"]
+mod rules;
+#[path = "../flows/sending.rs"]
+mod sending;
+#[path = "../flows/story.rs"]
+mod story;
+#[path = "../flows_running/support.rs"]
+mod support;
