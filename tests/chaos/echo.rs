@@ -3,12 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::servers::Servers;
 use crate::world::{Dice, World, bms_device, oem_device, of_bms, of_oem, setting, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_is_reported_back_makes_no_version_and_no_message() {
-    let edits = setting("SYNCLINE_CHAOS_EDITS", 400);
-    let world = World::new("");
+    echoed(&World::new(""), setting("SYNCLINE_CHAOS_EDITS", 400)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_is_reported_back_on_servers_makes_no_version_and_no_message() {
+    let Some(servers) = Servers::any() else { return };
+    echoed(&World::on(Some(&servers), ""), setting("SYNCLINE_CHAOS_EDITS", 200)).await;
+    servers.clean().await;
+}
+
+async fn echoed(world: &World, edits: u64) {
     let (bms, oem) = (world.bms(), world.oem());
     let devices: Vec<(String, String)> =
         (0..40).map(|n| (bms_device(&bms, &format!("SN-{n}")), oem_device(&oem, &format!("SN-{n}")))).collect();

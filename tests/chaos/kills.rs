@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::servers::Servers;
 use crate::world::{Dice, World, bms_device, oem_device, of_bms, of_oem, setting};
 
 /// A third system that only says, over HTTP: what was answered with 202 must be decided.
@@ -44,10 +45,20 @@ async fn survey(url: String, stop: Arc<AtomicBool>) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_nothing_is_lost_or_repeated() {
-    let (kills, seed) = (setting("SYNCLINE_CHAOS_KILLS", 12), setting("SYNCLINE_CHAOS_SEED", 1));
+    killed(&World::new(SURVEY), setting("SYNCLINE_CHAOS_KILLS", 12)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_on_servers_nothing_is_lost_or_repeated() {
+    let Some(servers) = Servers::any() else { return };
+    killed(&World::on(Some(&servers), SURVEY), setting("SYNCLINE_CHAOS_KILLS", 6)).await;
+    servers.clean().await;
+}
+
+async fn killed(world: &World, kills: u64) {
+    let seed = setting("SYNCLINE_CHAOS_SEED", 1);
     eprintln!("{kills} kills, seed {seed}");
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let world = World::new(SURVEY);
     let (bms, oem) = (world.bms(), world.oem());
     let devices: Vec<(String, String)> =
         (0..30).map(|n| (bms_device(&bms, &format!("SN-{n}")), oem_device(&oem, &format!("sn-{n}")))).collect();

@@ -6,4 +6,7 @@
 
 mod echo;
 mod kills;
+mod python;
+#[path = "../support/servers.rs"]
+mod servers;
 mod world;

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::servers::Servers;
+
 /// A number from the environment.
 pub fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
@@ -59,21 +61,39 @@ impl Running {
 pub struct World {
     folder: TempDir,
     config: PathBuf,
+    /// Where adapters connect.
+    pub broker: String,
+    /// The HTTP edge.
     pub url: String,
     pub http: reqwest::Client,
 }
 
 impl World {
+    /// Everything in one process and one file.
     pub fn new(more: &str) -> Self {
+        Self::on(None, more)
+    }
+
+    /// On servers, if some are given.
+    pub fn on(servers: Option<&Servers>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}");
         let config = folder.path().join("syncline.toml");
         let rules = include_str!("../../config/demo.toml");
         let brake = "push_updates = true\ncreate_brake = { count = 1000000, window = \"1m\" }";
         let rules = rules.replace("push_updates = true", brake);
-        let places = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n[store]\npath = {:?}\n", folder.path().join("data"));
-        std::fs::write(&config, format!("{rules}\n{places}\n{more}")).unwrap();
-        Self { folder, config, url: format!("http://127.0.0.1:{port}"), http: reqwest::Client::new() }
+        let (places, broker) = match servers {
+            None => (format!("[store]\npath = {:?}\n", folder.path().join("data")), url.clone()),
+            Some(Servers { amqp, mongodb, name }) => (
+                format!(
+                    "[broker]\nkind = \"rabbitmq\"\nurl = {amqp:?}\nprefix = {name:?}\n[store]\nkind = \"mongodb\"\nurl = {mongodb:?}\ndatabase = {name:?}\n"
+                ),
+                format!("{amqp}#{name}"),
+            ),
+        };
+        std::fs::write(&config, format!("{rules}\n[http]\nlisten = \"127.0.0.1:{port}\"\n{places}\n{more}")).unwrap();
+        Self { folder, config, broker, url, http: reqwest::Client::new() }
     }
 
     /// Starts the program; returns once it is ready.
@@ -106,13 +126,13 @@ impl World {
 
     pub fn run_bms(&self, bms: &Bms) -> Running {
         let (stop, told) = oneshot::channel();
-        let (bms, url) = (bms.clone(), self.url.clone());
+        let (bms, url) = (bms.clone(), self.broker.clone());
         Running { stop, task: tokio::spawn(async move { syncline_bms::run(&bms, &url, async { drop(told.await) }).await }) }
     }
 
     pub fn run_oem(&self, oem: &Oem) -> Running {
         let (stop, told) = oneshot::channel();
-        let (oem, url) = (oem.clone(), self.url.clone());
+        let (oem, url) = (oem.clone(), self.broker.clone());
         Running { stop, task: tokio::spawn(async move { syncline_oem::run(&oem, &url, async { drop(told.await) }).await }) }
     }
 
@@ -144,8 +164,9 @@ impl World {
                 return None;
             }
             let systems = self.get("/v1/systems").await;
-            let open =
-                |row: &Value| ["pending", "unanswered", "failing", "queued"].iter().map(|field| row[field].as_u64().unwrap()).sum::<u64>();
+            let open = |row: &Value| {
+                ["pending", "unanswered", "failing", "queued"].iter().map(|field| row[field].as_u64().unwrap_or(0)).sum::<u64>()
+            };
             let open: u64 = systems["items"].as_array().unwrap().iter().map(open).sum();
             // Nothing came in between.
             let rests = open == 0 && bms.changes().unwrap().is_empty() && oem.changes().unwrap().is_empty();

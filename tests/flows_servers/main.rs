@@ -28,6 +28,8 @@ mod references;
 mod rules;
 #[path = "../flows/sending.rs"]
 mod sending;
+#[path = "../support/servers.rs"]
+mod servers;
 #[path = "../flows/story.rs"]
 mod story;
 #[path = "../flows_running/support.rs"]

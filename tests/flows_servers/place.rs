@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 use serde_json::Value;
-use syncline::app::SystemClock;
 use syncline::backends::mongodb::{self, MongoStore};
 use syncline::backends::rabbitmq::{self, Address, RabbitBroker};
 use syncline::engine::settings::Settings;
@@ -17,6 +16,7 @@ use syncline::ports::clock::Clock;
 use syncline::ports::store::Store;
 
 use crate::ground::Ground;
+use crate::servers::Servers;
 
 /// What an orchestrator runs on.
 pub struct Backends {
@@ -27,34 +27,17 @@ pub struct Backends {
 }
 
 /// Where a scene takes place.
-pub struct Place {
-    amqp: String,
-    mongodb: String,
-    name: String,
-}
-
-const SYSTEMS: [&str; 12] = ["a", "b", "bms", "c", "cafm", "crm", "erp", "hr", "legacy", "oem", "shop", "survey"];
-
-/// A server's address. Where tests must not be skipped there has to be one.
-fn server(variable: &str) -> Option<String> {
-    let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
-    assert!(url.is_some() || std::env::var_os("CI").is_none(), "{variable} is not set; scripts/services up starts a server");
-    url
-}
+pub struct Place(Servers);
 
 impl Place {
     /// Without servers the scene ends here, said aloud: the story of nothing can't be compared.
     pub fn new() -> Self {
-        let (Some(amqp), Some(mongodb)) = (server("SYNCLINE_TEST_AMQP_URL"), server("SYNCLINE_TEST_MONGODB_URL")) else {
-            eprintln!("skipped: SYNCLINE_TEST_AMQP_URL and SYNCLINE_TEST_MONGODB_URL name no servers; scripts/services up starts some");
-            std::process::exit(0);
-        };
-        Self { amqp, mongodb, name: format!("flow-{}", uuid::Uuid::now_v7().simple()) }
+        Self(Servers::any().unwrap_or_else(|| std::process::exit(0)))
     }
 
-    pub async fn open(&self, _: &Path, _: Arc<dyn Clock>, settings: &Settings) -> Backends {
-        let store = MongoStore::open(&self.mongodb, &self.name, mongodb::Options::default()).await.unwrap();
-        let mut options = rabbitmq::Options::new(Address::parse(&self.amqp).unwrap(), &self.name, Arc::new(SystemClock)).unwrap();
+    pub async fn open(&self, _: &Path, clock: Arc<dyn Clock>, settings: &Settings) -> Backends {
+        let store = MongoStore::open(&self.0.mongodb, &self.0.name, mongodb::Options::default()).await.unwrap();
+        let mut options = rabbitmq::Options::new(Address::parse(&self.0.amqp).unwrap(), &self.0.name, clock).unwrap();
         options.push_updates = settings.rules.push_updates;
         options.systems = settings.rules.systems.keys().cloned().collect();
         let broker = Arc::new(RabbitBroker::open(options).await.unwrap());
@@ -66,25 +49,15 @@ impl Place {
     }
 
     async fn channel(&self) -> OverAmqp {
-        let connection = Connection::connect(&self.amqp, ConnectionProperties::default()).await.unwrap();
+        let connection = Connection::connect(&self.0.amqp, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        OverAmqp { connection, channel: tokio::sync::Mutex::new(channel), prefix: self.name.clone() }
+        OverAmqp { connection, channel: tokio::sync::Mutex::new(channel), prefix: self.0.name.clone() }
     }
 
     /// Takes the scene's queues, exchanges and database away.
     pub async fn clean(&self) {
-        if let Ok(store) = MongoStore::open(&self.mongodb, &self.name, mongodb::Options::default()).await {
-            let _ = store.drop_database().await;
-        }
-        let peer = self.channel().await;
-        let channel = peer.channel.lock().await;
-        for queue in ["orchestrator".to_owned(), "dead".to_owned()].into_iter().chain(SYSTEMS.map(|name| format!("updates.{name}"))) {
-            let _ = channel.queue_delete(format!("{}.{queue}", self.name).as_str().into(), QueueDeleteOptions::default()).await;
-        }
-        for exchange in ["inbound", "outbound", "dead"] {
-            let _ = channel.exchange_delete(format!("{}.{exchange}", self.name).as_str().into(), ExchangeDeleteOptions::default()).await;
-        }
+        self.0.clean().await;
     }
 }
 

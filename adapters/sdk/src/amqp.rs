@@ -46,26 +46,20 @@ impl fmt::Debug for Amqp {
 }
 
 impl Amqp {
-    /// The server at this address: `amqp://user:password@host/vhost`, `amqps://…`.
+    /// The server at this address: `amqp://user:password@host/vhost`, `amqps://…`. What follows a `#` is the first part of
+    /// every queue and exchange name (`[broker] prefix`): `syncline` if nothing does.
     pub fn new(url: &str) -> Result<Self, Error> {
+        let (url, prefix) = url.split_once('#').unwrap_or((url, "syncline"));
         if !(url.starts_with("amqp://") || url.starts_with("amqps://")) {
             return Err(Error::Address("the address of RabbitMQ must start with amqp:// or amqps://".to_owned()));
         }
-        let prefix = "syncline".to_owned();
         Ok(Self {
             url: url.to_owned(),
-            prefix,
+            prefix: prefix.to_owned(),
             publishing: tokio::sync::Mutex::default(),
             consuming: tokio::sync::Mutex::default(),
             out: Mutex::default(),
         })
-    }
-
-    /// First part of every queue and exchange name (`[broker] prefix`). Default: `syncline`.
-    #[must_use]
-    pub fn prefix(mut self, prefix: &str) -> Self {
-        prefix.clone_into(&mut self.prefix);
-        self
     }
 
     async fn connect(&self) -> Result<Peer, lapin::Error> {
@@ -134,7 +128,10 @@ impl Amqp {
             match consuming.await {
                 Ok(consumer) => *place = Some((peer, consumer)),
                 Err(error) if error.to_string().contains("NOT_FOUND") => {
-                    return Ok(problem(503, &format!("there is no queue {queue} yet; the orchestrator makes it, with push_updates = true")));
+                    return Ok(problem(
+                        503,
+                        &format!("there is no queue {queue} yet; the orchestrator makes it, with push_updates = true"),
+                    ));
                 }
                 Err(error) => return Err(error),
             }
