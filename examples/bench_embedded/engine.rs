@@ -13,7 +13,7 @@ use syncline::domain::ids::SystemName;
 use syncline::engine::handlers::Handlers;
 use syncline::engine::settings::Settings;
 use syncline::engine::supervisor::{self, Parts, Running};
-use syncline::ports::broker::{Broker, Delivery, LocalQueues, OutboundMessage};
+use syncline::ports::broker::{Broker, Delivery, Inbox, LocalQueues, OutboundMessage};
 use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
 use tokio::sync::Notify;
@@ -85,7 +85,7 @@ impl Broker for Source {
         let now = SystemClock.now();
         let delivery = |i| {
             let n = if pass == 0 { i } else { shuffled(i, self.count) };
-            Delivery { tag: i, body: message(n, pass), message_id: None, received_at: now, deliveries: 1 }
+            Delivery { tag: i, body: message(n, pass), message_id: None, received_at: now, deliveries: 1, origin: None, given_up: None }
         };
         Ok((first..(first + max as u64).min(self.count)).map(delivery).collect())
     }

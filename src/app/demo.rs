@@ -207,7 +207,7 @@ impl Play {
     async fn rest(&self) -> Result<()> {
         let store = self.orchestrator.store();
         self.until("everything to come to rest", async || {
-            let (inbound, outbound) = self.orchestrator.queues().depth().await?;
+            let (inbound, outbound) = self.orchestrator.inbox().depth().await?;
             let waits = outbound.iter().any(|(_, depth)| *depth > 0);
             let fed = self.bms.changes()?.is_empty() && self.oem.changes()?.is_empty();
             Ok(inbound == 0 && !waits && fed && store.owed(0, 1).await?.is_empty())

@@ -1,14 +1,14 @@
 //! What keeps records and decisions, as the configuration says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::StartError;
-use crate::backends::embedded::Embedded;
+use crate::backends::embedded::{self, Embedded};
 use crate::backends::mongodb::{MongoStore, Options};
-use crate::config::{self, refuse_address};
+use crate::config::{self, BrokerKind, Config, StoreKind, refuse_address};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
@@ -23,6 +23,36 @@ use crate::ports::store::{
 
 /// Messages looked at in one go when the queues are compared with the store.
 const COMPARED: usize = 1_000;
+
+/// The folder on this machine that keeps what is embedded: store, queues, or both in one file. Opened when first needed.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    embedded: Option<Embedded>,
+}
+
+impl Folder {
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), embedded: None }
+    }
+
+    pub fn open(&mut self) -> Result<Embedded, PortError> {
+        let embedded = match self.embedded.take() {
+            Some(embedded) => embedded,
+            None => Embedded::open(&self.path, &embedded::Options::default())?,
+        };
+        Ok(self.embedded.insert(embedded).clone())
+    }
+}
+
+/// Opens the store.
+pub(super) async fn open(config: &Config, folder: &mut Folder) -> Result<Arc<dyn Store>, StartError> {
+    match (config.store.kind, config.broker.kind) {
+        (StoreKind::Embedded, _) => Ok(folder.open()?.store),
+        (StoreKind::Mongodb, BrokerKind::Rabbitmq) => mongodb(&config.store, true).await,
+        (StoreKind::Mongodb, BrokerKind::Embedded) => Ok(Beside::queues(mongodb(&config.store, true).await?, &folder.open()?).await?),
+    }
+}
 
 /// Connects to the MongoDB the configuration names. `create`: makes a store there if there is none.
 pub(super) async fn mongodb(store: &config::Store, create: bool) -> Result<Arc<dyn Store>, StartError> {

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+mod carrier;
 mod demo;
 mod keeper;
 mod syncline;
+mod topology;
 
 use crate::backends::embedded::{Embedded, Options};
 use crate::cli::{self, Failure, Host, Opening, Orchestrating, Stage};
-use crate::config::{self, Config, StoreKind};
+use crate::config::{self, BrokerKind, Config, StoreKind};
 use crate::domain::ids::CanonicalId;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::{Clock, Ids};
@@ -55,9 +57,9 @@ impl From<StartError> for Failure {
         match error {
             StartError::Config(errors) => errors.into(),
             StartError::Port(error) => error.into(),
-            // Started again it would fail again: the configuration has to change, or the server it names.
-            StartError::Store(error) if error.kind == PortErrorKind::Invalid => Self::configuration(error),
-            StartError::Store(error) => error.into(),
+            // Started again it would fail again: the configuration, or what it names there, has to change.
+            StartError::Broker(error) | StartError::Store(error) if error.kind == PortErrorKind::Invalid => Self::configuration(error),
+            StartError::Broker(error) | StartError::Store(error) => error.into(),
             StartError::Listen(..) => Self::unreachable(error),
             StartError::Name(..) => Self::configuration(error),
         }
@@ -70,9 +72,14 @@ fn orchestrate(config: Config) -> Orchestrating {
             StoreKind::Embedded => config.store.path.display().to_string(),
             StoreKind::Mongodb => format!("mongodb, database {}", config.store.database),
         };
+        let broker = config.broker.kind;
         let orchestrator = Syncline::new(config).serve().await?;
         if let Some(address) = orchestrator.address() {
-            tracing::info!(http = %format!("http://{address}"), store, "ready; Ctrl-C ends it");
+            let broker = match broker {
+                BrokerKind::Embedded => "embedded",
+                BrokerKind::Rabbitmq => "rabbitmq",
+            };
+            tracing::info!(http = %format!("http://{address}"), store, broker, "ready; Ctrl-C ends it");
         }
         Ok(orchestrator.until_told().await?)
     })
@@ -90,5 +97,14 @@ fn play(stage: Stage, stay: bool) -> Orchestrating {
 /// Runs the command line with everything it may use.
 #[must_use]
 pub fn main() -> ExitCode {
-    cli::run(&Host { open, connect, orchestrate, demo: play, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) })
+    cli::run(&Host {
+        open,
+        connect,
+        orchestrate,
+        demo: play,
+        topology: topology::print,
+        check_topology: topology::check,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+    })
 }

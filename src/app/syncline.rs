@@ -10,20 +10,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
-use super::keeper::{self, Beside};
+use super::carrier::Carrier;
+use super::keeper::{self, Folder};
 use super::{RandomIds, SystemClock};
-use crate::backends::embedded::{Embedded, Options};
-use crate::config::{Config, ConfigErrors, StoreKind, environment};
+use crate::config::{Config, ConfigErrors, environment};
 use crate::domain::ids::EntityType;
 use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
 use crate::engine::supervisor::{self, Parts, Running};
 use crate::http::{self, Api, Server};
-use crate::ports::broker::LocalQueues;
+use crate::ports::broker::{HandedIn, Inbox, LocalQueues};
 use crate::ports::clock::Clock;
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
-use crate::wire::Limits;
+use crate::wire::{Limits, Transport, decode, routing_key};
 
 /// Why an orchestrator did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum StartError {
     /// The HTTP edge can't listen there.
     #[error("can't listen on {0}: {1}; choose another address with [http] listen, or stop what uses it")]
     Listen(SocketAddr, std::io::Error),
+    /// The message broker can't be used: it can't be reached, or refuses what the configuration says.
+    #[error("{0}")]
+    Broker(PortError),
     /// The store can't be used: it can't be reached, or is not as it must be.
     #[error("{0}")]
     Store(PortError),
@@ -156,24 +159,22 @@ impl Syncline {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        // Of a store elsewhere only the queues are here.
-        let embedded = Embedded::open(Path::new(&self.config.store.path), &Options::default())?;
-        let store: Arc<dyn Store> = match self.config.store.kind {
-            StoreKind::Embedded => embedded.store.clone(),
-            StoreKind::Mongodb => Beside::queues(keeper::mongodb(&self.config.store, true).await?, &embedded).await?,
-        };
+        let mut folder = Folder::new(&self.config.store.path);
+        let store = keeper::open(&self.config, &mut folder).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let settings = Arc::new(Settings::compile(&self.config));
+        let seen = store.facts().await?.into_iter().map(|facts| facts.system).collect();
+        let Carrier { broker, inbox, queues } = Carrier::open(&self.config, &mut folder, seen, clock.clone()).await?;
         let running = supervisor::start(Parts {
             store: store.clone(),
-            broker: embedded.broker.clone(),
+            broker,
             clock: clock.clone(),
             ids: Arc::new(RandomIds),
             settings: settings.clone(),
             handlers: Arc::new(self.handlers),
         })
         .await?;
-        Ok(Orchestrator { running, store, queues: embedded.broker, clock, settings, server: None })
+        Ok(Orchestrator { running, store, inbox, queues, clock, settings, server: None })
     }
 
     /// Starts it with its HTTP edge, at the address the configuration says (port 0: any), and returns at once.
@@ -185,7 +186,8 @@ impl Syncline {
         let (_, stopping) = tokio::sync::watch::channel(false);
         let api = Api {
             store: orchestrator.store.clone(),
-            queues: Some(orchestrator.queues.clone()),
+            inbox: orchestrator.inbox.clone(),
+            queues: orchestrator.queues.clone(),
             clock: orchestrator.clock.clone(),
             settings: orchestrator.settings.clone(),
             directory: orchestrator.running.directory.clone(),
@@ -232,12 +234,13 @@ async fn told_to_end() {
     }
 }
 
-/// A running orchestrator in this process, with its own queues.
+/// A running orchestrator in this process.
 #[derive(Debug)]
 pub struct Orchestrator {
     running: Running,
     store: Arc<dyn Store>,
-    queues: Arc<dyn LocalQueues>,
+    inbox: Arc<dyn Inbox>,
+    queues: Option<Arc<dyn LocalQueues>>,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     server: Option<Server>,
@@ -255,14 +258,26 @@ impl Orchestrator {
     /// Fails with [`Full`](crate::ports::error::PortErrorKind::Full) when too many wait already.
     pub async fn submit<M: Serialize>(&self, messages: &[M]) -> Result<(), PortError> {
         let invalid = |error: serde_json::Error| PortError::new(crate::ports::error::PortErrorKind::Invalid, "submit", error);
-        let bodies: Result<Vec<_>, _> = messages.iter().map(|message| serde_json::to_vec(message).map(|body| (None, body))).collect();
-        self.queues.enqueue(bodies.map_err(invalid)?, self.clock.now()).await
+        let handed_in = |body: Vec<u8>| {
+            // What can't be read goes to its dead letter like everything else; the key only says what it stays in order with.
+            let message = decode(&body, &Transport::default(), &Limits::default());
+            let routing_key = message.map_or_else(|_| "unknown".to_owned(), |message| routing_key(&message));
+            HandedIn { routing_key, message_id: None, body }
+        };
+        let messages: Result<Vec<_>, _> = messages.iter().map(|message| serde_json::to_vec(message).map(handed_in)).collect();
+        self.inbox.hand_in(messages.map_err(invalid)?, self.clock.now()).await
     }
 
-    /// The queues of the systems, to lease from.
+    /// The broker, to hand in messages and to see how many wait.
     #[must_use]
-    pub fn queues(&self) -> &Arc<dyn LocalQueues> {
-        &self.queues
+    pub fn inbox(&self) -> &Arc<dyn Inbox> {
+        &self.inbox
+    }
+
+    /// The queues of the systems, to lease from; `None` where a message broker keeps them.
+    #[must_use]
+    pub const fn queues(&self) -> Option<&Arc<dyn LocalQueues>> {
+        self.queues.as_ref()
     }
 
     /// Everything that is known.

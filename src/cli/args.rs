@@ -65,6 +65,9 @@ pub enum Command {
     /// Print every problem of a configuration at once
     #[command(after_help = "Example:\n  syncline check --config config/syncline.toml")]
     Check,
+    /// Print what there has to be at the message broker, and who needs which rights there
+    #[command(after_help = "Example:\n  syncline topology --config config/syncline.toml --permissions")]
+    Topology(TopologyArgs),
     /// Print the JSON Schema of a contract
     #[command(after_help = "Example:\n  syncline schema outbound > outbound.schema.json")]
     Schema(SchemaArgs),
@@ -94,6 +97,17 @@ pub struct DemoArgs {
     /// Stay up afterwards, with the HTTP edge, until Ctrl-C
     #[arg(long)]
     pub serve: bool,
+}
+
+/// Arguments of `topology`.
+#[derive(Debug, Args)]
+pub struct TopologyArgs {
+    /// Look whether it is there; changes nothing
+    #[arg(long, conflicts_with = "permissions")]
+    pub check: bool,
+    /// Print the least rights of each user, as commands for the server
+    #[arg(long)]
+    pub permissions: bool,
 }
 
 /// Arguments of `run`.

@@ -20,6 +20,7 @@ use crate::config::{self, Config};
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
+use crate::views::topology::Topology;
 
 use self::args::{Cli, Command};
 pub use self::error::Failure;
@@ -30,6 +31,9 @@ pub type Orchestrating = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// A store that is being connected to.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Store>, Failure>>>>;
+
+/// A look at the message broker: what is missing or different there.
+pub type Checking = Pin<Box<dyn Future<Output = Result<Vec<String>, Failure>>>>;
 
 /// What the command line gets from outside: how stores are opened, time, and ids.
 #[derive(Clone, Debug)]
@@ -42,6 +46,10 @@ pub struct Host {
     pub orchestrate: fn(Config) -> Orchestrating,
     /// Plays the demo; true: it stays up afterwards.
     pub demo: fn(Stage, bool) -> Orchestrating,
+    /// What a configuration asks for at its message broker.
+    pub topology: fn(&Config) -> Result<Topology, Failure>,
+    /// Looks whether it is there.
+    pub check_topology: fn(Config) -> Checking,
     /// Real time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -86,6 +94,7 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Status(args) => commands::status::run(args, options).await,
             Command::Batch(args) => batch::run(args, options, host).await,
             Command::Check => commands::check::run(options),
+            Command::Topology(args) => commands::topology::run(args, options, host).await,
             Command::Schema(args) => commands::schema::run(args),
             Command::Decisions(args) => commands::decisions::run(args, options, host).await,
             Command::Decision(args) => commands::decision::run(args, options, host).await,

@@ -11,13 +11,6 @@ use super::units;
 /// A key path (`*` stands for any name) and the values, as TOML, it may still have: its default, so that a configuration
 /// may spell it out. No values: the key itself is refused.
 pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
-    ("broker.kind", &[r#""embedded""#]),
-    ("broker.url", &[]),
-    ("broker.url_file", &[]),
-    ("broker.prefix", &[r#""syncline""#]),
-    ("broker.partitions", &["1"]),
-    ("broker.prefetch", &["1000"]),
-    ("broker.require_user_id", &["false"]),
     ("http.auth", &[]),
     ("http.tls", &[]),
     ("orchestration.decision_logging", &[r#""all""#, "true"]),
@@ -36,7 +29,6 @@ pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
     ("entities.*.delete.policy", &[r#""propagate""#]),
     ("entities.*.delete.conflict", &[r#""delete_wins""#]),
     ("entities.*.redact", &["[]"]),
-    ("systems.*.amqp_user", &[]),
     ("systems.*.entities.*.on_reject", &[r#""keep""#]),
 ];
 

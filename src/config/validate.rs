@@ -17,6 +17,9 @@ use crate::domain::ids::{EntityType, SystemName};
 /// The system in the ids of decisions no update made, `syncline:merge:…`.
 const OWN_NAME: &str = "syncline";
 
+/// Longest prefix of RabbitMQ's objects, in bytes.
+const PREFIX_MAX: usize = 200;
+
 /// Reports what is wrong or doubtful about the configuration as a whole.
 pub(super) fn validate(config: &Config, root: &Node, report: &Report<'_>) {
     let checks = Checks { config, root, report };
@@ -60,6 +63,11 @@ impl Checks<'_> {
     fn backends(&self) {
         let (broker, store) = (&self.config.broker, &self.config.store);
         let rabbitmq = broker.kind == BrokerKind::Rabbitmq;
+        let prefix = broker.prefix.as_str();
+        if rabbitmq && (prefix.is_empty() || prefix.len() > PREFIX_MAX || prefix.starts_with("amq.") || prefix.contains(char::is_control)) {
+            let message = format!("must be 1 to {PREFIX_MAX} bytes of text that does not begin with \"amq.\"");
+            self.error(&KeyPath::of(&["broker", "prefix"]), message);
+        }
         self.address("broker", rabbitmq, (&broker.url, broker.url_file.is_some()), ("amqp", "amqps"));
         let mongodb = store.kind == StoreKind::Mongodb;
         self.address("store", mongodb, (&store.url, store.url_file.is_some()), ("mongodb", "mongodb+srv"));

@@ -12,6 +12,7 @@ pub mod handler;
 pub mod identity;
 pub mod ids;
 pub mod link;
+pub mod origin;
 pub mod overlay;
 pub mod planted;
 pub mod projection;

@@ -8,13 +8,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::input::{Input, InputKind};
 use super::supervisor::stopped;
-use crate::domain::change::Inbound;
-use crate::domain::ids::SystemName;
+use crate::domain::change::{DeadReason, Inbound, Rejection};
+use crate::domain::ids::{SystemName, UpdateId};
+use crate::domain::origin::Senders;
 use crate::domain::time::Timestamp;
 use crate::ports::broker::{Broker, Delivery};
 use crate::ports::error::PortError;
 use crate::ports::hold::{Hold, HoldRow};
-use crate::ports::store::{DeadLetter, Store};
+use crate::ports::store::{DeadLetter, Lookup, Store};
 use crate::wire::{Limits, Transport, Undecodable, body_json, content_hash, decode};
 
 /// How long one look for messages lasts.
@@ -45,6 +46,8 @@ pub struct Intake {
     pub left: BTreeSet<SystemName>,
     /// How big they may be.
     pub limits: Limits,
+    /// Who may publish for whom.
+    pub senders: Arc<Senders>,
     /// Messages of one chunk at most.
     pub chunk: usize,
     /// The place of the last message in arrival order; grows from start to start.
@@ -77,7 +80,7 @@ impl Intake {
             match received {
                 Ok(deliveries) => {
                     wait = FIRST_WAIT;
-                    for chunk in self.chunks(deliveries, &paused) {
+                    for chunk in self.chunks(deliveries, &paused).await {
                         if to.send(chunk).await.is_err() {
                             return;
                         }
@@ -107,12 +110,19 @@ impl Intake {
         Ok(paused)
     }
 
-    fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>) -> Vec<Chunk> {
+    async fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>) -> Vec<Chunk> {
         let mut chunks: Vec<Chunk> = Vec::new();
         for delivery in deliveries {
             let alone = delivery.deliveries >= SUSPICIOUS;
             self.arrival += 1;
-            let input = decoded(delivery, self.arrival, &self.limits);
+            let input = match self.decoded(delivery).await {
+                Ok(input) => input,
+                Err(error) => {
+                    tracing::warn!(error = %error, "can't look whether an update is decided; its message comes again");
+                    self.start_over().await;
+                    return chunks;
+                }
+            };
             if let Some(system) = system_of(&input).filter(|system| paused.contains(*system)) {
                 // Not acknowledged, so the queue keeps it.
                 self.left.insert(system.clone());
@@ -125,6 +135,49 @@ impl Intake {
         }
         chunks
     }
+
+    async fn decoded(&self, delivery: Delivery) -> Result<Input, PortError> {
+        let Delivery { tag, body, message_id, received_at, origin, given_up, .. } = delivery;
+        let origin = origin.map(|origin| (origin, self.senders.clone()));
+        let kind = match decode(&body, &Transport { message_id, origin }, &self.limits) {
+            Ok(message) => match given_up {
+                // Decided, and the acknowledgement came too late: one row or one dead letter, never both.
+                Some(why) if !self.is_decided(&message).await? => {
+                    InputKind::Broken(Arc::new(broken(poison(&message, why), &body, received_at)))
+                }
+                Some(_) | None => InputKind::Message(Arc::new(message)),
+            },
+            Err(undecodable) => InputKind::Broken(Arc::new(broken(undecodable, &body, received_at))),
+        };
+        Ok(Input { tag: Some(tag), received_at, arrival: self.arrival, kind })
+    }
+
+    async fn is_decided(&self, message: &Inbound) -> Result<bool, PortError> {
+        let Some(update) = update_of(message) else { return Ok(false) };
+        let found = self.store.look_up(&Lookup { updates: vec![update.clone()], ..Lookup::default() }).await?;
+        Ok(found.markers.contains_key(update))
+    }
+
+    /// Has what is not settled given out once more, after a while.
+    async fn start_over(&self) {
+        tokio::time::sleep(FIRST_WAIT).await;
+        if let Err(error) = self.broker.give_again().await {
+            tracing::warn!(error = %error, "can't start over; what is not settled comes again after a start");
+        }
+    }
+}
+
+fn update_of(message: &Inbound) -> Option<&UpdateId> {
+    match message {
+        Inbound::Change(change) => Some(&change.update),
+        Inbound::Receipt(receipt) => Some(&receipt.update),
+        Inbound::ChangeSet { .. } => None,
+    }
+}
+
+/// A message the broker has given up on, as what it is kept as.
+fn poison(message: &Inbound, why: String) -> Undecodable {
+    Undecodable::of_message(message, Rejection::new(DeadReason::Poison, why))
 }
 
 fn paused_in(row: HoldRow) -> Option<SystemName> {
@@ -149,15 +202,6 @@ fn sender(message: &Inbound) -> Option<&SystemName> {
     }
 }
 
-fn decoded(delivery: Delivery, arrival: u64, limits: &Limits) -> Input {
-    let Delivery { tag, body, message_id, received_at, .. } = delivery;
-    let kind = match decode(&body, &Transport { message_id }, limits) {
-        Ok(message) => InputKind::Message(Arc::new(message)),
-        Err(undecodable) => InputKind::Broken(Arc::new(broken(undecodable, &body, received_at))),
-    };
-    Input { tag: Some(tag), received_at, arrival, kind }
-}
-
 /// A message that can't be read, as it is kept. Without an id of its own it is named by its bytes, so that the same
 /// message delivered twice is kept once.
 #[must_use]
@@ -165,6 +209,10 @@ pub fn broken(undecodable: Undecodable, bytes: &[u8], received_at: Timestamp) ->
     let Undecodable { rejection, system, entity_type, native_id, id } = undecodable;
     let (body, encoding) = body_json(bytes);
     let id = match id {
+        // The id is another system's to give, so this must not take the place of anything that has it.
+        Some(id) if rejection.reason == DeadReason::NotYourSystem => {
+            format!("{}:{id}#{:032x}", system.as_deref().unwrap_or("unknown"), content_hash::of_bytes(bytes))
+        }
         Some(id) => format!("{}:{id}", system.as_deref().unwrap_or("unknown")),
         None => format!("bytes:{:032x}", content_hash::of_bytes(bytes)),
     };

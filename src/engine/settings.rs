@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::config::{self, Config};
 use crate::domain::identity::{KeyRule, Normalizer};
+use crate::domain::origin::Senders;
 use crate::domain::rules::{
     Compare, Duplicates, FirstContact, MissingParent, MissingTarget, NotificationMode, Receipts, Rules, Side, SystemRules, TypeRules,
     UnknownSystems,
@@ -20,6 +21,8 @@ use crate::domain::value::FieldPath;
 pub struct Settings {
     /// What the domain decides by.
     pub rules: Arc<Rules>,
+    /// Who may publish for whom.
+    pub senders: Arc<Senders>,
     /// Updates decided at once at most.
     pub batch_size: usize,
     /// How long a batch waits to become full.
@@ -72,6 +75,7 @@ impl Settings {
         let retry = &orchestration.retry_policy;
         Self {
             rules: Arc::new(rules(config)),
+            senders: Arc::new(senders(config)),
             batch_size: orchestration.batch_size.get(),
             batch_timeout: orchestration.batch_timeout,
             handler_timeout: orchestration.handler_timeout.after,
@@ -88,6 +92,11 @@ impl Settings {
             record_cache_bytes: orchestration.record_cache.bytes(),
         }
     }
+}
+
+fn senders(config: &Config) -> Senders {
+    let users = config.systems.iter().filter_map(|(name, system)| Some((name.clone(), system.amqp_user.clone()?)));
+    Senders { users: users.collect(), required: config.broker.require_user_id }
 }
 
 fn timeout_verdict(verdict: config::HandlerTimeoutVerdict) -> Option<TimeoutVerdict> {

@@ -125,8 +125,15 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let (tags, settling) = mpsc::channel(64);
     let wanted = Arc::new(Wanted::default());
     let left = std::collections::BTreeSet::new();
-    let intake =
-        Intake { broker: broker.clone(), store: kept, left, limits: Limits::default(), chunk: settings.batch_size, arrival: first };
+    let intake = Intake {
+        broker: broker.clone(),
+        store: kept,
+        left,
+        limits: Limits::default(),
+        senders: settings.senders.clone(),
+        chunk: settings.batch_size,
+        arrival: first,
+    };
     let dispatch =
         Dispatch { relay, wanted: wanted.clone(), again, clock: clock.clone(), position: 0, backoff: std::collections::HashMap::new() };
     let taker = tokio::spawn(intake.run(chunks, told.clone()));

@@ -390,8 +390,7 @@ pub fn awake_input(waiting: Waiting) -> Input {
 
 /// The change of a waiting update, read again from its message.
 pub fn change_of(waiting: &Waiting) -> Result<Arc<NativeChange>, Rejection> {
-    let transport = Transport { message_id: None };
-    match decode_value(waiting.message.clone(), &transport, &Limits::default()) {
+    match decode_value(waiting.message.clone(), &Transport::default(), &Limits::default()) {
         Ok(Inbound::Change(change)) => Ok(change),
         Ok(Inbound::Receipt(_) | Inbound::ChangeSet { .. }) => {
             Err(Rejection::new(DeadReason::BadEnvelope, format!("the stored message of {} is not a change", waiting.update)))

@@ -21,7 +21,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::engine::directory::Directory;
 use crate::engine::settings::Settings;
-use crate::ports::broker::LocalQueues;
+use crate::ports::broker::{Inbox, LocalQueues};
 use crate::ports::clock::Clock;
 use crate::ports::store::Store;
 use crate::wire::Limits;
@@ -40,6 +40,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub struct Api {
     /// Everything that is known.
     pub store: Arc<dyn Store>,
+    /// Where messages are handed in.
+    pub inbox: Arc<dyn Inbox>,
     /// The queues of the systems; `None` where a message broker keeps them.
     pub queues: Option<Arc<dyn LocalQueues>>,
     /// Tells the time.

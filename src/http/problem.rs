@@ -86,9 +86,12 @@ impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
         match error.kind {
             PortErrorKind::Full => Self::new(StatusCode::TOO_MANY_REQUESTS, "full", "Too much is waiting; try again later", error.message),
-            PortErrorKind::Unavailable => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The store can't be reached; try again later", error.message)
-            }
+            PortErrorKind::Unavailable => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The store or the broker can't be reached; try again later",
+                error.message,
+            ),
             PortErrorKind::Invalid | PortErrorKind::Conflict(_) => {
                 tracing::error!(error = %error, "a request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of Syncline or of its store", error.message)

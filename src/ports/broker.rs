@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::error::PortError;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::domain::link::SendOp;
+use crate::domain::origin::Origin;
 use crate::domain::time::Timestamp;
 
 /// One inbound message as the broker delivered it.
@@ -24,6 +25,10 @@ pub struct Delivery {
     pub received_at: Timestamp,
     /// How often it was delivered, this time included.
     pub deliveries: u32,
+    /// Who published it, where the broker vouches for that; `None`: it came in by way of us, and was checked there.
+    pub origin: Option<Origin>,
+    /// Why the broker has given up on it. It comes a last time, to become a dead letter.
+    pub given_up: Option<String>,
 }
 
 /// One native model for one system.
@@ -55,12 +60,43 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Begins anew: gives out again, in their order, all messages that are not settled.
     async fn give_again(&self) -> Result<(), PortError>;
 
-    /// Lets go of messages whose outcome is durable.
+    /// Lets go of messages whose outcome is durable. Tags of an earlier round (before a [`give_again`](Self::give_again) or a
+    /// lost connection) mean nothing any more and are ignored. A message that is settled while an earlier one is not may
+    /// still come again with it.
     async fn settle(&self, tags: &[u64]) -> Result<(), PortError>;
 
     /// Hands over messages and returns, for each, whether the broker has it durably. Messages for one (record, system)
     /// are given in `rev` order and stay in it.
     async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>>;
+}
+
+/// A message that came in by another way than the broker: over HTTP, or in the same process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandedIn {
+    /// `{system}.{type}.{native_id}`: what is about one native record stays in order.
+    pub routing_key: String,
+    /// The transport's own message id.
+    pub message_id: Option<String>,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
+/// A broker as seen by the other ways in.
+#[async_trait]
+pub trait Inbox: Broker {
+    /// Takes messages in, durably. After an error none or some of them are in, and they may all be handed in again.
+    ///
+    /// Fails with [`Full`](super::error::PortErrorKind::Full) when too many wait already.
+    async fn hand_in(&self, messages: Vec<HandedIn>, now: Timestamp) -> Result<(), PortError>;
+
+    /// How many messages wait: inbound, and for each system outbound as far as that is known.
+    async fn depth(&self) -> Result<(u64, Vec<(SystemName, u64)>), PortError>;
+
+    /// Whether messages come in and go out at present; the error says why not.
+    fn connected(&self) -> Result<(), PortError>;
+
+    /// What an adapter of this system has to consume from; `None` where it fetches from us.
+    fn queue_of(&self, system: &SystemName) -> Option<String>;
 }
 
 /// Messages one adapter has leased.
@@ -74,7 +110,7 @@ pub struct Leased {
 
 /// A broker that is its own queue server: adapters hand in and fetch here, by way of HTTP or in the same process.
 #[async_trait]
-pub trait LocalQueues: Broker {
+pub trait LocalQueues: Inbox {
     /// Takes messages in, durably and all or none. Fails with [`Full`](super::error::PortErrorKind::Full) when the
     /// inbound queue has reached its bound.
     async fn enqueue(&self, messages: Vec<(Option<String>, Vec<u8>)>, now: Timestamp) -> Result<(), PortError>;
@@ -88,7 +124,4 @@ pub trait LocalQueues: Broker {
 
     /// Changes when there may be something new to lease. Take it before [`lease`](Self::lease), and nothing is missed.
     fn news(&self) -> watch::Receiver<u64>;
-
-    /// How many messages wait: inbound, and for each system outbound.
-    async fn depth(&self) -> Result<(u64, Vec<(SystemName, u64)>), PortError>;
 }

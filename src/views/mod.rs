@@ -5,6 +5,7 @@ pub mod holds;
 pub mod native;
 pub mod rows;
 pub mod systems;
+pub mod topology;
 pub mod why;
 
 use std::fmt;

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::ViewError;
 use crate::domain::ids::{EntityType, SystemName};
 use crate::domain::rules::Rules;
-use crate::ports::broker::LocalQueues;
+use crate::ports::broker::Inbox;
+use crate::ports::error::PortErrorKind;
 use crate::ports::store::{Store, SystemFacts};
 
 /// Outbox rows read at once.
@@ -32,12 +33,12 @@ pub struct SystemRow {
     pub unanswered: u64,
     /// Records whose sending fails again and again.
     pub failing: u64,
-    /// Messages that wait for it in its own queue; `null` where the broker keeps them.
+    /// Messages that wait for it in its queue; `null` where that is not known.
     pub queued: Option<u64>,
 }
 
 /// Every system that is configured or was seen, by name.
-pub async fn rows(store: &dyn Store, queues: Option<&dyn LocalQueues>, rules: &Rules) -> Result<Vec<SystemRow>, ViewError> {
+pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules) -> Result<Vec<SystemRow>, ViewError> {
     let mut rows: BTreeMap<SystemName, SystemRow> = BTreeMap::new();
     for (name, system) in &rules.systems {
         let mut row = SystemRow { configured: true, ..fresh(name) };
@@ -65,12 +66,15 @@ pub async fn rows(store: &dyn Store, queues: Option<&dyn LocalQueues>, rules: &R
             *count += 1;
         }
     }
-    if let Some(queues) = queues {
-        let (_, depths) = queues.depth().await?;
-        let depths: BTreeMap<SystemName, u64> = depths.into_iter().collect();
-        for row in rows.values_mut() {
-            row.queued = Some(depths.get(&row.system).copied().unwrap_or(0));
-        }
+    let depths: BTreeMap<SystemName, u64> = match inbox.depth().await {
+        Ok((_, depths)) => depths.into_iter().collect(),
+        // The rest is known all the same.
+        Err(error) if error.kind == PortErrorKind::Unavailable => BTreeMap::new(),
+        Err(error) => return Err(error.into()),
+    };
+    for row in rows.values_mut() {
+        let none = inbox.queue_of(&row.system).is_none().then_some(0);
+        row.queued = depths.get(&row.system).copied().or(none);
     }
     for row in rows.values_mut() {
         row.types.sort();

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::domain::change::Inbound;
+
 /// Longest text taken over, in bytes: the whole message is kept beside it anyway.
 const TEXT_MAX: usize = 256;
 
@@ -27,6 +29,24 @@ impl Clues {
         // The error is the reason for being here; it was reported by whoever parsed the message first.
         let _ = Gather(&mut clues).deserialize(&mut json);
         clues
+    }
+
+    /// Of a message that was read, but must not be believed.
+    pub(super) fn of_message(message: &Inbound) -> Self {
+        let (update, entity_type, native_id) = match message {
+            Inbound::Change(change) => (&change.update, &change.key.entity_type, Some(&change.key.native_id)),
+            Inbound::Receipt(receipt) => (&receipt.update, &receipt.entity_type, receipt.native_id.as_ref()),
+            Inbound::ChangeSet { id, updates } => {
+                let first = updates.first().map(Self::of_message).unwrap_or_default();
+                return Self { id: Some(id.to_string()), ..first };
+            }
+        };
+        Self {
+            system: Some(update.system.to_string()),
+            entity_type: Some(entity_type.to_string()),
+            native_id: native_id.map(ToString::to_string),
+            id: Some(update.id.to_string()),
+        }
     }
 }
 

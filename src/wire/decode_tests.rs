@@ -77,7 +77,7 @@ fn integer_native_ids_become_text_and_hash_alike() {
 #[test]
 fn the_transport_gives_the_id_where_the_body_has_none() {
     let mut message = upsert();
-    let transport = Transport { message_id: Some("m-9".into()) };
+    let transport = Transport { message_id: Some("m-9".into()), ..Transport::default() };
     let id = |message: &Value, transport: &Transport| match decode(message.to_string().as_bytes(), transport, &Limits::default()) {
         Ok(Inbound::Change(change)) => change.update.id.as_str().to_owned(),
         other => panic!("{other:?}"),
@@ -88,7 +88,7 @@ fn the_transport_gives_the_id_where_the_body_has_none() {
     message["op"] = json!("oops");
     let problem = decode(message.to_string().as_bytes(), &transport, &Limits::default()).unwrap_err();
     assert_eq!(problem.id.as_deref(), Some("m-9"));
-    let none = Transport { message_id: Some(String::new()) };
+    let none = Transport { message_id: Some(String::new()), ..Transport::default() };
     assert!(decode(upsert_without_id().as_bytes(), &none, &Limits::default()).is_err());
 }
 

@@ -13,6 +13,7 @@ use super::strict_json::{self, shortened};
 use super::suggest;
 use crate::domain::change::{ChangeBody, DeadReason, Inbound, NativeChange, Op, Receipt, ReceiptStatus, Rejection, Seq};
 use crate::domain::ids::{EntityType, MessageId, NativeId, NativeKey, SystemName, UpdateId};
+use crate::domain::origin::{Origin, Senders};
 
 const OPS: [&str; 5] = ["upsert", "patch", "delete", "rekey", "receipt"];
 const STATUSES: [&str; 3] = ["applied", "failed", "rejected"];
@@ -22,6 +23,8 @@ const STATUSES: [&str; 3] = ["applied", "failed", "rejected"];
 pub struct Transport {
     /// The AMQP `message_id`: the id of a message whose body has none.
     pub message_id: Option<String>,
+    /// Who published it, and who may publish for whom; `None` where no message broker vouches for it.
+    pub origin: Option<(Origin, Arc<Senders>)>,
 }
 
 /// A message that cannot be decoded: why, and whatever could be read of it, for the dead-letter row.
@@ -43,6 +46,14 @@ impl Undecodable {
     fn new(rejection: Rejection, clues: Clues, transport: &Transport) -> Self {
         let Clues { system, entity_type, native_id, id } = clues;
         Self { rejection, system, entity_type, native_id, id: id.or_else(|| transport.message_id.clone()) }
+    }
+}
+
+impl Undecodable {
+    /// A message that was read, but can't be processed.
+    #[must_use]
+    pub fn of_message(message: &Inbound, rejection: Rejection) -> Self {
+        Self::new(rejection, Clues::of_message(message), &Transport::default())
     }
 }
 
@@ -96,7 +107,38 @@ pub fn decode_value(value: Value, transport: &Transport, limits: &Limits) -> Res
             Err(Box::new((Rejection::new(DeadReason::BadEnvelope, detail), Clues::default())))
         }
     };
-    decoded.map_err(|refused| Undecodable::new(refused.0, refused.1, transport))
+    let checked = decoded.and_then(|message| match &transport.origin {
+        Some((origin, senders)) => sent_by_its_system(&message, origin, senders)
+            .map_err(|rejection| Box::new((rejection, Clues::of_message(&message))))
+            .map(|()| message),
+        None => Ok(message),
+    });
+    checked.map_err(|refused| Undecodable::new(refused.0, refused.1, transport))
+}
+
+/// Whether a message comes from the system it names. A set is published like its first update; all are from one system.
+fn sent_by_its_system(message: &Inbound, origin: &Origin, senders: &Senders) -> Result<(), Rejection> {
+    match message {
+        Inbound::Change(change) => senders.check(origin, &change.key.system, &change.key.entity_type),
+        Inbound::Receipt(receipt) => senders.check(origin, receipt.system(), &receipt.entity_type),
+        Inbound::ChangeSet { updates, .. } => {
+            let Some(first) = updates.first() else { return Ok(()) };
+            sent_by_its_system(first, origin, senders)?;
+            let foreign = updates.iter().find(|update| system_of(update) != system_of(first));
+            foreign.map_or(Ok(()), |_| {
+                let detail = "the change set holds updates of several systems; send a set for each";
+                Err(Rejection::new(DeadReason::NotYourSystem, detail).at("updates"))
+            })
+        }
+    }
+}
+
+fn system_of(message: &Inbound) -> Option<&SystemName> {
+    match message {
+        Inbound::Change(change) => Some(&change.key.system),
+        Inbound::Receipt(receipt) => Some(receipt.system()),
+        Inbound::ChangeSet { updates, .. } => updates.first().and_then(system_of),
+    }
 }
 
 fn is_change_set(map: &Map<String, Value>) -> bool {

@@ -10,6 +10,7 @@ mod envelope;
 pub mod inbound;
 pub mod limits;
 pub mod outbound;
+pub mod route;
 pub mod strict_json;
 mod suggest;
 
@@ -17,6 +18,7 @@ pub use body::body_json;
 pub use inbound::{Transport, Undecodable, decode, decode_value};
 pub use limits::Limits;
 pub use outbound::encode;
+pub use route::routing_key;
 
 #[cfg(test)]
 mod bad_input_tests;

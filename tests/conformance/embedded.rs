@@ -78,7 +78,7 @@ impl BrokerKit for Kit {
         broker.enqueue(vec![(None, body.to_vec())], sample::at(0)).await.unwrap();
     }
 
-    async fn take(&self, system: &str) -> Vec<Vec<u8>> {
+    async fn take(&self, system: &str, _: usize) -> Vec<Vec<u8>> {
         let broker = self.open.lock().unwrap().clone().unwrap().broker;
         let lease = std::time::Duration::from_secs(9);
         let leased = broker.lease(&sample::system(system), 99, lease, sample::at(0)).await.unwrap();

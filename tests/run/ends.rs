@@ -10,7 +10,7 @@ use syncline::config::Config;
 use syncline::engine::handlers::Handlers;
 use syncline::engine::settings::Settings;
 use syncline::engine::supervisor::{Parts, start};
-use syncline::ports::broker::LocalQueues;
+use syncline::ports::broker::{Inbox, LocalQueues};
 use syncline::ports::clock::Clock;
 use syncline::ports::error::PortErrorKind;
 

@@ -26,7 +26,7 @@ async fn what_a_paused_system_says_stays_in_the_queue_and_holds_up_nobody() {
     }
     decided(&orchestrator, "oem:o2").await;
     assert!(row(&orchestrator, "bms:b0").await.is_none(), "it is paused");
-    until("only its messages are left", async || (orchestrator.queues().depth().await.unwrap().0 == 3).then_some(())).await;
+    until("only its messages are left", async || (orchestrator.inbox().depth().await.unwrap().0 == 3).then_some(())).await;
     assert!(row(&orchestrator, "bms:b0").await.is_none(), "it is still paused");
     orchestrator.stop().await.unwrap();
 

@@ -23,7 +23,7 @@ keys = [{ fields = ["serial"] }]
 /// Everything that waits for a system, by serial.
 async fn waiting_for(orchestrator: &Orchestrator, system: &str) -> BTreeMap<String, Value> {
     let system = SystemName::new(system).unwrap();
-    let leased = orchestrator.queues().lease(&system, 10_000, Duration::ZERO, Timestamp::from_micros(0)).await.unwrap();
+    let leased = orchestrator.queues().unwrap().lease(&system, 10_000, Duration::ZERO, Timestamp::from_micros(0)).await.unwrap();
     let bodies = leased.messages.iter().map(|message| serde_json::from_slice::<Value>(&message.body).unwrap());
     bodies.map(|body| (body["entity"]["serial"].as_str().unwrap().to_owned(), body)).collect()
 }
@@ -54,7 +54,7 @@ async fn a_bad_message_is_kept_and_the_next_one_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let orchestrator = syncline(folder.path(), "").start().await.unwrap();
     let bad = b"{\"id\": \"u1\", \"system\": \"bms\"".to_vec();
-    orchestrator.queues().enqueue(vec![(None, bad.clone()), (None, bad)], Timestamp::from_micros(0)).await.unwrap();
+    orchestrator.queues().unwrap().enqueue(vec![(None, bad.clone()), (None, bad)], Timestamp::from_micros(0)).await.unwrap();
     orchestrator.submit(&[whole("u2", "bms", "d1", json!({"name": "fine"}))]).await.unwrap();
     decided(&orchestrator, "bms:u2").await;
     drained(&orchestrator).await;

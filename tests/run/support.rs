@@ -46,5 +46,5 @@ pub async fn decided(orchestrator: &Orchestrator, update: &str) -> Decision {
 
 /// Waits until the inbound queue is empty.
 pub async fn drained(orchestrator: &Orchestrator) {
-    until("an empty inbound queue", async || (orchestrator.queues().depth().await.unwrap().0 == 0).then_some(())).await;
+    until("an empty inbound queue", async || (orchestrator.inbox().depth().await.unwrap().0 == 0).then_some(())).await;
 }

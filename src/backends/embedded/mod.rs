@@ -36,7 +36,7 @@ use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
-use crate::ports::broker::{Broker, Delivery, Leased, LocalQueues, OutboundMessage};
+use crate::ports::broker::{Broker, Delivery, HandedIn, Inbox, Leased, LocalQueues, OutboundMessage};
 use crate::ports::error::PortError;
 use crate::ports::hold::HoldRow;
 use crate::ports::store::{
@@ -308,6 +308,25 @@ impl Broker for EmbeddedBroker {
 }
 
 #[async_trait]
+impl Inbox for EmbeddedBroker {
+    async fn hand_in(&self, messages: Vec<HandedIn>, now: Timestamp) -> Result<(), PortError> {
+        self.enqueue(messages.into_iter().map(|message| (message.message_id, message.body)).collect(), now).await
+    }
+
+    async fn depth(&self) -> Result<(u64, Vec<(SystemName, u64)>), PortError> {
+        self.0.list("measure the queues", |_, conn| queues::depth(conn)).await
+    }
+
+    fn connected(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    fn queue_of(&self, _: &SystemName) -> Option<String> {
+        None
+    }
+}
+
+#[async_trait]
 impl LocalQueues for EmbeddedBroker {
     async fn enqueue(&self, messages: Vec<(Option<String>, Vec<u8>)>, now: Timestamp) -> Result<(), PortError> {
         let bound = self.0.inbound_max;
@@ -329,9 +348,5 @@ impl LocalQueues for EmbeddedBroker {
 
     fn news(&self) -> watch::Receiver<u64> {
         self.0.queues.news.subscribe()
-    }
-
-    async fn depth(&self) -> Result<(u64, Vec<(SystemName, u64)>), PortError> {
-        self.0.list("measure the queues", |_, conn| queues::depth(conn)).await
     }
 }

@@ -162,6 +162,8 @@ impl Queues {
                 received_at: row.get(2).map(Timestamp::from_micros)?,
                 deliveries: row.get::<_, u32>(3)?.saturating_add(1),
                 body: row.get(4)?,
+                origin: None,
+                given_up: None,
             })
         };
         let rows = statement.query_map([*received, signed(max as u64)], read).map_err(error)?;

@@ -12,5 +12,6 @@ pub mod schema;
 pub mod send;
 pub mod status;
 pub mod systems;
+pub mod topology;
 pub mod verify;
 pub mod why;

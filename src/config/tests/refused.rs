@@ -144,10 +144,8 @@ kind = "mongodb"
     );
     assert!(!text.contains("hunter2"));
     insta::assert_snapshot!(text, @r#"
-    t.toml:3: broker.kind: "rabbitmq" is not available in this version; leave it at "embedded"
-    t.toml:4: broker.url: is not available in this version; leave it out
     t.toml:4: broker.url: leaves this machine without encryption (amqp://); use amqps://
-    t.toml:5: broker.url_file: is not available in this version; leave it out
+    t.toml:5: broker.url_file: stands beside "url"; keep one of them
     t.toml:7: store.kind: needs "url" or "url_file"
     "#);
 }
@@ -164,6 +162,7 @@ fn a_backend_has_one_address() {
     t.toml:4: broker.url_file: stands beside "url"; keep one of them
     t.toml:6: store.url_file: means nothing to the embedded one; set "kind" or leave it out
     "#);
+    insta::assert_snapshot!(errors("[broker]\nkind = \"rabbitmq\"\nurl = \"amqps://h\"\nprefix = \"amq.x\""), @r#"t.toml:4: broker.prefix: must be 1 to 200 bytes of text that does not begin with "amq.""#);
     insta::assert_snapshot!(errors("[store]\nkind = \"mongodb\"\nurl = \"mongodb://db.example.com\""), @"t.toml:3: store.url: leaves this machine without encryption (mongodb://); use mongodb+srv:// or add tls=true");
 }
 
@@ -176,7 +175,7 @@ fn the_brokers_own_name_is_taken() {
 fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors(r#"
 [broker]
-partitions = 4
+kind = "embedded"
 [http.auth]
 tokens_file = "tokens.toml"
 [http.tls]
@@ -202,7 +201,6 @@ amqp_user = "oem-adapter"
 [systems.oem.entities.device]
 on_reject = "compensate"
 "#), @r#"
-t.toml:3: broker.partitions: 4 is not available in this version; leave it at 1
 t.toml:4: http.auth: is not available in this version; leave it out
 t.toml:6: http.tls: is not available in this version; leave it out
 t.toml:10: orchestration.decision_logging: "changes" is not available in this version; leave it at "all"
@@ -216,7 +214,6 @@ t.toml:20: entities.device.on_parent_delete: "cascade" is not available in this 
 t.toml:21: entities.device.delete.policy: "unlink" is not available in this version; leave it at "propagate"
 t.toml:21: entities.device.delete.conflict: "update_revives" is not available in this version; leave it at "delete_wins"
 t.toml:22: entities.device.redact: is not available in this version; leave it at []
-t.toml:25: systems.oem.amqp_user: is not available in this version; leave it out
 t.toml:27: systems.oem.entities.device.on_reject: "compensate" is not available in this version; leave it at "keep"
 "#);
 }
@@ -248,7 +245,7 @@ fn the_environment_is_named_where_it_is_at_fault() {
     assert!(!text.contains("hunter2"));
     insta::assert_snapshot!(text, @r#"
     environment variable SYNCLINE__: names no key; write SYNCLINE__SECTION__KEY=value
-    environment variable SYNCLINE__BROKER__URL: broker.url: is not available in this version; leave it out
+    environment variable SYNCLINE__BROKER__URL: broker.url: means nothing to the embedded one; set "kind" or leave it out
     environment variable SYNCLINE__BROKR: brokr: unknown key; did you mean "broker"?
     environment variable SYNCLINE__HTTP__LISTEN: http.listen: "8080" is not an IP address with a port; write one such as "127.0.0.1:7171"
     environment variable SYNCLINE__STORE__PATH__X: store.path: is text, so nothing can be set below it

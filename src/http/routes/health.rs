@@ -18,6 +18,7 @@ pub async fn ready(State(api): Shared) -> Result<&'static str, Problem> {
     if !api.is_ready() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", "the engine is starting or stopping"));
     }
+    api.inbox.connected()?;
     api.store.epoch().await?;
     Ok("ready\n")
 }
@@ -40,10 +41,7 @@ const PAGE: usize = 1000;
 
 /// `GET /v1/status`.
 pub async fn status(State(api): Shared) -> Result<Json<Status>, Problem> {
-    let inbound = match &api.queues {
-        Some(queues) => queues.depth().await?.0,
-        None => 0,
-    };
+    let (inbound, _) = api.inbox.depth().await?;
     let due = api.store.waiting_due(api.clock.now(), PAGE).await?.len() as u64;
     let (mut pending, mut after) = (0, Some(0));
     while let Some(position) = after {

@@ -44,7 +44,8 @@ impl Default for Request {
 pub async fn lease(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Response, Problem> {
     let system = SystemName::new(system).map_err(Problem::question)?;
     let Some(queues) = &api.queues else {
-        let detail = format!("adapters of {system} consume from their queue at the message broker");
+        let queue = api.inbox.queue_of(&system).unwrap_or_else(|| "their queue".to_owned());
+        let detail = format!("adapters of {system} consume from the queue {queue} at the message broker");
         return Err(Problem::new(StatusCode::CONFLICT, "no_leases", "There are no leases with this broker", detail));
     };
     if !api.settings.rules.knows(&system) {

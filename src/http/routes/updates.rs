@@ -16,27 +16,21 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Shared;
 use crate::domain::change::Inbound;
 use crate::http::{Api, BODY_MAX, Problem};
-use crate::ports::broker::LocalQueues;
+use crate::ports::broker::HandedIn;
 use crate::ports::error::PortErrorKind;
-use crate::wire::{Transport, decode, decode_value, strict_json};
+use crate::wire::{Transport, decode, decode_value, routing_key, strict_json};
 
 /// Lines of a stream that are taken in together.
 const GROUP: usize = 200;
 /// How long a stream waits for room before it says that there is none.
 const ROOM_WITHIN: Duration = Duration::from_secs(30);
 
-type Queued = (Option<String>, Vec<u8>);
-
 /// `POST /v1/updates`.
 pub async fn take_in(State(api): Shared, request: Request) -> Result<Response, Problem> {
-    let Some(queues) = api.queues.clone() else {
-        let detail = "adapters publish to the message broker; see `syncline topology`";
-        return Err(Problem::new(StatusCode::CONFLICT, "no_queue", "There is no queue of ours with this broker", detail));
-    };
     let (parts, body) = request.into_parts();
     let kind = media_type(&parts.headers)?;
     if kind == "application/x-ndjson" || kind == "application/jsonl" {
-        return Ok(stream(api, queues, body));
+        return Ok(stream(api, body));
     }
     if !kind.is_empty() && kind != "application/json" && kind != "application/cloudevents+json" {
         let detail = format!("{kind} is not understood; send application/json or application/x-ndjson");
@@ -44,10 +38,10 @@ pub async fn take_in(State(api): Shared, request: Request) -> Result<Response, P
     }
     let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| too_large(BODY_MAX))?;
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return several(&api, queues.as_ref(), &body).await;
+        return several(&api, &body).await;
     }
-    let id = check(&api, &body)?;
-    queues.enqueue(vec![(None, body.to_vec())], api.clock.now()).await?;
+    let (id, message) = check(&api, &body)?;
+    api.inbox.hand_in(vec![message], api.clock.now()).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "status": "queued" }))).into_response())
 }
 
@@ -62,13 +56,17 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too much at once", detail)
 }
 
-/// Checks one message as the engine will read it; returns its id.
-fn check(api: &Api, bytes: &[u8]) -> Result<String, Problem> {
+/// Checks one message as the engine will read it; returns its id, and what to hand in.
+fn check(api: &Api, bytes: &[u8]) -> Result<(String, HandedIn), Problem> {
     if bytes.len() > api.limits.message_bytes {
         return Err(too_large(api.limits.message_bytes));
     }
     let message = decode(bytes, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))?;
-    Ok(id_of(&message))
+    Ok((id_of(&message), handed_in(&message, bytes.to_vec())))
+}
+
+fn handed_in(message: &Inbound, body: Vec<u8>) -> HandedIn {
+    HandedIn { routing_key: routing_key(message), message_id: None, body }
 }
 
 fn id_of(message: &Inbound) -> String {
@@ -80,7 +78,7 @@ fn id_of(message: &Inbound) -> String {
 }
 
 /// An array: all or nothing.
-async fn several(api: &Api, queues: &dyn LocalQueues, body: &Bytes) -> Result<Response, Problem> {
+async fn several(api: &Api, body: &Bytes) -> Result<Response, Problem> {
     let limits = crate::wire::Limits { message_bytes: BODY_MAX, ..api.limits };
     let Value::Array(items) = strict_json::parse(body, &limits).map_err(|rejection| Problem::from(&rejection))? else {
         return Err(Problem::question("the body must be one envelope or an array of them"));
@@ -96,7 +94,7 @@ async fn several(api: &Api, queues: &dyn LocalQueues, body: &Bytes) -> Result<Re
         match checked {
             Ok(message) => {
                 ids.push(id_of(&message));
-                messages.push((None, bytes));
+                messages.push(handed_in(&message, bytes));
             }
             Err(problem) => problems.push(json!({ "index": index, "problem": problem })),
         }
@@ -106,15 +104,15 @@ async fn several(api: &Api, queues: &dyn LocalQueues, body: &Bytes) -> Result<Re
         let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_messages", "Some messages can't be processed", detail);
         return Err(Problem { problems, ..problem });
     }
-    queues.enqueue(messages, api.clock.now()).await?;
+    api.inbox.hand_in(messages, api.clock.now()).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "ids": ids, "status": "queued" }))).into_response())
 }
 
 /// Lines, each answered by a line as soon as it is durably queued, or with what is wrong with it.
-fn stream(api: Arc<Api>, queues: Arc<dyn LocalQueues>, body: Body) -> Response {
+fn stream(api: Arc<Api>, body: Body) -> Response {
     let (answers, rows) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     tokio::spawn(async move {
-        let mut lines = Lines { api, queues, answers, index: 0, group: Vec::new(), rows: Vec::new() };
+        let mut lines = Lines { api, answers, index: 0, group: Vec::new(), rows: Vec::new() };
         let outcome = lines.read(body).await;
         // Nobody listens any more if this fails; what was answered is queued.
         if outcome.is_ok() {
@@ -129,10 +127,9 @@ struct Gone;
 
 struct Lines {
     api: Arc<Api>,
-    queues: Arc<dyn LocalQueues>,
     answers: mpsc::Sender<Result<Bytes, std::io::Error>>,
     index: u64,
-    group: Vec<Queued>,
+    group: Vec<HandedIn>,
     /// One answer per line since the last flush; `None` where it depends on the group.
     rows: Vec<(u64, Result<String, Problem>)>,
 }
@@ -161,10 +158,10 @@ impl Lines {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
-        let checked = check(&self.api, line.trim_ascii());
-        if checked.is_ok() {
-            self.group.push((None, line.trim_ascii().to_vec()));
-        }
+        let checked = check(&self.api, line.trim_ascii()).map(|(id, message)| {
+            self.group.push(message);
+            id
+        });
         self.rows.push((self.index, checked));
         self.index += 1;
         if self.group.len() >= GROUP { self.flush().await } else { Ok(()) }
@@ -175,7 +172,7 @@ impl Lines {
             return Ok(());
         }
         let group = std::mem::take(&mut self.group);
-        let queued = if group.is_empty() { Ok(()) } else { self.enqueue(group).await };
+        let queued = if group.is_empty() { Ok(()) } else { self.hand_in(group).await };
         let mut text = String::new();
         for (index, checked) in self.rows.drain(..) {
             let row = match (checked, &queued) {
@@ -190,10 +187,10 @@ impl Lines {
     }
 
     /// A stream is slowed down while there is no room.
-    async fn enqueue(&self, group: Vec<Queued>) -> Result<(), Problem> {
+    async fn hand_in(&self, group: Vec<HandedIn>) -> Result<(), Problem> {
         let until = tokio::time::Instant::now() + ROOM_WITHIN;
         loop {
-            match self.queues.enqueue(group.clone(), self.api.clock.now()).await {
+            match self.api.inbox.hand_in(group.clone(), self.api.clock.now()).await {
                 Err(error) if error.kind == PortErrorKind::Full && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }

@@ -62,8 +62,8 @@ pub trait BrokerKit: Send + Sync {
     /// Sends an inbound message, as an adapter would.
     async fn send(&self, body: &[u8]);
 
-    /// Takes the outbound messages a system was sent, as an adapter would.
-    async fn take(&self, system: &str) -> Vec<Vec<u8>>;
+    /// Takes the outbound messages a system was sent, as an adapter would: so many, or more if there are.
+    async fn take(&self, system: &str, count: usize) -> Vec<Vec<u8>>;
 }
 
 macro_rules! run {
@@ -141,6 +141,7 @@ pub async fn broker_conformance(kit: &dyn BrokerKit) {
     run!(kit, broker_suite:
         messages_come_in_order_and_once,
         what_is_not_settled_comes_again_after_a_restart,
+        all_that_is_not_settled_is_given_again,
         receiving_waits_for_a_message,
         published_messages_reach_their_system,
     );

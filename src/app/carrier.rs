@@ -1,0 +1,76 @@
+//! What carries the messages, as the configuration says.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::StartError;
+use super::keeper::Folder;
+use crate::backends::rabbitmq::{Address, Options, RabbitBroker};
+use crate::config::{self, BrokerKind, Config, refuse_address};
+use crate::domain::ids::SystemName;
+use crate::ports::broker::{Broker, Inbox, LocalQueues};
+use crate::ports::clock::Clock;
+use crate::ports::error::{PortError, PortErrorKind};
+
+/// A broker, from each of its sides.
+pub(super) struct Carrier {
+    pub broker: Arc<dyn Broker>,
+    pub inbox: Arc<dyn Inbox>,
+    /// Where it is a queue server itself.
+    pub queues: Option<Arc<dyn LocalQueues>>,
+}
+
+impl Carrier {
+    /// Opens it. `seen`: systems that took part before.
+    pub async fn open(config: &Config, folder: &mut Folder, seen: Vec<SystemName>, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        match config.broker.kind {
+            BrokerKind::Embedded => {
+                let own = folder.open()?.broker;
+                Ok(Self { broker: own.clone(), inbox: own.clone(), queues: Some(own) })
+            }
+            BrokerKind::Rabbitmq => {
+                let mut options = options(config, clock).map_err(StartError::Broker)?;
+                options.systems.extend(seen);
+                options.systems.sort();
+                options.systems.dedup();
+                let broker = Arc::new(RabbitBroker::open(options).await.map_err(StartError::Broker)?);
+                Ok(Self { broker: broker.clone(), inbox: broker, queues: None })
+            }
+        }
+    }
+}
+
+/// What the configuration says about RabbitMQ.
+pub(super) fn options(config: &Config, clock: Arc<dyn Clock>) -> Result<Options, PortError> {
+    let address = Address::parse(&url(&config.broker)?)?;
+    shaped(config, address, clock)
+}
+
+/// …with the server given.
+pub(super) fn shaped(config: &Config, address: Address, clock: Arc<dyn Clock>) -> Result<Options, PortError> {
+    let broker = &config.broker;
+    let mut options = Options::new(address, &broker.prefix, clock)?;
+    options.partitions = broker.partitions.get();
+    options.prefetch = broker.prefetch.get();
+    options.push_updates = config.orchestration.push_updates;
+    options.systems = config.systems.keys().cloned().collect();
+    Ok(options)
+}
+
+fn url(broker: &config::Broker) -> Result<String, PortError> {
+    let invalid = |message: String| PortError::new(PortErrorKind::Invalid, "read the address of RabbitMQ", message);
+    let from_file = |path: &Path| {
+        let text = std::fs::read_to_string(path).map_err(|error| invalid(format!("[broker] url_file {}: {error}", path.display())))?;
+        let url = text.trim().to_owned();
+        match refuse_address(&url, "amqp", "amqps") {
+            Some(refusal) => Err(invalid(format!("[broker] url_file {}: {refusal}", path.display()))),
+            None => Ok(url),
+        }
+    };
+    match (&broker.url, &broker.url_file) {
+        // What stands in the configuration itself was checked with it.
+        (Some(url), _) => Ok(url.reveal().to_owned()),
+        (None, Some(path)) => from_file(path),
+        (None, None) => Err(invalid("[broker] needs \"url\" or \"url_file\"".to_owned())),
+    }
+}

@@ -1,0 +1,143 @@
+//! What goes wrong, and that it is overcome or said.
+
+use std::time::Duration;
+
+use syncline::backends::rabbitmq::RabbitBroker;
+use syncline::ports::broker::{Broker, Inbox};
+use syncline::ports::error::PortErrorKind;
+use syncline::ports::testkit::sample;
+use tokio::time::Instant;
+
+use super::proxy::Proxy;
+use super::support::{Site, bodies, receive, tags, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_no_queue_takes_is_not_published() {
+    let Some(site) = Site::any() else { return };
+    let broker = site.open().await;
+    assert!(broker.publish(vec![sample::message("oem", 1, 1)]).await[0].is_ok());
+    let peer = site.channel().await;
+    peer.unbind(&site.name("updates.oem"), &site.name("outbound"), "oem").await;
+    let outcome = broker.publish(vec![sample::message("oem", 1, 2), sample::message("crm", 1, 1)]).await;
+    let error = outcome[0].as_ref().unwrap_err();
+    assert!(error.kind == PortErrorKind::Unavailable && error.message.contains("no queue takes oem"), "{error}");
+    assert!(outcome[1].is_ok(), "it fails alone");
+    assert!(broker.publish(vec![sample::message("oem", 1, 2)]).await[0].is_ok(), "bound again by the next try");
+    peer.delete_queue(&site.name("updates.oem")).await;
+    assert!(broker.publish(vec![sample::message("oem", 1, 3)]).await[0].is_err());
+    assert!(broker.publish(vec![sample::message("oem", 1, 3)]).await[0].is_ok(), "made again by the next try");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_in_another_form_is_named_and_left_alone() {
+    let Some(site) = Site::any() else { return };
+    let queue = site.name("orchestrator");
+    site.channel().await.declare_queue(&queue).await;
+    let refused = RabbitBroker::open(site.options()).await.unwrap_err();
+    assert_eq!(refused.kind, PortErrorKind::Invalid);
+    for part in [queue.as_str(), "x-single-active-consumer=true", "x-queue-type=quorum", "current is"] {
+        assert!(refused.message.contains(part), "{part}: {refused}");
+    }
+    site.channel().await.declare_queue(&queue).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_whose_queue_has_another_form_fails_alone() {
+    let Some(site) = Site::any() else { return };
+    let broker = site.open().await;
+    site.channel().await.declare_queue(&site.name("updates.oem")).await;
+    let outcome = broker.publish(vec![sample::message("oem", 1, 1), sample::message("crm", 1, 1)]).await;
+    let error = outcome[0].as_ref().unwrap_err();
+    assert!(error.kind == PortErrorKind::Invalid && error.message.contains(&site.name("updates.oem")), "{error}");
+    assert!(outcome[1].is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_said_at_once_and_without_them() {
+    let Some(site) = Site::any() else { return };
+    let host = site.url.rsplit_once('@').map_or("127.0.0.1:5672", |(_, host)| host);
+    let url = format!("amqp://nobody:hunter2@{host}");
+    let started = Instant::now();
+    let refused = RabbitBroker::open(site.options_at(&url)).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert_eq!(refused.kind, PortErrorKind::Invalid, "{refused}");
+    assert!(refused.message.contains("check user, password and vhost"), "{refused}");
+    let said = format!("{refused} {refused:?}");
+    assert!(!said.contains("hunter2") && !said.contains("nobody:"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_said_in_time() {
+    let site = Site { url: String::new(), prefix: "nowhere".to_owned() };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut options = site.options_at(&format!("amqp://guest:hunter2@{free}"));
+    std::mem::forget(site);
+    options.connect_within = Duration::from_millis(300);
+    let refused = RabbitBroker::open(options).await.unwrap_err();
+    assert_eq!(refused.kind, PortErrorKind::Unavailable, "{refused}");
+    assert!(refused.message.contains(&free.to_string()) && !format!("{refused:?}").contains("hunter2"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_connection_is_made_again_and_nothing_is_lost() {
+    let Some(site) = Site::any() else { return };
+    let proxy = Proxy::to(&site.url).await;
+    let broker = RabbitBroker::open(site.options_at(&proxy.url(&site.url))).await.unwrap();
+    for n in 1..=20 {
+        assert!(site.send("bms.device.D1", n.to_string().as_bytes()).await);
+    }
+    let first = receive(&broker, 20).await;
+    broker.settle(&tags(&first[..5])).await.unwrap();
+    until("the acknowledgement", async || (broker.depth().await.unwrap().0 == 15).then_some(())).await;
+    proxy.cut();
+    let again = receive(&broker, 15).await;
+    assert_eq!(bodies(&again), bodies(&first[5..]), "in their order");
+    assert!(again.iter().all(|delivery| delivery.deliveries == 2));
+    // Tags of the connection that is gone mean nothing on the new one.
+    broker.settle(&tags(&first)).await.unwrap();
+    assert_eq!(broker.depth().await.unwrap().0, 15);
+    broker.settle(&tags(&again)).await.unwrap();
+    until("a message to be taken", async || broker.publish(vec![sample::message("oem", 1, 1)]).await[0].is_ok().then_some(())).await;
+    for n in 0..5 {
+        proxy.cut();
+        let body = format!("after {n}");
+        assert!(site.send("bms.device.D1", body.as_bytes()).await);
+        loop {
+            let came = receive(&broker, 1).await;
+            broker.settle(&tags(&came)).await.unwrap();
+            // An acknowledgement may be lost on the way; what was let go of then comes once more.
+            if bodies(&came) == [body.as_str()] {
+                break;
+            }
+        }
+        until("both connections", async || broker.connected().is_ok().then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_is_noticed() {
+    let Some(site) = Site::any() else { return };
+    let proxy = Proxy::to(&site.url).await;
+    let broker = RabbitBroker::open(site.options_at(&proxy.url(&site.url))).await.unwrap();
+    assert!(broker.connected().is_ok());
+    proxy.go_dead();
+    let started = Instant::now();
+    until("the silence to be noticed", async || broker.connected().is_err().then_some(())).await;
+    assert!(started.elapsed() <= Duration::from_secs(20), "after {:?}", started.elapsed());
+    proxy.cut();
+    until("both connections", async || broker.connected().is_ok().then_some(())).await;
+    assert!(site.send("bms.device.D1", b"after").await);
+    assert_eq!(bodies(&receive(&broker, 1).await), ["after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_is_made_again() {
+    let Some(site) = Site::any() else { return };
+    let broker = site.open().await;
+    for queue in ["orchestrator", "dead"] {
+        site.channel().await.delete_queue(&site.name(queue)).await;
+        until("the queue", async || site.send("bms.device.D1", b"x").await.then_some(())).await;
+        let came = receive(&broker, 1).await;
+        broker.settle(&tags(&came)).await.unwrap();
+    }
+}

@@ -1,0 +1,303 @@
+//! A whole orchestrator that is fed and emptied over RabbitMQ.
+
+use std::path::Path;
+use std::process::Command;
+
+use lapin::BasicProperties;
+use serde_json::{Value, json};
+use syncline::domain::change::DeadReason;
+use syncline::domain::ids::UpdateId;
+use syncline::ports::store::DeadLetter;
+use syncline::prelude::*;
+
+use super::support::{Site, until};
+use crate::mongodb;
+
+fn config(site: &Site) -> String {
+    let (url, prefix) = (&site.url, &site.prefix);
+    format!(
+        r#"
+[broker]
+kind = "rabbitmq"
+url = "{url}"
+prefix = "{prefix}"
+[http]
+listen = "127.0.0.1:0"
+[orchestration]
+push_updates = true
+[entities.device]
+keys = [{{ fields = ["serial"] }}]
+[systems.bms]
+amqp_user = "guest"
+[systems.oem]
+receipts = "required"
+[systems.oem.entities.device]
+rename = {{ serial = "serial_no" }}
+"#
+    )
+}
+
+struct Scene {
+    site: Site,
+    folder: tempfile::TempDir,
+    orchestrator: Orchestrator,
+    http: reqwest::Client,
+}
+
+async fn serve(config: &str, folder: &Path) -> Orchestrator {
+    let mut config = Config::from_toml(config, "test.toml").unwrap();
+    config.store.path = folder.join("data");
+    Syncline::new(config).serve().await.unwrap()
+}
+
+impl Scene {
+    async fn set(more: &str) -> Option<Self> {
+        let site = Site::any()?;
+        let folder = tempfile::tempdir().unwrap();
+        let orchestrator = serve(&format!("{}{more}", config(&site)), folder.path()).await;
+        Some(Self { site, folder, orchestrator, http: reqwest::Client::new() })
+    }
+
+    async fn send_as(&self, routing_key: &str, message: &Value, properties: BasicProperties) {
+        let peer = self.site.channel().await;
+        assert!(peer.publish(&self.site.name("inbound"), routing_key, message.to_string().as_bytes(), properties).await);
+    }
+
+    /// Publishes as its adapter does.
+    async fn send(&self, message: &Value) {
+        let part = |name: &str| message[name].as_str().unwrap().to_owned();
+        let key = format!("{}.{}.{}", part("system"), part("type"), part("native_id"));
+        self.send_as(&key, message, BasicProperties::default()).await;
+    }
+
+    async fn decided(&self, update: &str) -> String {
+        let id = UpdateId::try_from(update.to_owned()).unwrap();
+        let look = async || self.orchestrator.store().decision(&id).await.unwrap().filter(|row| !row.decision.is_waiting());
+        format!("{:?}", until(update, look).await.decision)
+    }
+
+    async fn dead_letters(&self, count: usize) -> Vec<DeadLetter> {
+        until("the dead letters", async || {
+            let page = self.orchestrator.store().dead_letters(None, 99).await.unwrap();
+            (page.items.len() >= count).then_some(page.items)
+        })
+        .await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.orchestrator.address().unwrap());
+        let response = self.http.post(url).json(body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let url = format!("http://{}{path}", self.orchestrator.address().unwrap());
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn taken_by(&self, system: &str, count: usize) -> Vec<Value> {
+        let queue = self.site.name(&format!("updates.{system}"));
+        let taken = self.site.channel().await.take(&queue, count).await;
+        taken.iter().map(|delivery| serde_json::from_slice(&delivery.data).unwrap()).collect()
+    }
+
+    async fn at_rest(&self) -> Value {
+        let look = async || Some(self.get("/v1/status").await).filter(|status| status["idle"] == json!(true));
+        until("rest", look).await
+    }
+}
+
+fn device(id: &str, system: &str, native_id: &str, entity: &Value) -> Value {
+    json!({"id": id, "system": system, "type": "device", "native_id": native_id, "entity": entity})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_system_says_reaches_the_other() {
+    let Some(scene) = Scene::set("").await else { return };
+    both_are_told(&scene).await;
+    scene.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_store_in_mongodb_nothing_is_kept_on_this_machine() {
+    let Some(mongodb) = mongodb::server() else { return };
+    let base = mongodb::Base::new(&mongodb);
+    let store = format!("[store]\nkind = \"mongodb\"\nurl = {:?}\ndatabase = {:?}\n", base.url, base.name);
+    let Some(scene) = Scene::set(&store).await else { return };
+    both_are_told(&scene).await;
+    assert!(!scene.folder.path().join("data").exists());
+    scene.orchestrator.stop().await.unwrap();
+    base.drop().await;
+}
+
+async fn both_are_told(scene: &Scene) {
+    scene.send(&device("u1", "bms", "b1", &json!({"serial": "S1", "name": "Air handler"}))).await;
+    let create = scene.taken_by("oem", 1).await.remove(0);
+    assert_eq!((&create["op"], &create["entity"]["serial_no"]), (&json!("create"), &json!("S1")));
+    scene.at_rest().await;
+    scene
+        .send(&json!({"id": "r1", "system": "oem", "type": "device", "op": "receipt", "native_id": "o1",
+            "canonical_id": create["canonical_id"], "rev": create["rev"], "status": "applied"}))
+        .await;
+    until("the link", async || {
+        (scene.get("/v1/lookup?system=oem&type=device&native_id=o1").await["canonical_id"] == create["canonical_id"]).then_some(())
+    })
+    .await;
+
+    // Over HTTP it takes the same way.
+    let (status, answer) = scene.post("/v1/updates", &device("u2", "oem", "o1", &json!({"serial_no": "S1", "name": "AHU"}))).await;
+    assert_eq!((status, &answer["status"]), (202, &json!("queued")));
+    assert!(scene.decided("oem:u2").await.starts_with("Accepted"));
+    assert_eq!(scene.taken_by("bms", 1).await[0]["entity"]["name"], json!("AHU"));
+    let several = json!([device("u3", "bms", "b2", &json!({"serial": "S2"})), device("u4", "bms", "b3", &json!({"serial": "S3"}))]);
+    assert_eq!(scene.post("/v1/updates", &several).await.0, 202);
+    scene.decided("bms:u4").await;
+    let (status, problem) = scene.post("/v1/systems/oem/lease", &json!({})).await;
+    assert_eq!(status, 409);
+    assert!(problem["detail"].as_str().unwrap().contains(&scene.site.name("updates.oem")), "{problem}");
+
+    scene.at_rest().await;
+    let systems = scene.get("/v1/systems").await;
+    let oem = systems["items"].as_array().unwrap().iter().find(|row| row["system"] == "oem").unwrap().clone();
+    assert_eq!(oem["queued"], json!(2), "{systems}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_must_be_who_it_says() {
+    let Some(scene) = Scene::set("").await else { return };
+    let as_guest = || BasicProperties::default().with_user_id("guest".into());
+    let body = json!({"serial": "S1"});
+    scene.send_as("oem.device.x", &device("u1", "bms", "b1", &body), BasicProperties::default()).await;
+    scene.send_as("bms.site.x", &device("u2", "bms", "b1", &body), BasicProperties::default()).await;
+    scene.send_as("oem.device.o1", &device("u3", "oem", "o1", &body), as_guest()).await;
+    let dead = scene.dead_letters(3).await;
+    assert!(dead.iter().all(|letter| letter.reason == DeadReason::NotYourSystem && letter.body.is_some()), "{dead:?}");
+    assert!(dead[2].detail.contains("user \"guest\" published it"), "{}", dead[2].detail);
+    scene.send_as("bms.device.b1", &device("u4", "bms", "b1", &body), as_guest()).await;
+    scene.send_as("bms.device.b1", &device("u1", "bms", "b1", &body), BasicProperties::default()).await;
+    assert!(scene.decided("bms:u4").await.starts_with("Accepted"));
+    scene.decided("bms:u1").await;
+    scene.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proof_can_be_asked_for() {
+    let Some(site) = Site::any() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&site).replace("[http]", "require_user_id = true\n[http]");
+    let orchestrator = serve(&config, folder.path()).await;
+    let scene = Scene { site, folder, orchestrator, http: reqwest::Client::new() };
+    let body = json!({"serial": "S1"});
+    scene.send(&device("u1", "bms", "b1", &body)).await;
+    let dead = scene.dead_letters(1).await;
+    assert_eq!((dead[0].reason, dead[0].detail.contains("must set user_id")), (DeadReason::NotYourSystem, true), "{dead:?}");
+    let (status, _) = scene.post("/v1/updates", &device("u2", "oem", "o1", &body)).await;
+    assert_eq!(status, 202);
+    scene.decided("oem:u2").await;
+    scene.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rabbitmq_gave_up_on_becomes_a_dead_letter() {
+    let Some(scene) = Scene::set("").await else { return };
+    let body = json!({"serial": "S1"});
+    scene.send(&device("u1", "bms", "b1", &body)).await;
+    scene.decided("bms:u1").await;
+    let peer = scene.site.channel().await;
+    let give_up = async |message: &Value| {
+        let properties = BasicProperties::default();
+        assert!(peer.publish(&scene.site.name("dead"), "bms.device.b1", message.to_string().as_bytes(), properties).await);
+    };
+    // Decided, but never acknowledged: there is nothing left to tell.
+    give_up(&device("u1", "bms", "b1", &body)).await;
+    give_up(&device("u2", "bms", "b1", &body)).await;
+    peer.publish(&scene.site.name("dead"), "x", b"\xff", BasicProperties::default()).await;
+    let dead = scene.dead_letters(2).await;
+    let shown: Vec<_> = dead.iter().map(|letter| (letter.reason, letter.system.as_deref())).collect();
+    assert_eq!(shown, [(DeadReason::Poison, Some("bms")), (DeadReason::NotUtf8, None)]);
+    assert_eq!((dead[0].id.as_str(), dead[0].native_id.as_deref()), ("bms:u2", Some("b1")));
+    scene.at_rest().await;
+    scene.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_loses_nothing_and_repeats_nothing() {
+    let Some(scene) = Scene::set("").await else { return };
+    let Scene { site, folder, orchestrator, http } = scene;
+    for n in 0..300 {
+        let message = device(&format!("u{n}"), "bms", &format!("b{n}"), &json!({"serial": format!("S{n}")}));
+        assert!(site.send(&format!("bms.device.b{n}"), message.to_string().as_bytes()).await);
+        if n == 150 {
+            orchestrator.stop().await.unwrap();
+            break;
+        }
+    }
+    for n in 151..300 {
+        let message = device(&format!("u{n}"), "bms", &format!("b{n}"), &json!({"serial": format!("S{n}")}));
+        assert!(site.send(&format!("bms.device.b{n}"), message.to_string().as_bytes()).await, "the queue is there without us");
+    }
+    let more = "\n[orchestration.create_brake]\ncount = 1000\nwindow = \"60s\"\n";
+    let orchestrator = serve(&format!("{}{more}", config(&site)), folder.path()).await;
+    let scene = Scene { site, folder, orchestrator, http };
+    scene.decided("bms:u299").await;
+    scene.at_rest().await;
+    let mut serials: Vec<String> = scene.taken_by("oem", 300).await.iter().map(|body| body["entity"]["serial_no"].to_string()).collect();
+    serials.sort();
+    serials.dedup();
+    assert_eq!(serials.len(), 300);
+    scene.orchestrator.stop().await.unwrap();
+}
+
+/// Runs the program until it ends by itself.
+fn run(folder: &Path, config: &str) -> (Option<i32>, String) {
+    let file = folder.join("syncline.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
+    let output = command.args(["run", "--config"]).arg(&file).arg("--store").arg(folder.join("data")).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_says_why_it_does_not_start() {
+    let Some(site) = Site::any() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let host = site.url.rsplit_once('@').map_or("127.0.0.1:5672", |(_, host)| host).to_owned();
+    let (code, said) = run(folder.path(), &config(&site).replace(&site.url, &format!("amqp://guest:hunter2@{host}")));
+    assert_eq!((code, said.contains("hunter2")), (Some(78), false), "{said}");
+    assert!(said.contains("check user, password and vhost"), "{said}");
+
+    site.channel().await.declare_queue(&site.name("updates.oem")).await;
+    let (code, said) = run(folder.path(), &config(&site));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains(&site.name("updates.oem")) && said.contains("x-queue-type=quorum"), "{said}");
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (code, said) = run(folder.path(), &config(&site).replace(&site.url, &format!("amqp://guest:hunter2@{free}")));
+    assert_eq!((code, said.contains("hunter2")), (Some(69), false), "{said}");
+    assert!(said.contains(&free.to_string()), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topology_looks_and_changes_nothing() {
+    let Some(site) = Site::any() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("syncline.toml");
+    std::fs::write(&file, config(&site)).unwrap();
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
+        let output = command.args(["topology", "--check", "--config"]).arg(&file).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    for _ in 0..2 {
+        let (code, said) = check();
+        assert_eq!((code, said.matches("is not there").count()), (Some(1), 8), "{said}");
+    }
+    drop(site.open_for(&["bms", "oem"]).await);
+    assert_eq!(check(), (Some(0), "ok: everything is there as it should be\n".to_owned()));
+    let peer = site.channel().await;
+    peer.delete_queue(&site.name("orchestrator")).await;
+    peer.declare_queue(&site.name("orchestrator")).await;
+    let (code, said) = check();
+    assert!(code == Some(1) && said.contains(&format!("queue {}", site.name("orchestrator"))), "{said}");
+    assert!(said.contains("exists in another form") && said.lines().count() == 1, "{said}");
+}
