@@ -20,6 +20,31 @@ rabbitmq_up() {
   fi
   port=$(<"$port_file")
   printf 'export SYNCLINE_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:%s\n' "$port"
+  printf 'export SYNCLINE_TEST_RABBITMQCTL=%q\n' "$service_dir/ctl"
+  if [[ -f "$service_dir/tls_port" ]]; then
+    printf 'export SYNCLINE_TEST_AMQPS_URL=amqps://guest:guest@localhost:%s?cacertfile=%s/tls/ca.pem\n' "$(<"$service_dir/tls_port")" "$service_dir"
+  fi
+}
+
+# An authority of our own, and a certificate for the server. Without openssl there is no TLS to test.
+rabbitmq_tls() {
+  local tls="$service_dir/tls"
+  command -v openssl >/dev/null || return 0
+  mkdir -p "$tls"
+  (
+    cd "$tls"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=tests -keyout ca.key -out ca.pem
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout key.pem -out server.csr
+    printf 'subjectAltName=DNS:localhost\n' >extensions
+    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out cert.pem
+  ) >"$tls/log" 2>&1 || return 1
+  free_port >"$service_dir/tls_port"
+  cat >>"$service_dir/rabbitmq.conf" <<CONF
+listeners.ssl.default = 127.0.0.1:$(<"$service_dir/tls_port")
+ssl_options.cacertfile = $tls/ca.pem
+ssl_options.certfile = $tls/cert.pem
+ssl_options.keyfile = $tls/key.pem
+CONF
 }
 
 rabbitmq_runs() {
@@ -39,6 +64,16 @@ listeners.tcp.default = 127.0.0.1:$port
 disk_free_limit.absolute = 50MB
 log.file.level = info
 CONF
+  rabbitmq_tls || return 1
+  cat >"$service_dir/ctl" <<CTL
+#!/bin/sh
+# The private server's rabbitmqctl.
+ERL_EPMD_PORT=$epmd_port HOME=$service_dir/home RABBITMQ_CONF_ENV_FILE=$service_dir/none
+RABBITMQ_ENABLED_PLUGINS_FILE=$service_dir/enabled_plugins
+export ERL_EPMD_PORT HOME RABBITMQ_CONF_ENV_FILE RABBITMQ_ENABLED_PLUGINS_FILE
+exec /usr/lib/rabbitmq/bin/rabbitmqctl -n syncline-$port@localhost "\$@"
+CTL
+  chmod +x "$service_dir/ctl"
   (
     # A name server of its own, and a folder of its own for the secret between nodes: nothing of another RabbitMQ is touched.
     export ERL_EPMD_PORT=$epmd_port ERL_EPMD_ADDRESS=127.0.0.1 HOME="$service_dir/home"
@@ -48,6 +83,7 @@ CONF
     export RABBITMQ_CONF_ENV_FILE="$service_dir/none" RABBITMQ_CONFIG_FILE="$service_dir/rabbitmq.conf"
     export RABBITMQ_ADVANCED_CONFIG_FILE="$service_dir/none" RABBITMQ_ENABLED_PLUGINS_FILE="$service_dir/enabled_plugins"
     export RABBITMQ_MNESIA_BASE="$service_dir/data" RABBITMQ_LOG_BASE="$service_dir/log" RABBITMQ_PID_FILE="$service_dir/server.pid"
+    export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
     unset RABBITMQ_MNESIA_DIR RABBITMQ_LOGS
     # A session of its own, so that Ctrl-C at the tests does not take it down before its time.
     exec setsid "$server" </dev/null >"$log" 2>&1

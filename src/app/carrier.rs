@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::StartError;
 use super::keeper::Folder;
-use crate::backends::rabbitmq::{Address, Options, RabbitBroker};
+use super::{StartError, SystemClock};
+use crate::backends::rabbitmq::{Address, Options, RabbitBroker, RabbitTap};
+use crate::cli::Tapping;
 use crate::config::{self, BrokerKind, Config, refuse_address};
 use crate::domain::ids::SystemName;
-use crate::ports::broker::{Broker, Inbox, LocalQueues};
+use crate::ports::broker::{Broker, Inbox, LocalQueues, Tap};
 use crate::ports::clock::Clock;
 use crate::ports::error::{PortError, PortErrorKind};
 
@@ -38,6 +39,20 @@ impl Carrier {
             }
         }
     }
+}
+
+/// The message broker without an orchestrator in between; `None` where the orchestrator is the broker.
+pub(super) fn tap(config: Config) -> Tapping {
+    Box::pin(async move {
+        match config.broker.kind {
+            BrokerKind::Embedded => Ok(None),
+            BrokerKind::Rabbitmq => {
+                let options = options(&config, Arc::new(SystemClock)).map_err(StartError::Broker)?;
+                let tap = RabbitTap::open(options).await.map_err(StartError::Broker)?;
+                Ok(Some(Arc::new(tap) as Arc<dyn Tap>))
+            }
+        }
+    })
 }
 
 /// What the configuration says about RabbitMQ.

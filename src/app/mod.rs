@@ -104,6 +104,7 @@ pub fn main() -> ExitCode {
         demo: play,
         topology: topology::print,
         check_topology: topology::check,
+        tap: carrier::tap,
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
     })

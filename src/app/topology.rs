@@ -135,7 +135,7 @@ amqp_user = "oem-adapter"
 
     #[test]
     fn without_push_there_is_no_way_out() {
-        let topology = print(&config("[broker]\npartitions = 3\n[systems.oem]")).unwrap();
+        let topology = print(&config("[broker]\nkind = \"rabbitmq\"\nurl = \"amqp://localhost\"\npartitions = 3\n[systems.oem]")).unwrap();
         let text: Vec<&str> = topology.objects.iter().map(|placed| placed.text.as_str()).collect();
         let text = text.join("\n");
         assert!(!text.contains("outbound") && !text.contains("updates"), "{text}");

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use crate::config::{self, Config};
+use crate::ports::broker::Tap;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
@@ -35,6 +36,9 @@ pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Store>, Failure>>>
 /// A look at the message broker: what is missing or different there.
 pub type Checking = Pin<Box<dyn Future<Output = Result<Vec<String>, Failure>>>>;
 
+/// The message broker itself, if there is one beside the orchestrator.
+pub type Tapping = Pin<Box<dyn Future<Output = Result<Option<Arc<dyn Tap>>, Failure>>>>;
+
 /// What the command line gets from outside: how stores are opened, time, and ids.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -50,6 +54,8 @@ pub struct Host {
     pub topology: fn(&Config) -> Result<Topology, Failure>,
     /// Looks whether it is there.
     pub check_topology: fn(Config) -> Checking,
+    /// The message broker without an orchestrator in between.
+    pub tap: fn(Config) -> Tapping,
     /// Real time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -88,8 +94,8 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
         match &cli.command {
             Command::Run(args) => commands::run::run(args, options, host).await,
             Command::Demo(args) => commands::demo::run(args, host).await,
-            Command::Send(args) => commands::send::run(args, options).await,
-            Command::Receive(args) => commands::receive::run(args, options).await,
+            Command::Send(args) => commands::send::run(args, options, host).await,
+            Command::Receive(args) => commands::receive::run(args, options, host).await,
             Command::Systems => commands::systems::run(options).await,
             Command::Status(args) => commands::status::run(args, options).await,
             Command::Batch(args) => batch::run(args, options, host).await,

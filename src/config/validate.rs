@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::address::refuse_address;
-use super::broker::BrokerKind;
+use super::broker::{Broker, BrokerKind};
 use super::problem::{KeyPath, Report};
 use super::store::StoreKind;
 use super::suggest;
@@ -68,9 +68,27 @@ impl Checks<'_> {
             let message = format!("must be 1 to {PREFIX_MAX} bytes of text that does not begin with \"amq.\"");
             self.error(&KeyPath::of(&["broker", "prefix"]), message);
         }
+        if !rabbitmq {
+            self.only_rabbitmq(broker);
+        }
         self.address("broker", rabbitmq, (&broker.url, broker.url_file.is_some()), ("amqp", "amqps"));
         let mongodb = store.kind == StoreKind::Mongodb;
         self.address("store", mongodb, (&store.url, store.url_file.is_some()), ("mongodb", "mongodb+srv"));
+    }
+
+    /// Keys that change nothing without RabbitMQ must not look as if they did.
+    fn only_rabbitmq(&self, broker: &Broker) {
+        let usual = Broker::default();
+        let changed = [
+            ("prefix", broker.prefix != usual.prefix),
+            ("partitions", broker.partitions != usual.partitions),
+            ("prefetch", broker.prefetch != usual.prefetch),
+            ("require_user_id", broker.require_user_id != usual.require_user_id),
+        ];
+        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+            let path = KeyPath::of(&["broker", key]);
+            self.error(&path, "means nothing to the embedded one; set \"kind\" or leave it out");
+        }
     }
 
     /// A backend on the network has exactly one address, and one that does not leak.

@@ -99,6 +99,16 @@ pub trait Inbox: Broker {
     fn queue_of(&self, system: &SystemName) -> Option<String>;
 }
 
+/// A message broker as an adapter sees it, for commands that need no orchestrator.
+#[async_trait]
+pub trait Tap: Debug + Send + Sync + 'static {
+    /// Hands messages in, durably. After an error none or some of them are in.
+    async fn hand_in(&self, messages: &[HandedIn]) -> Result<(), PortError>;
+
+    /// The messages that wait for a system, oldest first. With `keep` they stay where they are.
+    async fn take(&self, system: &SystemName, max: usize, keep: bool) -> Result<Vec<Vec<u8>>, PortError>;
+}
+
 /// Messages one adapter has leased.
 #[derive(Clone, Debug)]
 pub struct Leased {

@@ -181,6 +181,7 @@ impl Inlet {
         let queue = self.options.names.dead();
         let watch_over = watch_over(&connection, &queue, || false);
         tokio::pin!(watch_over);
+        tracing::info!(broker = %self.options.address, connection = Self::NAME, "connected to RabbitMQ");
         loop {
             let (round, mut consumers) = self.open(&connection).await?;
             health.send_replace(Health::Up);

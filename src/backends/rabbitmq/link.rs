@@ -68,11 +68,19 @@ pub(super) async fn keep<S: Session>(session: std::sync::Arc<S>, health: watch::
             }
         };
         session.ended();
-        if matches!(*health.borrow(), Health::Up) {
-            wait = FIRST_WAIT;
-            tracing::warn!(connection = S::NAME, error = %error, "lost the connection to RabbitMQ; connecting again");
-        } else if wait == LAST_WAIT {
-            tracing::warn!(connection = S::NAME, error = %error, "still can't connect to RabbitMQ; trying again");
+        let before = health.borrow().clone();
+        match before {
+            Health::Up => {
+                wait = FIRST_WAIT;
+                tracing::warn!(connection = S::NAME, error = %error, "lost the connection to RabbitMQ; connecting again");
+            }
+            // A refusal at start is said by whoever starts.
+            Health::Starting if error.kind == PortErrorKind::Invalid => {}
+            Health::Starting => tracing::warn!(connection = S::NAME, error = %error, "can't connect to RabbitMQ; trying again"),
+            Health::Down(..) if wait == LAST_WAIT => {
+                tracing::warn!(connection = S::NAME, error = %error, "still can't connect to RabbitMQ; trying again");
+            }
+            Health::Down(..) => {}
         }
         health.send_replace(Health::Down(error.kind, error.message));
         tokio::select! {

@@ -27,7 +27,7 @@ use self::publish::Outlet;
 pub use self::topology::{Argument, Names, Object, objects};
 use crate::domain::ids::SystemName;
 use crate::domain::time::Timestamp;
-use crate::ports::broker::{Broker, Delivery, HandedIn, Inbox, OutboundMessage};
+use crate::ports::broker::{Broker, Delivery, HandedIn, Inbox, OutboundMessage, Tap};
 use crate::ports::clock::Clock;
 use crate::ports::error::{PortError, PortErrorKind};
 
@@ -97,7 +97,6 @@ impl RabbitBroker {
         until_up(consume_health.clone(), options.connect_within).await?;
         tokio::spawn(keep(outlet.clone(), publishing, told));
         until_up(publish_health.clone(), options.connect_within).await?;
-        tracing::info!(broker = %options.address, "connected to RabbitMQ");
         Ok(Self { options, inlet, outlet, health: [consume_health, publish_health], _stop: stop })
     }
 
@@ -105,6 +104,36 @@ impl RabbitBroker {
     pub async fn check(options: &Options) -> Result<Vec<(Object, String)>, PortError> {
         let connection = connect(&options.address, "check").await?;
         topology::check(&connection, &objects(options)).await
+    }
+}
+
+/// The publishing side alone, for a command that hands something in or looks into a queue.
+#[derive(Debug)]
+pub struct RabbitTap {
+    outlet: Arc<Outlet>,
+    _stop: watch::Sender<bool>,
+}
+
+impl RabbitTap {
+    /// Connects. Fails like [`RabbitBroker::open`].
+    pub async fn open(options: Options) -> Result<Self, PortError> {
+        let within = options.connect_within;
+        let outlet = Arc::new(Outlet::new(Arc::new(options)));
+        let ((stop, told), (publishing, health)) = (watch::channel(false), watch::channel(Health::Starting));
+        tokio::spawn(keep(outlet.clone(), publishing, told));
+        until_up(health, within).await?;
+        Ok(Self { outlet, _stop: stop })
+    }
+}
+
+#[async_trait]
+impl Tap for RabbitTap {
+    async fn hand_in(&self, messages: &[HandedIn]) -> Result<(), PortError> {
+        self.outlet.hand_in(messages).await
+    }
+
+    async fn take(&self, system: &SystemName, max: usize, keep: bool) -> Result<Vec<Vec<u8>>, PortError> {
+        self.outlet.take(system, max, keep).await
     }
 }
 

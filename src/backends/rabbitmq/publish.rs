@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Event};
 use tokio::sync::{Notify, watch};
@@ -24,6 +24,7 @@ use crate::ports::error::{PortError, PortErrorKind};
 
 pub(super) const PUBLISH: &str = "publish";
 const HAND_IN: &str = "hand in";
+const TAKE: &str = "take";
 /// Seconds until a message that is not confirmed counts as not published. It may be there all the same, and comes twice.
 const CONFIRM_WITHIN: u64 = 15;
 /// How long publishing waits for a connection, or for the server to take messages again.
@@ -113,6 +114,22 @@ impl Outlet {
         Ok(depths)
     }
 
+    /// Messages of a system, oldest first, as its adapter would get them. With `keep` they stay in the queue.
+    pub async fn take(&self, system: &SystemName, max: usize, keep: bool) -> Result<Vec<Vec<u8>>, PortError> {
+        let open = self.open(TAKE).await?;
+        let channel = open.connection.create_channel().await.map_err(failed(TAKE))?;
+        let queue = self.options.names.updates(system);
+        let mut bodies = Vec::new();
+        while bodies.len() < max {
+            let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: !keep }).await.map_err(failed(TAKE))?;
+            let Some(got) = got else { break };
+            bodies.push(got.delivery.data);
+        }
+        // What was not acknowledged goes back to its place.
+        channel.close(200, "seen".into()).await.map_err(failed(TAKE))?;
+        Ok(bodies)
+    }
+
     /// The connection, once it is there and the server takes messages.
     async fn open(&self, operation: &'static str) -> Result<Arc<Open>, PortError> {
         let until = Instant::now() + OPEN_WITHIN;
@@ -165,6 +182,7 @@ impl Outlet {
         let open = Arc::new(Open { connection, channel, declared, blocked, broken: Notify::new() });
         self.current.send_replace(Some(open.clone()));
         health.send_replace(Health::Up);
+        tracing::info!(broker = %self.options.address, connection = Self::NAME, "connected to RabbitMQ");
         let queue = self.options.names.dead();
         let watch_over = watch_over(&open.connection, &queue, || open.blocked.borrow().is_some());
         tokio::pin!(watch_over);
@@ -237,8 +255,9 @@ async fn send(open: &Open, parcels: Vec<Parcel<'_>>, operation: &'static str) ->
         }
     });
     let outcomes = join_all(rest).await;
-    if Instant::now() >= until {
-        // Answers to these may still come, and would be of no use: everything begins anew.
+    // A server that takes nothing says so, and answers when it is over. One that does not even say so is given up, with all
+    // answers that may still come.
+    if Instant::now() >= until && open.blocked.borrow().is_none() {
         open.broken.notify_one();
     }
     outcomes

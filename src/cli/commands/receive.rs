@@ -4,12 +4,32 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Options, ReceiveArgs};
 use crate::cli::client::Client;
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, Host, output, stores};
 use crate::domain::ids::SystemName;
 
 /// Runs `receive`. Without `--ack` the messages stay where they are.
-pub async fn run(args: &ReceiveArgs, options: &Options) -> Result<(), Failure> {
+pub async fn run(args: &ReceiveArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let system = SystemName::new(&args.system)?;
+    let updates = updates(&system, args, options, host).await?;
+    if options.json {
+        return output::json(&updates);
+    }
+    for update in &updates {
+        output::line(line(update))?;
+    }
+    if updates.is_empty() {
+        output::line(format!("nothing waits for {system}"))?;
+    }
+    Ok(())
+}
+
+/// From the message broker, where there is one; else, or with `--url`, from the orchestrator.
+async fn updates(system: &SystemName, args: &ReceiveArgs, options: &Options, host: &Host) -> Result<Vec<Value>, Failure> {
+    let tap = if options.url.is_none() { (host.tap)(stores::config(options)?).await? } else { None };
+    if let Some(tap) = tap {
+        let bodies = tap.take(system, args.max, !args.ack).await?;
+        return bodies.iter().map(|body| serde_json::from_slice(body).map_err(Failure::internal)).collect();
+    }
     let client = Client::new(options)?;
     // A lease of a millisecond only looks.
     let request = match args.ack {
@@ -17,17 +37,7 @@ pub async fn run(args: &ReceiveArgs, options: &Options) -> Result<(), Failure> {
         false => json!({ "max": args.max, "lease_ms": 1 }),
     };
     let answer = client.post(&format!("/v1/systems/{system}/lease"), &request).await?;
-    if options.json {
-        return output::json(&answer["updates"]);
-    }
-    let updates = answer["updates"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for update in updates {
-        output::line(line(update))?;
-    }
-    if updates.is_empty() {
-        output::line(format!("nothing waits for {system}"))?;
-    }
-    Ok(())
+    Ok(answer["updates"].as_array().cloned().unwrap_or_default())
 }
 
 fn line(update: &Value) -> String {

@@ -1,24 +1,37 @@
 //! `send`: hands in native records.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
 use crate::cli::args::{Options, SendArgs};
 use crate::cli::client::Client;
-use crate::cli::{Failure, output, stores};
+use crate::cli::{Failure, Host, output, stores};
 use crate::domain::ids::{EntityType, SystemName};
+use crate::ports::broker::{HandedIn, Tap};
+use crate::wire::{Limits, Transport, decode, routing_key};
 
 /// Records of one request.
 const GROUP: usize = 500;
 
+/// Where the records go: to the message broker, where there is one; else, or with `--url`, to the orchestrator.
+enum Way {
+    Orchestrator(Client),
+    Broker(Arc<dyn Tap>),
+}
+
 /// Runs `send`: one JSON record a line, in the system's own form.
-pub async fn run(args: &SendArgs, options: &Options) -> Result<(), Failure> {
+pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let (system, entity_type) = (SystemName::new(&args.system)?, EntityType::new(&args.entity_type)?);
-    let client = Client::new(options)?;
     let config = stores::config(options)?;
     let id_field = config.systems.get(&system).map_or_else(|| "id".to_owned(), |system| system.id_field.clone());
+    let tap = if options.url.is_none() { (host.tap)(config).await? } else { None };
+    let way = match tap {
+        Some(tap) => Way::Broker(tap),
+        None => Way::Orchestrator(Client::new(options)?),
+    };
     let progress = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let (mut group, mut lines, mut refused) = (String::new(), Vec::new(), 0_u64);
     let mut sent = 0_u64;
@@ -33,11 +46,11 @@ pub async fn run(args: &SendArgs, options: &Options) -> Result<(), Failure> {
         group.push('\n');
         lines.push(at);
         if lines.len() == GROUP {
-            refused += hand_in(&client, &mut group, &mut lines, &mut sent).await?;
+            refused += hand_in(&way, &mut group, &mut lines, &mut sent).await?;
             progress.set_position(sent);
         }
     }
-    refused += hand_in(&client, &mut group, &mut lines, &mut sent).await?;
+    refused += hand_in(&way, &mut group, &mut lines, &mut sent).await?;
     progress.finish_and_clear();
     output::line(format!("{sent} handed in, {refused} refused"))?;
     if refused > 0 { Err(Failure::absent("see above for what was refused")) } else { Ok(()) }
@@ -66,19 +79,43 @@ fn envelope(line: &str, system: &SystemName, entity_type: &EntityType, args: &Se
 }
 
 /// Sends a group; returns how many were refused.
-async fn hand_in(client: &Client, group: &mut String, lines: &mut Vec<u64>, sent: &mut u64) -> Result<u64, Failure> {
+async fn hand_in(way: &Way, group: &mut String, lines: &mut Vec<u64>, sent: &mut u64) -> Result<u64, Failure> {
     if lines.is_empty() {
         return Ok(0);
     }
-    let answers = client.stream("/v1/updates", std::mem::take(group)).await?;
+    let group = std::mem::take(group);
+    let answers = match way {
+        Way::Orchestrator(client) => client.stream("/v1/updates", group).await?.iter().map(refusal).collect(),
+        Way::Broker(tap) => publish(tap.as_ref(), &group).await?,
+    };
     let mut refused = 0;
     for (answer, line) in answers.iter().zip(lines.drain(..)) {
-        if answer["status"] == "queued" {
-            *sent += 1;
-        } else {
-            refused += 1;
-            output::complain(&format!("line {line}: {}", answer["problem"]["detail"].as_str().unwrap_or("refused")));
+        match answer {
+            None => *sent += 1,
+            Some(why) => {
+                refused += 1;
+                output::complain(&format!("line {line}: {why}"));
+            }
         }
     }
     Ok(refused)
+}
+
+/// Why the orchestrator did not take a message, if it did not.
+fn refusal(answer: &Value) -> Option<String> {
+    (answer["status"] != "queued").then(|| answer["problem"]["detail"].as_str().unwrap_or("refused").to_owned())
+}
+
+/// Publishes the envelopes that can be read; says of each why it was not.
+async fn publish(tap: &dyn Tap, group: &str) -> Result<Vec<Option<String>>, Failure> {
+    let (mut messages, mut answers) = (Vec::new(), Vec::new());
+    for line in group.lines() {
+        let decoded = decode(line.as_bytes(), &Transport::default(), &Limits::default());
+        answers.push(decoded.as_ref().err().map(|bad| bad.rejection.detail.clone()));
+        if let Ok(message) = decoded {
+            messages.push(HandedIn { routing_key: routing_key(&message), message_id: None, body: line.as_bytes().to_vec() });
+        }
+    }
+    tap.hand_in(&messages).await?;
+    Ok(answers)
 }

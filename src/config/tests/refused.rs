@@ -175,7 +175,7 @@ fn the_brokers_own_name_is_taken() {
 fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors(r#"
 [broker]
-kind = "embedded"
+partitions = 4
 [http.auth]
 tokens_file = "tokens.toml"
 [http.tls]
@@ -201,6 +201,7 @@ amqp_user = "oem-adapter"
 [systems.oem.entities.device]
 on_reject = "compensate"
 "#), @r#"
+t.toml:3: broker.partitions: means nothing to the embedded one; set "kind" or leave it out
 t.toml:4: http.auth: is not available in this version; leave it out
 t.toml:6: http.tls: is not available in this version; leave it out
 t.toml:10: orchestration.decision_logging: "changes" is not available in this version; leave it at "all"

@@ -3,6 +3,7 @@
 mod faults;
 mod orchestrator;
 mod proxy;
+mod server;
 mod support;
 
 use std::time::Duration;
