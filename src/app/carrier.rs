@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::keeper::Folder;
 use super::{StartError, SystemClock};
-use crate::backends::embedded::Embedded;
 use crate::backends::rabbitmq::{Address, Options, RabbitBroker, RabbitTap};
 use crate::cli::Tapping;
 use crate::config::{self, BrokerKind, Config, refuse_address};
@@ -23,18 +23,13 @@ pub(super) struct Carrier {
 
 impl Carrier {
     /// Opens it. `seen`: systems that took part before.
-    pub async fn open(
-        config: &Config,
-        embedded: Option<&Embedded>,
-        seen: Vec<SystemName>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StartError> {
-        match (config.broker.kind, embedded) {
-            (BrokerKind::Embedded, Some(embedded)) => {
-                let own = embedded.broker.clone();
+    pub async fn open(config: &Config, folder: &mut Folder, seen: Vec<SystemName>, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        match config.broker.kind {
+            BrokerKind::Embedded => {
+                let own = folder.open()?.broker;
                 Ok(Self { broker: own.clone(), inbox: own.clone(), queues: Some(own) })
             }
-            (BrokerKind::Embedded | BrokerKind::Rabbitmq, _) => {
+            BrokerKind::Rabbitmq => {
                 let mut options = options(config, clock).map_err(StartError::Broker)?;
                 options.systems.extend(seen);
                 options.systems.sort();

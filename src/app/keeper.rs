@@ -1,12 +1,12 @@
 //! What keeps records and decisions, as the configuration says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::StartError;
-use crate::backends::embedded::Embedded;
+use crate::backends::embedded::{self, Embedded};
 use crate::backends::mongodb::{MongoStore, Options};
 use crate::config::{self, BrokerKind, Config, StoreKind, refuse_address};
 use crate::domain::canonical::CanonicalRecord;
@@ -25,14 +25,33 @@ use crate::ports::tally::Tally;
 /// Messages looked at in one go when the queues are compared with the store.
 const COMPARED: usize = 1_000;
 
-/// Opens what the configuration says.
-pub(super) async fn store(config: &Config, embedded: Option<&Embedded>) -> Result<Arc<dyn Store>, StartError> {
-    match (config.store.kind, config.broker.kind, embedded) {
-        (StoreKind::Embedded, _, Some(embedded)) => Ok(embedded.store.clone()),
-        (StoreKind::Mongodb, BrokerKind::Embedded, Some(embedded)) => {
-            Ok(Beside::queues(mongodb(&config.store, true).await?, embedded).await?)
-        }
-        (StoreKind::Embedded | StoreKind::Mongodb, _, _) => mongodb(&config.store, true).await,
+/// The folder on this machine that keeps what is embedded: store, queues, or both in one file. Opened when first needed.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    embedded: Option<Embedded>,
+}
+
+impl Folder {
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), embedded: None }
+    }
+
+    pub fn open(&mut self) -> Result<Embedded, PortError> {
+        let embedded = match self.embedded.take() {
+            Some(embedded) => embedded,
+            None => Embedded::open(&self.path, &embedded::Options::default())?,
+        };
+        Ok(self.embedded.insert(embedded).clone())
+    }
+}
+
+/// Opens the store.
+pub(super) async fn open(config: &Config, folder: &mut Folder) -> Result<Arc<dyn Store>, StartError> {
+    match (config.store.kind, config.broker.kind) {
+        (StoreKind::Embedded, _) => Ok(folder.open()?.store),
+        (StoreKind::Mongodb, BrokerKind::Rabbitmq) => mongodb(&config.store, true).await,
+        (StoreKind::Mongodb, BrokerKind::Embedded) => Ok(Beside::queues(mongodb(&config.store, true).await?, &folder.open()?).await?),
     }
 }
 

@@ -57,7 +57,7 @@ impl From<StartError> for Failure {
         match error {
             StartError::Config(errors) => errors.into(),
             StartError::Port(error) => error.into(),
-            // Started again it would fail again: the configuration has to change, or the server it names.
+            // Started again it would fail again: the configuration, or what it names there, has to change.
             StartError::Broker(error) | StartError::Store(error) if error.kind == PortErrorKind::Invalid => Self::configuration(error),
             StartError::Broker(error) | StartError::Store(error) => error.into(),
             StartError::Listen(..) => Self::unreachable(error),
@@ -72,12 +72,13 @@ fn orchestrate(config: Config) -> Orchestrating {
             StoreKind::Embedded => config.store.path.display().to_string(),
             StoreKind::Mongodb => format!("mongodb, database {}", config.store.database),
         };
-        let broker = match config.broker.kind {
-            BrokerKind::Embedded => "embedded",
-            BrokerKind::Rabbitmq => "rabbitmq",
-        };
+        let broker = config.broker.kind;
         let orchestrator = Syncline::new(config).serve().await?;
         if let Some(address) = orchestrator.address() {
+            let broker = match broker {
+                BrokerKind::Embedded => "embedded",
+                BrokerKind::Rabbitmq => "rabbitmq",
+            };
             tracing::info!(http = %format!("http://{address}"), store, broker, "ready; Ctrl-C ends it");
         }
         Ok(orchestrator.until_told().await?)

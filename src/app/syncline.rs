@@ -11,10 +11,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
 use super::carrier::Carrier;
-use super::keeper;
+use super::keeper::{self, Folder};
 use super::{RandomIds, SystemClock};
-use crate::backends::embedded::{Embedded, Options};
-use crate::config::{BrokerKind, Config, ConfigErrors, StoreKind, environment};
+use crate::config::{Config, ConfigErrors, environment};
 use crate::domain::ids::EntityType;
 use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
@@ -155,23 +154,17 @@ impl Syncline {
         }
     }
 
-    /// The folder's store and queues, if one of them is used: with servers for both, this machine keeps nothing.
-    fn embedded(&self) -> Result<Option<Embedded>, PortError> {
-        let used = self.config.store.kind == StoreKind::Embedded || self.config.broker.kind == BrokerKind::Embedded;
-        used.then(|| Embedded::open(Path::new(&self.config.store.path), &Options::default())).transpose()
-    }
-
     /// Starts it and returns at once.
     pub async fn start(self) -> Result<Orchestrator, StartError> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        let embedded = self.embedded()?;
-        let store = keeper::store(&self.config, embedded.as_ref()).await?;
+        let mut folder = Folder::new(&self.config.store.path);
+        let store = keeper::open(&self.config, &mut folder).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let settings = Arc::new(Settings::compile(&self.config));
         let seen = store.facts().await?.into_iter().map(|facts| facts.system).collect();
-        let Carrier { broker, inbox, queues } = Carrier::open(&self.config, embedded.as_ref(), seen, clock.clone()).await?;
+        let Carrier { broker, inbox, queues } = Carrier::open(&self.config, &mut folder, seen, clock.clone()).await?;
         let running = supervisor::start(Parts {
             store: store.clone(),
             broker,

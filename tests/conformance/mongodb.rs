@@ -11,7 +11,7 @@ use syncline::backends::mongodb::{MongoStore, Options};
 use syncline::domain::decision::{Decision, DecisionKind};
 use syncline::domain::value::Leaves;
 use syncline::ports::error::{PortError, PortErrorKind};
-use syncline::ports::store::{Plan, RecordWrite, Store};
+use syncline::ports::store::{DecisionFilter, Lookup, Marker, Plan, RecordWrite, Store};
 use syncline::ports::testkit::{StoreKit, agrees_with_reference, sample, store_conformance};
 
 const URL: &str = "SYNCLINE_TEST_MONGODB_URL";
@@ -255,7 +255,7 @@ async fn no_change_is_lost_between_orchestrators() {
     }
     let found = stores[0].records(&[sample::id(1)]).await.unwrap();
     assert_eq!((found[0].revision, found[0].record.version), (61, 61));
-    let rows = stores[1].decisions(&syncline::ports::store::DecisionFilter::default(), None, 99).await.unwrap().items;
+    let rows = stores[1].decisions(&DecisionFilter::default(), None, 99).await.unwrap().items;
     assert_eq!(rows.len(), 60);
     base.drop().await;
 }
@@ -310,5 +310,49 @@ async fn a_large_batch_takes_several_commands() {
     };
     store.commit(&sample::batch((0..14).map(large).collect())).await.unwrap();
     assert_eq!(store.list_records(None, None, 99).await.unwrap().len(), 14);
+    base.drop().await;
+}
+
+/// What `docs/mongodb.md` says can be done by hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_shrunk_by_hand_still_stop_duplicates() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let store = base.open().await;
+    let row = |kind| Plan { decisions: vec![sample::row(sample::decision("bms:u1", Some(1), kind, 1))], ..Plan::default() };
+    let other = Plan { decisions: vec![sample::row(sample::decision("bms:u2", Some(1), DecisionKind::Accepted, 2))], ..Plan::default() };
+    store.commit(&sample::batch(vec![row(DecisionKind::Echo), other])).await.unwrap();
+    let decisions = base.by_hand().await.collection::<Document>("decisions");
+    let shrink = vec![doc! {"$replaceWith": {"_id": "$_id", "content_hash": "$content_hash"}}];
+    let old = doc! {"decision": {"$in": ["unchanged", "echo"]}, "timestamp": {"$lt": mongodb::bson::DateTime::MAX}};
+    assert_eq!(decisions.update_many(old, shrink).await.unwrap().modified_count, 1);
+    let update = sample::update("bms:u1");
+    assert_eq!(store.decision(&update).await.unwrap(), None);
+    let lookup = Lookup { updates: vec![update.clone()], ..Lookup::default() };
+    assert_eq!(store.look_up(&lookup).await.unwrap().markers[&update], Marker { content_hash: 42, waiting: false });
+    let again = store.commit(&sample::batch(vec![row(DecisionKind::Accepted)])).await.unwrap_err();
+    assert_eq!(again.kind, PortErrorKind::Conflict(vec![0]));
+    for limit in [1, 9] {
+        assert_eq!(store.decisions(&DecisionFilter::default(), None, limit).await.unwrap().items.len(), 1);
+    }
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_about_mongodb_names_every_collection_and_index() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    base.open().await;
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mongodb.md")).unwrap();
+    let db = base.by_hand().await;
+    for name in db.list_collection_names().await.unwrap() {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+        for index in db.collection::<Document>(&name).list_index_names().await.unwrap() {
+            // `type_1__id_1` → `type, _id`
+            let fields = index.replace("_-1", "_1").replace("_1__id", ", _id").replace("_1_", ", ");
+            let fields = fields.trim_end_matches("_1").to_owned();
+            assert!(index == "_id_" || page.contains(&format!("`{fields}`")), "{name}: {index}, {fields}");
+        }
+    }
     base.drop().await;
 }

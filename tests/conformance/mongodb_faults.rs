@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use syncline::backends::mongodb::{MongoStore, Options};
 use syncline::domain::decision::DecisionKind;
@@ -22,6 +23,8 @@ enum Cut {
     BeforeItArrives,
     /// The server has done it, and nobody hears of that.
     BeforeTheAnswer,
+    /// It is not cut at all: nothing comes through any more, and nobody says so.
+    Never,
 }
 
 /// What the proxy does.
@@ -81,6 +84,10 @@ async fn carry(client: (OwnedReadHalf, OwnedWriteHalf), server: (OwnedReadHalf, 
         () = plot.breaks.notified() => return None,
     }
     let question = struck?;
+    if plot.cut == Cut::Never {
+        plot.breaks.notified().await;
+        return None;
+    }
     if plot.cut == Cut::BeforeTheAnswer {
         is_asked.write_all(&question).await.ok()?;
         message(&mut answers).await?;
@@ -190,4 +197,30 @@ async fn what_was_published_is_noted_although_the_connection_is_cut() {
         assert_eq!(direct.owed_of(&[(record, system)]).await.unwrap()[0].published, 1);
         base.drop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_nothing_any_more_is_noticed() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let direct = base.open().await;
+    let plot = Arc::new(Plot { command: b"commitTransaction", cut: Cut::Never, left: AtomicUsize::new(1), breaks: Notify::new() });
+    let options = Options { deadline: Duration::from_millis(300), ..Options::default() };
+    let store = MongoStore::open(&proxy(&url, Arc::clone(&plot)).await, &base.name, options).await.unwrap();
+    let batch = sample::batch(vec![plan(1)]);
+    let silent = store.commit(&batch).await.unwrap_err();
+    assert_eq!(silent.kind, PortErrorKind::Unavailable);
+    assert!(silent.message.contains("has not answered"), "{silent}");
+    plot.breaks.notify_waiters();
+    // What hung may come to its end first; then the next try meets it.
+    let again = loop {
+        match store.commit(&batch).await {
+            Err(error) if error.kind == PortErrorKind::Unavailable => {}
+            outcome => break outcome.map_err(|error| error.kind),
+        }
+    };
+    assert!(matches!(again, Ok(()) | Err(PortErrorKind::Conflict(_))), "{again:?}");
+    assert_eq!(direct.records(&[sample::id(1)]).await.unwrap()[0].revision, 1);
+    assert_eq!(direct.decisions(&DecisionFilter::default(), None, 9).await.unwrap().items.len(), 1);
+    base.drop().await;
 }

@@ -116,10 +116,15 @@ async fn what_was_answered_just_before_a_crash_is_not_given_again() {
     orchestrator.submit(&[whole("u1", "bms", "b1", json!({"serial": "SN-001"}))]).await.unwrap();
     let message = until("a message", async || waiting(&orchestrator).await.pop()).await;
     orchestrator.stop().await.unwrap();
-    // The queue as it was before the answer.
+    // The queue as it was before the answer: copied while it is open and nobody writes.
     let before = folder.path().join("before");
     std::fs::create_dir(&before).unwrap();
-    std::fs::copy(data.join("syncline.db"), before.join("syncline.db")).unwrap();
+    let embedded = Embedded::open(&data, &Options::default()).unwrap();
+    assert_eq!(embedded.outbound().await.unwrap().len(), 1);
+    for file in std::fs::read_dir(&data).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), before.join(file.file_name())).unwrap();
+    }
+    drop(embedded);
     assert_eq!(Embedded::open(&before, &Options::default()).unwrap().outbound().await.unwrap().len(), 1);
     let orchestrator = syncline(folder.path(), &config).start().await.unwrap();
     orchestrator.submit(&[receipt("r1", &message)]).await.unwrap();

@@ -41,7 +41,12 @@ pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<(), PortErr
             Err(conflicts) => return Err(conflict(conflicts, batch)),
         };
         match trouble {
-            Trouble::Fatal(error) => return Err(error),
+            // Half of it may go: the other half is decided again, and comes with the next batch.
+            Trouble::TooLarge(_) if batch.plans.len() > 1 => {
+                let half = (batch.plans.len() / 2..batch.plans.len()).collect();
+                return Err(PortError::new(PortErrorKind::Conflict(half), COMMIT, "too much for one transaction; half of it goes first"));
+            }
+            Trouble::TooLarge(error) | Trouble::Fatal(error) => return Err(error),
             Trouble::Again(error) if tries == TRIES => return Err(error),
             Trouble::Again(_) => {}
             // Others write the same again and again: all of it is to be decided anew.

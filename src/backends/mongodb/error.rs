@@ -63,6 +63,11 @@ pub(super) fn of_statement(operation: &'static str, code: i32, message: &str) ->
     PortError::new(kind, operation, format!("MongoDB refused: {message} ({code})"))
 }
 
+/// Whether the transaction is too large for the server.
+pub(super) fn is_too_large(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(command) if command.code == TOO_LARGE_FOR_CACHE)
+}
+
 /// Whether others wrote the same at the same time.
 pub(super) fn is_race(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if is_race_code(command.code))

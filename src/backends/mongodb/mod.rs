@@ -39,7 +39,7 @@ use crate::ports::store::{Batch, Cursor, DeadLetter, DecisionFilter, Found, Look
 pub struct Options {
     /// How long the first answer of a server may take. Default: 10 s.
     pub connect: Duration,
-    /// How long an operation may take; after that it counts as failed, and whether it happened is not known. Default: 30 s.
+    /// How long an operation may take; after that it counts as failed, and whether it happened is not known. Default: 20 s.
     pub deadline: Duration,
     /// Whether a store is made where there is none. Default: true.
     pub create: bool,
@@ -47,7 +47,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), deadline: Duration::from_secs(30), create: true }
+        Self { connect: Duration::from_secs(10), deadline: Duration::from_secs(20), create: true }
     }
 }
 

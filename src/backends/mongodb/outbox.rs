@@ -115,7 +115,7 @@ pub(super) async fn published(shared: &Shared, messages: &[Published]) -> Result
     loop {
         match note(shared, messages).await {
             Ok(()) => return Ok(()),
-            Err(Trouble::Fatal(error)) => return Err(error),
+            Err(Trouble::Fatal(error) | Trouble::TooLarge(error)) => return Err(error),
             Err(Trouble::Again(error)) if tries == TRIES => return Err(error),
             Err(Trouble::Race) if tries == TRIES => {
                 let message = "others change the same rows again and again";

@@ -83,6 +83,12 @@ fn check_name(database: &str) -> Result<(), PortError> {
 }
 
 async fn connect(url: &str, within: Duration) -> Result<Client, PortError> {
+    if url.starts_with("mongodb+srv:") && !cfg!(feature = "mongodb-srv") {
+        return Err(invalid(
+            "this build of Syncline doesn't look servers up in DNS (mongodb+srv://); name them in the connection string, \
+             mongodb://HOST,HOST/?replicaSet=NAME&tls=true, or build it with the feature mongodb-srv",
+        ));
+    }
     let parsed = ClientOptions::parse(url).await;
     let mut options = parsed
         .map_err(|error| invalid(format!("the connection string can't be used: {}", without_secrets(&error.kind.to_string(), url))))?;

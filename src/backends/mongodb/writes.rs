@@ -5,7 +5,7 @@ use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::Error;
 use mongodb::{ClientSession, Database};
 
-use super::error::{failed, is_race, is_race_code, is_transient, of_statement};
+use super::error::{failed, is_race, is_race_code, is_too_large, is_transient, of_statement};
 use crate::ports::error::{PortError, PortErrorKind};
 
 /// Bytes of one command at most; MongoDB takes 16 MiB.
@@ -21,6 +21,8 @@ pub(super) enum Trouble {
     Race,
     /// Nothing was written; it may be tried again as it is.
     Again(PortError),
+    /// It is more than the server takes at once.
+    TooLarge(PortError),
     /// It makes no sense to try again.
     Fatal(PortError),
 }
@@ -30,6 +32,9 @@ impl Trouble {
     pub fn of(operation: &'static str, error: Error) -> Self {
         if is_race(&error) {
             return Self::Race;
+        }
+        if is_too_large(&error) {
+            return Self::TooLarge(failed(operation)(error));
         }
         let transient = is_transient(&error);
         let error = failed(operation)(error);

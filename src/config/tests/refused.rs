@@ -176,8 +176,6 @@ fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors(r#"
 [broker]
 partitions = 4
-[store]
-url = "mongodb://localhost"
 [http.auth]
 tokens_file = "tokens.toml"
 [http.tls]
@@ -204,21 +202,20 @@ amqp_user = "oem-adapter"
 on_reject = "compensate"
 "#), @r#"
 t.toml:3: broker.partitions: means nothing to the embedded one; set "kind" or leave it out
-t.toml:5: store.url: needs kind = "mongodb"
-t.toml:6: http.auth: is not available in this version; leave it out
-t.toml:8: http.tls: is not available in this version; leave it out
-t.toml:12: orchestration.decision_logging: "changes" is not available in this version; leave it at "all"
-t.toml:13: orchestration.retention.default: "30d" is not available in this version; leave it at "400d"
-t.toml:14: orchestration.dedup_retention: "30d" is not available in this version; leave it at "forever"
-t.toml:15: orchestration.review_timeout.after: "1d" is not available in this version; leave it at "never"
-t.toml:17: orchestration.delete_brake.percent: 6 is not available in this version; leave it at 5
-t.toml:19: orchestration.tombstone_retention: "forever" is not available in this version; leave it at "90d"
-t.toml:20: orchestration.events: true is not available in this version; leave it at false
-t.toml:22: entities.device.on_parent_delete: "cascade" is not available in this version; leave it at "keep"
-t.toml:23: entities.device.delete.policy: "unlink" is not available in this version; leave it at "propagate"
-t.toml:23: entities.device.delete.conflict: "update_revives" is not available in this version; leave it at "delete_wins"
-t.toml:24: entities.device.redact: is not available in this version; leave it at []
-t.toml:29: systems.oem.entities.device.on_reject: "compensate" is not available in this version; leave it at "keep"
+t.toml:4: http.auth: is not available in this version; leave it out
+t.toml:6: http.tls: is not available in this version; leave it out
+t.toml:10: orchestration.decision_logging: "changes" is not available in this version; leave it at "all"
+t.toml:11: orchestration.retention.default: "30d" is not available in this version; leave it at "400d"
+t.toml:12: orchestration.dedup_retention: "30d" is not available in this version; leave it at "forever"
+t.toml:13: orchestration.review_timeout.after: "1d" is not available in this version; leave it at "never"
+t.toml:15: orchestration.delete_brake.percent: 6 is not available in this version; leave it at 5
+t.toml:17: orchestration.tombstone_retention: "forever" is not available in this version; leave it at "90d"
+t.toml:18: orchestration.events: true is not available in this version; leave it at false
+t.toml:20: entities.device.on_parent_delete: "cascade" is not available in this version; leave it at "keep"
+t.toml:21: entities.device.delete.policy: "unlink" is not available in this version; leave it at "propagate"
+t.toml:21: entities.device.delete.conflict: "update_revives" is not available in this version; leave it at "delete_wins"
+t.toml:22: entities.device.redact: is not available in this version; leave it at []
+t.toml:27: systems.oem.entities.device.on_reject: "compensate" is not available in this version; leave it at "keep"
 "#);
 }
 

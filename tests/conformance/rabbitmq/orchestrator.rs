@@ -11,6 +11,7 @@ use syncline::ports::store::DeadLetter;
 use syncline::prelude::*;
 
 use super::support::{Site, until};
+use crate::mongodb;
 
 fn config(site: &Site) -> String {
     let (url, prefix) = (&site.url, &site.prefix);
@@ -113,6 +114,23 @@ fn device(id: &str, system: &str, native_id: &str, entity: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_system_says_reaches_the_other() {
     let Some(scene) = Scene::set("").await else { return };
+    both_are_told(&scene).await;
+    scene.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_store_in_mongodb_nothing_is_kept_on_this_machine() {
+    let Some(mongodb) = mongodb::server() else { return };
+    let base = mongodb::Base::new(&mongodb);
+    let store = format!("[store]\nkind = \"mongodb\"\nurl = {:?}\ndatabase = {:?}\n", base.url, base.name);
+    let Some(scene) = Scene::set(&store).await else { return };
+    both_are_told(&scene).await;
+    assert!(!scene.folder.path().join("data").exists());
+    scene.orchestrator.stop().await.unwrap();
+    base.drop().await;
+}
+
+async fn both_are_told(scene: &Scene) {
     scene.send(&device("u1", "bms", "b1", &json!({"serial": "S1", "name": "Air handler"}))).await;
     let create = scene.taken_by("oem", 1).await.remove(0);
     assert_eq!((&create["op"], &create["entity"]["serial_no"]), (&json!("create"), &json!("S1")));
@@ -142,7 +160,6 @@ async fn what_one_system_says_reaches_the_other() {
     let systems = scene.get("/v1/systems").await;
     let oem = systems["items"].as_array().unwrap().iter().find(|row| row["system"] == "oem").unwrap().clone();
     assert_eq!(oem["queued"], json!(2), "{systems}");
-    scene.orchestrator.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
