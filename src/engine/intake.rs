@@ -248,6 +248,11 @@ pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Vec<u64>>,
         }
         while let Err(error) = broker.settle(&some).await {
             // Until it works they are only delivered again, and that is harmless.
+            if tags.is_closed() {
+                // Nobody decides any more, so nobody waits for this either.
+                tracing::warn!(error = %error, "can't acknowledge; what was decided comes again after the next start");
+                return;
+            }
             metrics.fault(Fault::Settle);
             tracing::warn!(error = %error, "can't acknowledge; trying again");
             tokio::time::sleep(wait).await;

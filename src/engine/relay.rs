@@ -93,6 +93,10 @@ impl Relay {
 
     /// Sends what these pairs are owed, as far as it may go now.
     pub async fn send(&mut self, pairs: Vec<Pair>, now: Timestamp) -> Result<Round, PortError> {
+        if !self.settings.rules.push_updates {
+            // It was switched off after something was recorded: that stays due, for when it is on again.
+            return Ok(Round::default());
+        }
         let mut seen = HashSet::new();
         let pairs: Vec<Pair> = pairs.into_iter().filter(|pair| seen.insert(pair.clone())).collect();
         let mut owed = self.store.owed_of(&pairs).await?;

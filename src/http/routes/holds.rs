@@ -69,7 +69,7 @@ pub async fn resume(State(api): Shared, Path(system): Path<String>, body: Bytes)
         if request.dry_run {
             sends += holds::counts(api.store.as_ref(), hold).await?;
         } else if held.contains(hold) {
-            holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?;
+            sends += holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?;
         }
     }
     api.activity.look();
