@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             json!({"id": "o1", "system": "oem", "type": "device", "native_id": "oemD9", "entity": {"serial": "SN-1", "warranty": 2031}}),
         ])
         .await?;
-    while orchestrator.queues().depth().await?.0 > 0 {
+    while orchestrator.inbox().depth().await?.0 > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await; // what is handed in is decided a moment later
     }
 

@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn next(orchestrator: &Orchestrator, system: &str) -> Result<Value, Box<dyn Error>> {
     let system = SystemName::new(system)?;
     for _ in 0..1000 {
-        let leased = orchestrator.queues().lease(&system, 1, Duration::from_secs(30), SystemClock.now()).await?;
+        let leased = orchestrator.queues().ok_or("its queues are elsewhere")?.lease(&system, 1, Duration::from_secs(30), SystemClock.now()).await?;
         if let Some(message) = leased.messages.first() {
             return Ok(serde_json::from_slice(&message.body)?);
         }

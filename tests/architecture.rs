@@ -308,3 +308,16 @@ mod reader {
         assert_eq!(broken, ["src/domain/x.rs:1: crate::engine::lanes"]);
     }
 }
+
+/// What stands in the README is what is compiled and run.
+#[test]
+fn the_programs_in_the_readme_are_the_examples() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let readme = read("README.md");
+    let blocks: Vec<&str> = readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    for name in ["examples/consolidate.rs", "examples/keep_in_sync.rs"] {
+        let program = read(name);
+        let code = program.split_once("\n\n").map_or("", |(_, code)| code).trim();
+        assert!(blocks.iter().any(|block| block.trim().ends_with(code)), "README.md does not show {name} as it is");
+    }
+}
