@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -373,4 +374,30 @@ async fn a_killed_program_loses_nothing_and_repeats_nothing() {
     assert_eq!(sent.len(), MESSAGES, "of {waiting}");
     assert!(waiting - sent.len() <= 4 * 250, "no more is repeated than was on its way at each kill: {waiting}");
     orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_systems_messages_stay_and_the_others_go_on() {
+    let Some(scene) = Scene::set("").await else { return };
+    let answer = scene.post("/v1/systems/bms/pause", &json!({"direction": "in"})).await;
+    assert_eq!(answer.0, 200, "{}", answer.1);
+    // Which systems are paused is looked up before messages are awaited, a second at most.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for n in 0..20 {
+        scene.send(&device(&format!("b{n}"), "bms", "b1", &json!({"serial": "S1", "n": n}))).await;
+        scene.send(&device(&format!("o{n}"), "oem", &format!("o{n}"), &json!({"serial_no": format!("T{n}")}))).await;
+    }
+    scene.decided("oem:o19").await;
+    let update = |n: u32| UpdateId::try_from(format!("bms:b{n}")).unwrap();
+    assert!(scene.orchestrator.store().decision(&update(0)).await.unwrap().is_none());
+    let status = scene.get("/v1/status").await;
+    assert!(status["inbound"].as_u64().unwrap() >= 20, "{status}");
+    assert_eq!(scene.post("/v1/systems/bms/resume", &json!({"direction": "in"})).await.0, 200);
+    scene.decided("bms:b19").await;
+    for n in 0..20 {
+        let row = scene.orchestrator.store().decision(&update(n)).await.unwrap().unwrap();
+        assert_eq!(row.version_after, u64::from(n) + 1, "in their order");
+    }
+    scene.at_rest().await;
+    scene.orchestrator.stop().await.unwrap();
 }
