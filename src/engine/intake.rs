@@ -80,7 +80,8 @@ impl Intake {
             match received {
                 Ok(deliveries) => {
                     wait = FIRST_WAIT;
-                    for chunk in self.chunks(deliveries, &paused).await {
+                    let mut ends = Ends { to: &to, stop: &mut stop };
+                    for chunk in self.chunks(deliveries, &paused, &mut ends).await {
                         if to.send(chunk).await.is_err() {
                             return;
                         }
@@ -110,19 +111,13 @@ impl Intake {
         Ok(paused)
     }
 
-    async fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>) -> Vec<Chunk> {
+    async fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>, ends: &mut Ends<'_>) -> Vec<Chunk> {
         let mut chunks: Vec<Chunk> = Vec::new();
         for delivery in deliveries {
             let alone = delivery.deliveries >= SUSPICIOUS;
             self.arrival += 1;
-            let input = match self.decoded(delivery).await {
-                Ok(input) => input,
-                Err(error) => {
-                    tracing::warn!(error = %error, "can't look whether an update is decided; its message comes again");
-                    self.start_over().await;
-                    return chunks;
-                }
-            };
+            // What is not looked at any more is not settled, and comes again after a start.
+            let Some(input) = self.decoded(delivery, ends).await else { return chunks };
             if let Some(system) = system_of(&input).filter(|system| paused.contains(*system)) {
                 // Not acknowledged, so the queue keeps it.
                 self.left.insert(system.clone());
@@ -136,35 +131,47 @@ impl Intake {
         chunks
     }
 
-    async fn decoded(&self, delivery: Delivery) -> Result<Input, PortError> {
+    /// `None`: it ends.
+    async fn decoded(&self, delivery: Delivery, ends: &mut Ends<'_>) -> Option<Input> {
         let Delivery { tag, body, message_id, received_at, origin, given_up, .. } = delivery;
         let origin = origin.map(|origin| (origin, self.senders.clone()));
         let kind = match decode(&body, &Transport { message_id, origin }, &self.limits) {
             Ok(message) => match given_up {
                 // Decided, and the acknowledgement came too late: one row or one dead letter, never both.
-                Some(why) if !self.is_decided(&message).await? => {
+                Some(why) if !self.is_decided(&message, ends).await? => {
                     InputKind::Broken(Arc::new(broken(poison(&message, why), &body, received_at)))
                 }
                 Some(_) | None => InputKind::Message(Arc::new(message)),
             },
             Err(undecodable) => InputKind::Broken(Arc::new(broken(undecodable, &body, received_at))),
         };
-        Ok(Input { tag: Some(tag), received_at, arrival: self.arrival, kind })
+        Some(Input { tag: Some(tag), received_at, arrival: self.arrival, kind })
     }
 
-    async fn is_decided(&self, message: &Inbound) -> Result<bool, PortError> {
-        let Some(update) = update_of(message) else { return Ok(false) };
-        let found = self.store.look_up(&Lookup { updates: vec![update.clone()], ..Lookup::default() }).await?;
-        Ok(found.markers.contains_key(update))
-    }
-
-    /// Has what is not settled given out once more, after a while.
-    async fn start_over(&self) {
-        tokio::time::sleep(FIRST_WAIT).await;
-        if let Err(error) = self.broker.give_again().await {
-            tracing::warn!(error = %error, "can't start over; what is not settled comes again after a start");
+    /// Waits until the store can say it: having the message given again would count as one more delivery of many others.
+    async fn is_decided(&self, message: &Inbound, ends: &mut Ends<'_>) -> Option<bool> {
+        let Some(update) = update_of(message) else { return Some(false) };
+        let lookup = Lookup { updates: vec![update.clone()], ..Lookup::default() };
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.store.look_up(&lookup).await {
+                Ok(found) => return Some(found.markers.contains_key(update)),
+                Err(error) => tracing::warn!(error = %error, "can't look whether an update is decided; trying again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stopped(ends.stop) => return None,
+                () = ends.to.closed() => return None,
+            }
+            wait = (wait * 2).min(LAST_WAIT);
         }
     }
+}
+
+/// What ends the intake: nobody takes what it hands on, or it is told to stop.
+struct Ends<'a> {
+    to: &'a mpsc::Sender<Chunk>,
+    stop: &'a mut watch::Receiver<bool>,
 }
 
 fn update_of(message: &Inbound) -> Option<&UpdateId> {

@@ -26,6 +26,13 @@ const SETTLE: &str = "settle";
 /// A delivery with the consumer it came from; `None`: that consumer has ended.
 type Came = (usize, Option<lapin::Result<Delivered>>);
 
+/// Consumers that were opened together.
+struct Round {
+    number: u64,
+    channels: Vec<Channel>,
+    consumers: SelectAll<BoxStream<'static, Came>>,
+}
+
 /// The consuming side.
 #[derive(Debug)]
 pub(super) struct Inlet {
@@ -125,7 +132,7 @@ impl Inlet {
     }
 
     /// Opens a consumer for each queue, the one for given-up messages last.
-    async fn open(&self, connection: &Connection) -> Result<(u64, SelectAll<BoxStream<'static, Came>>), PortError> {
+    async fn open(&self, connection: &Connection) -> Result<Round, PortError> {
         let error = failed(CONSUME);
         let prefetch = self.options.prefetch;
         let mut queues = self.options.names.intake(self.options.partitions);
@@ -143,8 +150,8 @@ impl Inlet {
         let mut state = self.state();
         state.close();
         state.windows.begin(channels.len(), usize::from(prefetch));
-        state.channels = channels;
-        Ok((state.round, consumers))
+        state.channels.clone_from(&channels);
+        Ok(Round { number: state.round, channels, consumers })
     }
 
     /// Takes what the consumers deliver until one fails, or all is to be delivered once more.
@@ -183,11 +190,10 @@ impl Inlet {
         tokio::pin!(watch_over);
         tracing::info!(broker = %self.options.address, connection = Self::NAME, "connected to RabbitMQ");
         loop {
-            let (round, mut consumers) = self.open(&connection).await?;
+            let Round { number, channels, mut consumers } = self.open(&connection).await?;
             health.send_replace(Health::Up);
-            let channels = self.state().channels.clone();
             tokio::select! {
-                error = self.take_in(round, &mut consumers) => return Err(error),
+                error = self.take_in(number, &mut consumers) => return Err(error),
                 error = &mut watch_over => return Err(error),
                 () = self.again.notified() => {
                     // Closing puts back what is out; only then does the next consumer get it, in its place.

@@ -1,7 +1,7 @@
 //! The RabbitMQ backend: messages come in and go out over a RabbitMQ server.
 //!
 //! Two connections, one to consume and one to publish, because a server that is short of memory stops reading from those who
-//! publish, acknowledgements included. Each is kept up by a task of its own ([`link`]), which makes everything anew when
+//! publish, acknowledgements included. Each is kept up by a task of its own (`link`), which makes everything anew when
 //! anything about it fails. What was delivered over a connection that is gone is forgotten: it is delivered again, and the
 //! engine finds what it has decided already.
 

@@ -218,15 +218,29 @@ pub(super) async fn refuse_other_partitions(connection: &Connection, options: &O
     let names = &options.names;
     let other = if options.partitions > 1 { names.orchestrator() } else { format!("{}.0", names.orchestrator()) };
     let one_more = format!("{}.{}", names.orchestrator(), options.partitions);
+    let refuse = |queue: &str| {
+        let message = format!(
+            "queue {queue} is there, so \"partitions\" was another number before; set it back, or let all messages be decided \
+             while no adapter publishes, and delete the queues {}* and the exchange {}",
+            names.orchestrator(),
+            names.partitions()
+        );
+        PortError::new(PortErrorKind::Invalid, DECLARE, message)
+    };
     for queue in [Some(other), (options.partitions > 1).then_some(one_more)].into_iter().flatten() {
         if depth(connection, &queue).await?.is_some() {
-            let message = format!(
-                "queue {queue} is there, so \"partitions\" was another number before; set it back, or let all messages be decided \
-                 while no adapter publishes, and delete the queues {}* and the exchange {}",
-                names.orchestrator(),
-                names.partitions()
-            );
-            return Err(PortError::new(PortErrorKind::Invalid, DECLARE, message));
+            return Err(refuse(&queue));
+        }
+    }
+    // A number that grows moves records to other queues, where they would overtake what waits in theirs.
+    let queues = names.intake(options.partitions);
+    if let Some((last, others)) = queues.split_last()
+        && depth(connection, last).await?.is_none()
+    {
+        for queue in others {
+            if depth(connection, queue).await?.is_some_and(|waiting| waiting > 0) {
+                return Err(refuse(queue));
+            }
         }
     }
     Ok(())

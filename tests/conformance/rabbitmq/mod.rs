@@ -135,24 +135,24 @@ async fn records_are_spread_over_queues_each_in_its_order() {
             came.iter().filter(of_record).map(|delivery| bodies(std::slice::from_ref(delivery))[0].parse().unwrap()).collect();
         assert_eq!((order.len(), order.is_sorted()), (10, true), "{record}: {order:?}");
     }
-    let peer = site.channel().await;
-    let mut used = 0;
-    broker.give_again().await.unwrap();
-    for n in 0..4 {
-        let options = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
-        let queue = site.name(&format!("orchestrator.{n}"));
-        used += u32::from(peer.0.queue_declare(queue.as_str().into(), options, Default::default()).await.unwrap().consumer_count() == 1);
-    }
-    assert!(used <= 4);
-    broker.settle(&tags(&receive(&broker, 200).await)).await.unwrap();
     drop(broker);
+    let peer = site.channel().await;
+    let queues: Vec<String> = (0..4).map(|n| site.name(&format!("orchestrator.{n}"))).collect();
+    let waiting = until("all messages back in their queues", async || {
+        let mut waiting = Vec::new();
+        for queue in &queues {
+            waiting.push(peer.waiting(queue).await);
+        }
+        (waiting.iter().sum::<u32>() == 200).then_some(waiting)
+    })
+    .await;
+    assert!(waiting.iter().filter(|count| **count > 0).count() > 1, "{waiting:?}");
     // With another number some records would be in two queues.
-    let mut options = site.options();
-    options.partitions = 2;
-    let refused = RabbitBroker::open(options).await.unwrap_err();
-    assert!(refused.kind == PortErrorKind::Invalid && refused.message.contains("\"partitions\" was another number"), "{refused}");
-    let refused = RabbitBroker::open(site.options()).await.unwrap_err();
-    assert!(refused.message.contains("\"partitions\" was another number"), "{refused}");
+    for partitions in [1, 2, 8] {
+        let options = syncline::backends::rabbitmq::Options { partitions, ..site.options() };
+        let refused = RabbitBroker::open(options).await.unwrap_err();
+        assert!(refused.kind == PortErrorKind::Invalid && refused.message.contains("\"partitions\" was another number"), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,6 +151,11 @@ impl Peer {
         taken
     }
 
+    pub async fn waiting(&self, queue: &str) -> u32 {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        self.0.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap().message_count()
+    }
+
     pub async fn delete_queue(&self, queue: &str) {
         self.0.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
     }
