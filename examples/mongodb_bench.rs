@@ -79,11 +79,12 @@ async fn measure(store: &dyn Store, seconds: f64, version: u64, most: u64) -> (f
 
 async fn all(name: &str, store: Arc<dyn Store>, seconds: f64) {
     println!("{name}, batches of {BATCH}:");
-    let (creates, batches) = measure(&*store, seconds, 1, u64::MAX).await;
+    let (creates, mut batches) = measure(&*store, seconds, 1, u64::MAX).await;
     println!(" new records: {creates:.0}/s");
     for version in 2..4 {
-        let (changes, _) = measure(&*store, seconds, version, batches).await;
+        let (changes, changed) = measure(&*store, seconds, version, batches).await;
         println!(" changes: {changes:.0}/s");
+        batches = changed;
     }
     let start = Instant::now();
     let mut noted = 0;

@@ -104,13 +104,14 @@ impl Intake {
     async fn take(&mut self) -> Result<Vec<Chunk>, PortError> {
         let deliveries = self.broker.receive(self.chunk, LOOK).await?;
         // Only now: whoever paused a system finds that nothing it says from then on is decided.
-        let paused = match self.store.holds().await {
-            Ok(rows) => rows.into_iter().filter_map(paused_in).collect::<BTreeSet<_>>(),
-            Err(error) => {
-                self.broker.give_again().await?;
-                return Err(error);
+        let mut wait = FIRST_WAIT;
+        let rows = loop {
+            match self.store.holds().await {
+                Ok(rows) => break rows,
+                Err(error) => self.wait_for_the_store(&mut wait, &error).await,
             }
         };
+        let paused: BTreeSet<SystemName> = rows.into_iter().filter_map(paused_in).collect();
         if self.left.iter().any(|system| !paused.contains(system)) {
             self.broker.give_again().await?;
             self.left.clear();
@@ -124,14 +125,7 @@ impl Intake {
         for delivery in deliveries {
             let alone = delivery.deliveries >= SUSPICIOUS;
             self.arrival += 1;
-            let input = match self.decoded(delivery).await {
-                Ok(input) => input,
-                Err(error) => {
-                    tracing::warn!(error = %error, "can't look whether an update is decided; its message comes again");
-                    self.start_over().await;
-                    return chunks;
-                }
-            };
+            let input = self.decoded(delivery).await;
             if let Some(system) = system_of(&input).filter(|system| paused.contains(*system)) {
                 // Not acknowledged, so the queue keeps it.
                 self.left.insert(system.clone());
@@ -145,34 +139,41 @@ impl Intake {
         chunks
     }
 
-    async fn decoded(&self, delivery: Delivery) -> Result<Input, PortError> {
+    async fn decoded(&self, delivery: Delivery) -> Input {
         let Delivery { tag, body, message_id, received_at, origin, given_up, .. } = delivery;
         let origin = origin.map(|origin| (origin, self.senders.clone()));
         let kind = match decode(&body, &Transport { message_id, origin }, &self.limits) {
             Ok(message) => match given_up {
                 // Decided, and the acknowledgement came too late: one row or one dead letter, never both.
-                Some(why) if !self.is_decided(&message).await? => {
+                Some(why) if !self.is_decided(&message).await => {
                     InputKind::Broken(Arc::new(broken(poison(&message, why), &body, received_at)))
                 }
                 Some(_) | None => InputKind::Message(Arc::new(message)),
             },
             Err(undecodable) => InputKind::Broken(Arc::new(broken(undecodable, &body, received_at))),
         };
-        Ok(Input { tag: Some(tag), received_at, arrival: self.arrival, kind })
+        Input { tag: Some(tag), received_at, arrival: self.arrival, kind }
     }
 
-    async fn is_decided(&self, message: &Inbound) -> Result<bool, PortError> {
-        let Some(update) = update_of(message) else { return Ok(false) };
-        let found = self.store.look_up(&Lookup { updates: vec![update.clone()], ..Lookup::default() }).await?;
-        Ok(found.markers.contains_key(update))
-    }
-
-    /// Has what is not settled given out once more, after a while.
-    async fn start_over(&self) {
-        tokio::time::sleep(FIRST_WAIT).await;
-        if let Err(error) = self.broker.give_again().await {
-            tracing::warn!(error = %error, "can't start over; what is not settled comes again after a start");
+    /// Waits until the store can say it: having the message given again would count as one more delivery of many others.
+    async fn is_decided(&self, message: &Inbound) -> bool {
+        let Some(update) = update_of(message) else { return false };
+        let lookup = Lookup { updates: vec![update.clone()], ..Lookup::default() };
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.store.look_up(&lookup).await {
+                Ok(found) => return found.markers.contains_key(update),
+                Err(error) => self.wait_for_the_store(&mut wait, &error).await,
+            }
         }
+    }
+
+    /// The store is asked until it answers: having messages given again would count as one more delivery of all of them.
+    async fn wait_for_the_store(&self, wait: &mut Duration, error: &PortError) {
+        self.metrics.fault(Fault::Store);
+        tracing::warn!(error = %error, "the store does not say what is to be known about a message; trying again");
+        tokio::time::sleep(*wait).await;
+        *wait = (*wait * 2).min(LAST_WAIT);
     }
 }
 

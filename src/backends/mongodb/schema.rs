@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use mongodb::bson::{DateTime, Document, doc};
+use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClientOptions, DatabaseOptions, IndexOptions, ReadConcern};
 use mongodb::{Client, Database, IndexModel};
 
@@ -89,9 +90,11 @@ async fn connect(url: &str, within: Duration) -> Result<Client, PortError> {
              mongodb://HOST,HOST/?replicaSet=NAME&tls=true, or build it with the feature mongodb-srv",
         ));
     }
-    let parsed = ClientOptions::parse(url).await;
-    let mut options = parsed
-        .map_err(|error| invalid(format!("the connection string can't be used: {}", without_secrets(&error.kind.to_string(), url))))?;
+    let mut options = ClientOptions::parse(url).await.map_err(|error| {
+        let message = format!("the connection string can't be used: {}", without_secrets(&error.kind.to_string(), url));
+        let kind = if matches!(&*error.kind, ErrorKind::DnsResolve { .. }) { PortErrorKind::Unavailable } else { PortErrorKind::Invalid };
+        PortError::new(kind, OPEN, message)
+    })?;
     options.app_name.get_or_insert_with(|| "syncline".to_owned());
     options.server_selection_timeout.get_or_insert(within);
     options.connect_timeout.get_or_insert(within);
@@ -119,7 +122,14 @@ async fn greet(db: &Database, within: Duration) -> Result<(), PortError> {
     let task = tokio::spawn(async move { asked.run_command(hello).await });
     let answer = tokio::time::timeout(within.saturating_add(Duration::from_secs(1)), task).await;
     let Ok(Ok(answer)) = answer else { return Err(super::error::late(OPEN, within)) };
-    check_server(&answer.map_err(failed(OPEN))?)
+    check_server(&answer.map_err(refused)?)
+}
+
+/// At start a wrong password is a wrong configuration; later it may be one that is just being changed.
+fn refused(error: Error) -> PortError {
+    let kind = matches!(&*error.kind, ErrorKind::Authentication { .. }).then_some(PortErrorKind::Invalid);
+    let failed = failed(OPEN)(error);
+    PortError { kind: kind.unwrap_or_else(|| failed.kind.clone()), ..failed }
 }
 
 /// Only replica sets and sharded clusters have transactions.
@@ -154,8 +164,7 @@ async fn prepare(db: &Database) -> Result<(), PortError> {
     for name in COLLECTIONS.iter().filter(|name| !there.iter().any(|known| known == *name)) {
         let made = db.create_collection(*name).await;
         // Another orchestrator may start at the same time.
-        let exists =
-            |error: &mongodb::error::Error| matches!(&*error.kind, mongodb::error::ErrorKind::Command(c) if c.code == NAMESPACE_EXISTS);
+        let exists = |error: &Error| matches!(&*error.kind, ErrorKind::Command(c) if c.code == NAMESPACE_EXISTS);
         made.or_else(|error| if exists(&error) { Ok(()) } else { Err(error) }).map_err(error)?;
     }
     let store = doc! {"$setOnInsert": {"version": VERSION as i64, "epoch": 1, "created_at": DateTime::now()}};

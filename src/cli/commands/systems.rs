@@ -32,7 +32,8 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
             number(row, "pending"),
             number(row, "unanswered"),
             number(row, "failing"),
-            number(row, "queued"),
+            // A broker does not tell everything.
+            row["queued"].as_u64().map_or_else(|| "?".to_owned(), |queued| queued.to_string()),
             answers.to_owned(),
         ]);
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -330,4 +331,90 @@ async fn the_command_line_speaks_to_the_server_itself() {
     assert_eq!((taken.lines().count(), taken.starts_with(&looked)), (2, true), "looking took nothing: {taken}");
     assert_eq!(syncline(&["receive", "--system", "oem"]), "nothing waits for oem\n");
     orchestrator.stop().await.unwrap();
+}
+
+/// The real program, killed in the middle again and again: every message is decided once, and sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_program_loses_nothing_and_repeats_nothing() {
+    const MESSAGES: usize = 600;
+    let Some(site) = Site::any() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("syncline.toml");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("listen = \"127.0.0.1:{port}\"");
+    let brake = "\n[orchestration.create_brake]\ncount = 100000\n";
+    std::fs::write(&file, config(&site).replace("listen = \"127.0.0.1:0\"", &listen) + brake).unwrap();
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
+        let command = command.args(["run", "--config"]).arg(&file).arg("--store").arg(folder.path().join("data"));
+        command.stderr(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let http = reqwest::Client::new();
+    let status = async || {
+        let answer = http.get(format!("http://127.0.0.1:{port}/v1/status")).send().await.ok()?;
+        answer.json::<Value>().await.ok().filter(|status| status["idle"].is_boolean())
+    };
+    let mut program = run();
+    until("the program", status).await;
+    let peer = site.channel().await;
+    for n in 0..MESSAGES {
+        let message = device(&format!("u{n}"), "bms", &format!("b{n}"), &json!({"serial": format!("S{n}")})).to_string();
+        assert!(peer.publish(&site.name("inbound"), &format!("bms.device.b{n}"), message.as_bytes(), BasicProperties::default()).await);
+        if n % 150 == 149 {
+            program.kill().unwrap();
+            program.wait().unwrap();
+            program = run();
+        }
+    }
+    until("rest", async || status().await.filter(|status| status["idle"] == json!(true))).await;
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let store = Config::from_toml(&config(&site), "test.toml").map(|mut config| {
+        config.store.path = folder.path().join("data");
+        Syncline::new(config).start()
+    });
+    let orchestrator = store.unwrap().await.unwrap();
+    for n in 0..MESSAGES {
+        let id = UpdateId::try_from(format!("bms:u{n}")).unwrap();
+        let row = orchestrator.store().decision(&id).await.unwrap().unwrap_or_else(|| panic!("u{n} was lost"));
+        assert_eq!((row.version_before, row.version_after), (0, 1), "u{n}");
+    }
+    assert!(orchestrator.store().dead_letters(None, 9).await.unwrap().items.is_empty());
+    let queue = site.name("updates.oem");
+    let waiting = peer.waiting(&queue).await as usize;
+    let mut sent = std::collections::BTreeMap::new();
+    for delivery in peer.take(&queue, waiting).await {
+        let body: Value = serde_json::from_slice(&delivery.data).unwrap();
+        let first = sent.entry(body["id"].to_string()).or_insert_with(|| body.clone());
+        assert_eq!(*first, body, "the same id, the same bytes");
+    }
+    assert_eq!(sent.len(), MESSAGES, "of {waiting}");
+    assert!(waiting - sent.len() <= 4 * 250, "no more is repeated than was on its way at each kill: {waiting}");
+    orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_systems_messages_stay_and_the_others_go_on() {
+    let Some(scene) = Scene::set("").await else { return };
+    let answer = scene.post("/v1/systems/bms/pause", &json!({"direction": "in"})).await;
+    assert_eq!(answer.0, 200, "{}", answer.1);
+    // Which systems are paused is looked up before messages are awaited, a second at most.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for n in 0..20 {
+        scene.send(&device(&format!("b{n}"), "bms", "b1", &json!({"serial": "S1", "n": n}))).await;
+        scene.send(&device(&format!("o{n}"), "oem", &format!("o{n}"), &json!({"serial_no": format!("T{n}")}))).await;
+    }
+    scene.decided("oem:o19").await;
+    let update = |n: u32| UpdateId::try_from(format!("bms:b{n}")).unwrap();
+    assert!(scene.orchestrator.store().decision(&update(0)).await.unwrap().is_none());
+    let status = scene.get("/v1/status").await;
+    assert!(status["inbound"].as_u64().unwrap() >= 20, "{status}");
+    assert_eq!(scene.post("/v1/systems/bms/resume", &json!({"direction": "in"})).await.0, 200);
+    scene.decided("bms:b19").await;
+    for n in 0..20 {
+        let row = scene.orchestrator.store().decision(&update(n)).await.unwrap().unwrap();
+        assert_eq!(row.version_after, u64::from(n) + 1, "in their order");
+    }
+    scene.at_rest().await;
+    scene.orchestrator.stop().await.unwrap();
 }
