@@ -35,7 +35,7 @@ const WOKEN_PAGE: usize = 5 * PAGE;
 const WAKE_ROUNDS: usize = 1000;
 
 /// How long a message in a file counts as on its way. Nobody carries it while the files lie there, so the time between
-/// two runs says nothing (ADR 0015).
+/// two runs says nothing (ADR 0017).
 const ON_ITS_WAY: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
 /// The clock of a run.
