@@ -64,9 +64,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// The next message for a system; what an adapter gets over HTTP.
 async fn next(orchestrator: &Orchestrator, system: &str) -> Result<Value, Box<dyn Error>> {
-    let system = SystemName::new(system)?;
+    let (system, queues) = (SystemName::new(system)?, orchestrator.queues().ok_or("its queues are elsewhere")?);
     for _ in 0..1000 {
-        let leased = orchestrator.queues().ok_or("its queues are elsewhere")?.lease(&system, 1, Duration::from_secs(30), SystemClock.now()).await?;
+        let leased = queues.lease(&system, 1, Duration::from_secs(30), SystemClock.now()).await?;
         if let Some(message) = leased.messages.first() {
             return Ok(serde_json::from_slice(&message.body)?);
         }
