@@ -27,7 +27,7 @@ impl Source {
         }
         match stores::open(options, host).await {
             Ok(store) => Ok(Self::Store(store)),
-            Err(failure) if failure.code == UNREACHABLE => Ok(Self::Running(Client::new(options)?)),
+            Err(failure) if failure.code == UNREACHABLE && !stores::on_a_server(options)? => Ok(Self::Running(Client::new(options)?)),
             Err(failure) => Err(failure),
         }
     }

@@ -53,6 +53,11 @@ pub fn configured(options: &Options) -> Result<Option<Place>, Failure> {
     })
 }
 
+/// Whether the store is on a server, which any number of processes may use.
+pub fn on_a_server(options: &Options) -> Result<bool, Failure> {
+    Ok(matches!(configured(options)?, Some(Place::Server(_))))
+}
+
 /// Whether the file has this key of `[store]`.
 fn says(path: &Path, key: &str) -> bool {
     let text = std::fs::read_to_string(path).unwrap_or_default();

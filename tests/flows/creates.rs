@@ -141,6 +141,9 @@ fn a_system_that_answers_before_it_reports_waits_for_nothing() {
 
 #[test]
 fn create_settle_can_be_switched_off() {
+    if !Scene::takes_several_at_once() {
+        return;
+    }
     let config = "
 [orchestration]
 push_updates = true

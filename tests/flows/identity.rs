@@ -449,6 +449,9 @@ references = { device_id = "device" }
 
 #[test]
 fn the_same_new_key_twice_in_one_batch() {
+    if !Scene::takes_several_at_once() {
+        return;
+    }
     let mut scene = Scene::with(DEVICES).start();
     scene.together([
         whole("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Air handler"})),

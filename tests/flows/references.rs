@@ -147,6 +147,9 @@ fn s35_the_device_is_created_first_and_the_sensor_held() {
 
 #[test]
 fn s35_the_same_across_a_restart() {
+    if !Scene::takes_several_at_once() {
+        return;
+    }
     let mut scene = Scene::with(DEVICES).start();
     scene.together([
         whole("bms", "device", "bmsD1", json!({"serial": "SN-1"})),
@@ -242,6 +245,9 @@ fn s36_a_cycle_that_nobody_has_yet() {
 
 #[test]
 fn parent_and_child_in_one_batch() {
+    if !Scene::takes_several_at_once() {
+        return;
+    }
     let mut scene = Scene::with(&quiet()).start();
     scene.together([
         whole("bms", "sensor", "bmsS1", json!({"tag": "T1", "device_id": "bmsD1"})),
@@ -263,6 +269,9 @@ fn parent_and_child_in_one_batch() {
 
 #[test]
 fn rows_of_one_batch_are_listed_in_the_order_of_their_decisions() {
+    if !Scene::takes_several_at_once() {
+        return;
+    }
     let mut scene = Scene::with(&quiet()).start();
     scene.together([
         whole("bms", "device", "bmsD1", json!({"serial": "SN-1"})),

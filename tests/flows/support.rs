@@ -120,6 +120,11 @@ impl Scene {
         true
     }
 
+    /// Whether what is said together is decided in one batch.
+    pub const fn takes_several_at_once() -> bool {
+        true
+    }
+
     fn start_orchestrators(&mut self) {
         let store: Arc<dyn Store> = self.store.clone().unwrap();
         for _ in 0..self.count {

@@ -28,6 +28,9 @@ pub struct Backends {
 pub struct Place;
 
 impl Place {
+    /// One request is taken in whole.
+    pub const TAKES_SEVERAL_AT_ONCE: bool = true;
+
     pub const fn new() -> Self {
         Self
     }

@@ -129,6 +129,11 @@ impl Scene {
         false
     }
 
+    /// Whether what is said together is decided in one batch.
+    pub const fn takes_several_at_once() -> bool {
+        Place::TAKES_SEVERAL_AT_ONCE
+    }
+
     fn begin(&mut self) {
         let (folder, clock, ids) = (self.folder.path().to_owned(), self.clock.clone(), self.ids.clone());
         let (settings, handlers, place) = (self.settings.clone(), self.handlers.clone(), self.place.clone());

@@ -30,6 +30,9 @@ pub struct Backends {
 pub struct Place(Servers);
 
 impl Place {
+    /// Messages come one by one; which of them share a batch is up to chance.
+    pub const TAKES_SEVERAL_AT_ONCE: bool = false;
+
     /// Without servers the scene ends here, said aloud: the story of nothing can't be compared.
     pub fn new() -> Self {
         Self(Servers::any().unwrap_or_else(|| std::process::exit(0)))
