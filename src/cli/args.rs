@@ -48,6 +48,9 @@ pub enum Command {
     /// Hand in native records, one JSON object a line
     #[command(after_help = "Example:\n  syncline send --system bms --type device devices.jsonl")]
     Send(SendArgs),
+    /// Hand in a full export of a system: only what differs from what it is known to hold
+    #[command(after_help = "Example:\n  syncline snapshot --system bms --type device devices.jsonl")]
+    Snapshot(SnapshotArgs),
     /// Show or take what waits for a system
     #[command(after_help = "Example:\n  syncline receive --system oem --max 10 --ack")]
     Receive(ReceiveArgs),
@@ -152,6 +155,19 @@ pub struct SendArgs {
     #[arg(long, value_enum, default_value = "upsert")]
     pub op: OpArg,
     /// The file, or - for stdin
+    pub file: PathBuf,
+}
+
+/// Arguments of `snapshot`.
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// The system it comes from
+    #[arg(long)]
+    pub system: String,
+    /// The type of the records
+    #[arg(long = "type", value_name = "TYPE")]
+    pub entity_type: String,
+    /// The file, one record a line, or - for stdin
     pub file: PathBuf,
 }
 

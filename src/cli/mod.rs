@@ -95,6 +95,7 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Run(args) => commands::run::run(args, options, host).await,
             Command::Demo(args) => commands::demo::run(args, host).await,
             Command::Send(args) => commands::send::run(args, options, host).await,
+            Command::Snapshot(args) => commands::snapshot::run(args, options, host).await,
             Command::Receive(args) => commands::receive::run(args, options, host).await,
             Command::Systems => commands::systems::run(options).await,
             Command::Status(args) => commands::status::run(args, options).await,

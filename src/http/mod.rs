@@ -87,6 +87,7 @@ fn router(api: Api) -> Router {
         .route("/v1/lookup", get(routes::systems::lookup))
         .route("/v1/systems", get(routes::systems::list))
         .route("/v1/systems/{system}/view/{type}/{id}", get(routes::systems::view))
+        .route("/v1/systems/{system}/held/{type}", get(routes::systems::held))
         .route("/v1/systems/{system}/compare", get(routes::resync::differences))
         .route("/v1/systems/{system}/pause", post(routes::holds::pause))
         .route("/v1/brakes", get(routes::holds::list))

@@ -12,6 +12,21 @@ use crate::domain::projection::{Unlinked, canonical_references, native_model};
 use crate::domain::rules::{Side, TypeRules};
 use crate::ports::store::Store;
 
+/// What a system is known to hold of a record, in its own names and with its own ids; `None`: it is not known to have it.
+pub async fn held(
+    store: &dyn Store,
+    record: &CanonicalRecord,
+    system: &SystemName,
+    side: &Side,
+    types: &TypeRules,
+) -> Result<Option<(NativeId, Record)>, ViewError> {
+    let Some(link) = record.link_with(system).map(|index| &record.links[index]) else { return Ok(None) };
+    let Some(native_id) = link.native_id.clone() else { return Ok(None) };
+    let data = link.shadow.held.all(&record.data).map(|(path, value)| (path.clone(), value.clone())).collect();
+    let there = CanonicalRecord { data, ..record.clone() };
+    Ok(Some((native_id, model(store, &there, system, side, types).await?)))
+}
+
 /// The native model. References to records the system does not have are left out.
 pub async fn model(
     store: &dyn Store,

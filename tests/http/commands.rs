@@ -102,3 +102,30 @@ async fn run_is_ended_by_sigterm_and_goes_on_after_a_start() {
     tokio::time::timeout(std::time::Duration::from_secs(30), all).await.unwrap();
     orchestrator.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_export_is_handed_in_as_far_as_it_is_news() {
+    let served = Served::with(PUSH).await;
+    let url = served.url.as_str();
+    for n in 1..=3 {
+        let device = device(&format!("o{n}"), "oem", &format!("o{n}"), json!({"serial_no": format!("S{n}"), "size": {"w": n, "h": 1.0}}));
+        served.say(&device).await;
+    }
+    served.at_rest().await;
+    let export = "{\"id\": \"o1\", \"serial_no\": \"S1\", \"size\": {\"w\": 1.0, \"h\": 1}, \"note\": null}\n\
+                  {\"id\": \"o2\", \"serial_no\": \"S2\", \"size\": {\"w\": 2, \"h\": 7}}\n\
+                  {\"id\": \"o9\", \"serial_no\": \"S9\"}\n";
+    let output = syncline(&["snapshot", "--url", url, "--system", "oem", "--type", "device", "-"], export).await;
+    insta::assert_snapshot!(said(&output), @"
+    2 differ and were handed in, 0 refused, 1 are as known
+    1 that oem is known to hold are not in the export; this version takes no deletes, so they stay as they are
+    ");
+    served.at_rest().await;
+    assert_eq!(served.get("/v1/entities/device/oem:o2").await.1["data"]["size"], json!({"w": 2, "h": 7}));
+    assert_eq!(served.get("/v1/entities/device/oem:o1").await.1["version"], 1);
+    assert_eq!(served.get("/v1/entities/device/oem:o3").await.0, 200);
+    let again = syncline(&["snapshot", "--json", "--url", url, "--system", "oem", "--type", "device", "-"], export).await;
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again, json!({"sent": 0, "refused": 0, "as_known": 3, "absent": 1}));
+    served.orchestrator.stop().await.unwrap();
+}

@@ -16,6 +16,7 @@ pub mod resync;
 pub mod run;
 pub mod schema;
 pub mod send;
+pub mod snapshot;
 pub mod status;
 pub mod systems;
 pub mod topology;

@@ -1,12 +1,13 @@
 //! `send`: hands in native records.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
-use crate::cli::args::{Options, SendArgs};
+use crate::cli::args::{OpArg, Options, SendArgs};
 use crate::cli::client::Client;
 use crate::cli::{Failure, Host, output, stores};
 use crate::domain::ids::{EntityType, SystemName};
@@ -14,34 +15,42 @@ use crate::ports::broker::{HandedIn, Tap};
 use crate::wire::{Limits, Transport, decode, routing_key};
 
 /// Records of one request.
-const GROUP: usize = 500;
+pub(super) const GROUP: usize = 500;
 
 /// Where the records go: to the message broker, where there is one; else, or with `--url`, to the orchestrator.
-enum Way {
+pub(super) enum Way {
     Orchestrator(Client),
     Broker(Arc<dyn Tap>),
+}
+
+impl Way {
+    /// The way of this configuration, and the field that holds a native record's id.
+    pub async fn of(system: &SystemName, options: &Options, host: &Host) -> Result<(Self, String), Failure> {
+        let config = stores::config(options)?;
+        let id_field = config.systems.get(system).map_or_else(|| "id".to_owned(), |system| system.id_field.clone());
+        let tap = if options.url.is_none() { (host.tap)(config).await? } else { None };
+        let way = match tap {
+            Some(tap) => Self::Broker(tap),
+            None => Self::Orchestrator(Client::new(options)?),
+        };
+        Ok((way, id_field))
+    }
 }
 
 /// Runs `send`: one JSON record a line, in the system's own form.
 pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let (system, entity_type) = (SystemName::new(&args.system)?, EntityType::new(&args.entity_type)?);
-    let config = stores::config(options)?;
-    let id_field = config.systems.get(&system).map_or_else(|| "id".to_owned(), |system| system.id_field.clone());
-    let tap = if options.url.is_none() { (host.tap)(config).await? } else { None };
-    let way = match tap {
-        Some(tap) => Way::Broker(tap),
-        None => Way::Orchestrator(Client::new(options)?),
-    };
-    let progress = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let (way, id_field) = Way::of(&system, options, host).await?;
+    let progress = progress();
     let (mut group, mut lines, mut refused) = (String::new(), Vec::new(), 0_u64);
     let mut sent = 0_u64;
-    for (at, line) in (1_u64..).zip(reader(args)?.lines()) {
+    for (at, line) in (1_u64..).zip(reader(&args.file)?.lines()) {
         let line = line.map_err(|error| Failure::file("read", &args.file, &error))?;
         if line.trim().is_empty() {
             continue;
         }
         let envelope =
-            envelope(&line, &system, &entity_type, args, &id_field).map_err(|text| Failure::usage(format!("line {at}: {text}")))?;
+            envelope(&line, &system, &entity_type, args.op, &id_field).map_err(|text| Failure::usage(format!("line {at}: {text}")))?;
         group.push_str(&envelope.to_string());
         group.push('\n');
         lines.push(at);
@@ -56,19 +65,26 @@ pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), 
     if refused > 0 { Err(Failure::absent("see above for what was refused")) } else { Ok(()) }
 }
 
-fn reader(args: &SendArgs) -> Result<BufReader<Box<dyn Read>>, Failure> {
-    let source: Box<dyn Read> = if args.file.as_os_str() == "-" {
+/// A bar that shows on a terminal only.
+pub(super) fn progress() -> ProgressBar {
+    if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() }
+}
+
+/// The lines of a file, or of stdin.
+pub(super) fn reader(file: &Path) -> Result<BufReader<Box<dyn Read>>, Failure> {
+    let source: Box<dyn Read> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin())
     } else {
-        Box::new(std::fs::File::open(&args.file).map_err(|error| Failure::file("read", &args.file, &error))?)
+        Box::new(std::fs::File::open(file).map_err(|error| Failure::file("read", file, &error))?)
     };
     Ok(BufReader::new(source))
 }
 
-fn envelope(line: &str, system: &SystemName, entity_type: &EntityType, args: &SendArgs, id_field: &str) -> Result<Value, String> {
+/// A native record as a message.
+pub(super) fn envelope(line: &str, system: &SystemName, entity_type: &EntityType, op: OpArg, id_field: &str) -> Result<Value, String> {
     let mut entity: Map<String, Value> = serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))?;
     let native_id = entity.remove(id_field).filter(|id| !id.is_null()).ok_or_else(|| format!("the record has no {id_field:?}"))?;
-    let op = args.op.as_str();
+    let op = op.as_str();
     let mut envelope = json!({
         "id": uuid::Uuid::now_v7().to_string(), "system": system, "type": entity_type, "op": op, "native_id": native_id,
     });
@@ -79,7 +95,7 @@ fn envelope(line: &str, system: &SystemName, entity_type: &EntityType, args: &Se
 }
 
 /// Sends a group; returns how many were refused.
-async fn hand_in(way: &Way, group: &mut String, lines: &mut Vec<u64>, sent: &mut u64) -> Result<u64, Failure> {
+pub(super) async fn hand_in(way: &Way, group: &mut String, lines: &mut Vec<u64>, sent: &mut u64) -> Result<u64, Failure> {
     if lines.is_empty() {
         return Ok(0);
     }

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use super::Shared;
-use crate::domain::ids::{EntityType, NativeId, NativeKey, SystemName};
+use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
 use crate::http::Problem;
 use crate::http::query::Query;
 use crate::views::{find, native, systems};
@@ -26,6 +26,32 @@ pub async fn lookup(State(api): Shared, mut query: Query) -> Result<Json<Value>,
     query.finish("system, type and native_id")?;
     let id = find::linked(api.store.as_ref(), &key).await?;
     Ok(Json(json!({ "system": key.system, "type": key.entity_type, "native_id": key.native_id, "canonical_id": id })))
+}
+
+/// `GET /v1/systems/{system}/held/{type}?limit=&cursor=`: what the system is known to hold, record by record.
+pub async fn held(
+    State(api): Shared,
+    Path((system, entity_type)): Path<(String, String)>,
+    mut query: Query,
+) -> Result<Json<Value>, Problem> {
+    let system = super::resync::known(&api, system)?;
+    let entity_type = EntityType::new(entity_type).map_err(Problem::question)?;
+    let limit = query.limit()?;
+    let place =
+        |cursor: String| CanonicalId::parse(&cursor).map_err(|_| Problem::question("the cursor is not one of this list").at("cursor"));
+    let after = query.take("cursor").map(place).transpose()?;
+    query.finish("limit and cursor")?;
+    let page = api.store.list_records(Some(&entity_type), after, limit).await?;
+    let next = page.last().filter(|_| page.len() == limit).map(|versioned| versioned.record.id);
+    let side = api.settings.rules.side(&system, &entity_type);
+    let types = api.settings.rules.of_type(&entity_type);
+    let mut items = Vec::new();
+    for versioned in &page {
+        if let Some((native_id, entity)) = native::held(api.store.as_ref(), &versioned.record, &system, &side, &types).await? {
+            items.push(json!({ "native_id": native_id, "canonical_id": versioned.record.id, "entity": entity }));
+        }
+    }
+    Ok(Json(json!({ "items": items, "next": next })))
 }
 
 /// `GET /v1/systems/{system}/view/{type}/{id}`: the record as that system would get it.

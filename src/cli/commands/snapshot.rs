@@ -1,0 +1,85 @@
+//! `snapshot`: hands in a full export, as far as it is news.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
+use serde_json::{Map, Value, json};
+
+use super::send::{GROUP, Way, envelope, hand_in, progress, reader};
+use crate::cli::args::{OpArg, Options, SnapshotArgs};
+use crate::cli::client::Client;
+use crate::cli::source::escaped;
+use crate::cli::{Failure, Host, output};
+use crate::domain::ids::{EntityType, SystemName};
+use crate::domain::value::same_held;
+
+/// Records asked for at once.
+const PAGE: usize = 1000;
+
+/// Runs `snapshot`. What the system is known to hold already is not handed in. Records that are not in the export are
+/// counted and left alone: this version takes no deletes.
+pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<(), Failure> {
+    let (system, entity_type) = (SystemName::new(&args.system)?, EntityType::new(&args.entity_type)?);
+    let mut held = held(&Client::new(options)?, &system, &entity_type).await?;
+    let (way, id_field) = Way::of(&system, options, host).await?;
+    let progress = progress();
+    let (mut group, mut lines) = (String::new(), Vec::new());
+    let (mut sent, mut refused, mut known) = (0_u64, 0_u64, 0_u64);
+    for (at, line) in (1_u64..).zip(reader(&args.file)?.lines()) {
+        let line = line.map_err(|error| Failure::file("read", &args.file, &error))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let message = envelope(&line, &system, &entity_type, OpArg::Upsert, &id_field)
+            .map_err(|text| Failure::usage(format!("line {at}: {text}")))?;
+        let native_id = message["native_id"].as_str().map_or_else(|| message["native_id"].to_string(), str::to_owned);
+        if held.remove(&native_id).is_some_and(|held| is_as_held(&message["entity"], &held, &id_field)) {
+            known += 1;
+            continue;
+        }
+        group.push_str(&message.to_string());
+        group.push('\n');
+        lines.push(at);
+        if lines.len() == GROUP {
+            refused += hand_in(&way, &mut group, &mut lines, &mut sent).await?;
+            progress.set_position(sent);
+        }
+    }
+    refused += hand_in(&way, &mut group, &mut lines, &mut sent).await?;
+    progress.finish_and_clear();
+    let absent = held.len();
+    if options.json {
+        output::json(&json!({ "sent": sent, "refused": refused, "as_known": known, "absent": absent }))?;
+    } else {
+        output::line(format!("{sent} differ and were handed in, {refused} refused, {known} are as known"))?;
+        if absent > 0 {
+            output::line(format!(
+                "{absent} that {system} is known to hold are not in the export; this version takes no deletes, so they stay as they are"
+            ))?;
+        }
+    }
+    if refused > 0 { Err(Failure::absent("see above for what was refused")) } else { Ok(()) }
+}
+
+/// What the system is known to hold, by native id.
+async fn held(client: &Client, system: &SystemName, entity_type: &EntityType) -> Result<BTreeMap<String, Map<String, Value>>, Failure> {
+    let (mut held, mut cursor) = (BTreeMap::new(), String::new());
+    loop {
+        let path = format!("/v1/systems/{system}/held/{entity_type}?limit={PAGE}{cursor}");
+        let mut page = client.get(&path).await?;
+        for row in page["items"].as_array_mut().into_iter().flatten() {
+            if let (Some(id), Value::Object(entity)) = (row["native_id"].as_str().map(str::to_owned), row["entity"].take()) {
+                held.insert(id, entity);
+            }
+        }
+        let Some(next) = page["next"].as_str() else { return Ok(held) };
+        cursor = format!("&cursor={}", escaped(next));
+    }
+}
+
+/// Whether an exported record says nothing that is not known. Null and absent mean the same.
+fn is_as_held(exported: &Value, held: &Map<String, Value>, id_field: &str) -> bool {
+    let Some(exported) = exported.as_object() else { return false };
+    let fields = exported.keys().chain(held.keys()).filter(|name| *name != id_field);
+    fields.into_iter().all(|name| same_held(exported.get(name), held.get(name)))
+}
