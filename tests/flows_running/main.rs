@@ -13,6 +13,8 @@ mod creates;
 mod cycles;
 #[path = "../support/engine.rs"]
 mod engine;
+#[path = "../flows/faults.rs"]
+mod faults;
 mod ground;
 #[path = "../flows/holds.rs"]
 mod holds;

@@ -245,6 +245,9 @@ impl Scene {
         self.story.line(format!("… {time:?} later"));
         self.clock.advance(time);
         self.work().running.activity.look();
+        self.settle();
+        // One more look goes through everything that was decided meanwhile.
+        self.work().running.activity.look();
         self.goes_on();
     }
 
@@ -326,6 +329,10 @@ impl Scene {
         self.runtime.block_on(async {
             let settled = async {
                 while work.broker.settled() < work.said {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                // A waiting update whose handler thinks has no message that could be settled.
+                while !work.store.waiting_due(self.clock.now(), 1).await.unwrap().is_empty() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 work.running.at_rest().await;
