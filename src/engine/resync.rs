@@ -66,7 +66,7 @@ impl Resync {
         let (mut counts, mut after) = (SendCounts::default(), None);
         while let Some(page) = self.page(scope, after).await? {
             after = page.last().map(|versioned| versioned.record.id);
-            page.iter().filter_map(|versioned| self.would_send(&versioned.record, scope)).for_each(|one| counts += one);
+            page.iter().filter_map(|versioned| self.would_send(&versioned.record, scope, true)).for_each(|one| counts += one);
         }
         Ok(counts)
     }
@@ -80,7 +80,7 @@ impl Resync {
             let mut open: Vec<(CanonicalId, u64)> = Vec::new();
             for versioned in page {
                 let record = &versioned.record;
-                let Some(one) = self.would_send(record, scope) else { continue };
+                let Some(one) = self.would_send(record, scope, false) else { continue };
                 counts += one;
                 open.push((record.id, rev(record, &scope.system)));
                 let what = Resend::To { system: scope.system.clone(), everything: scope.everything };
@@ -108,7 +108,7 @@ impl Resync {
             let records = self.store.records(&ids).await?;
             open.retain(|(id, before)| {
                 let record = records.iter().map(|versioned| &versioned.record).find(|record| record.id == *id);
-                record.is_some_and(|record| rev(record, &scope.system) == *before && self.would_send(record, scope).is_some())
+                record.is_some_and(|record| rev(record, &scope.system) == *before && self.would_send(record, scope, false).is_some())
             });
             if open.is_empty() {
                 return Ok(());
@@ -122,14 +122,15 @@ impl Resync {
         Ok(())
     }
 
-    fn would_send(&self, record: &CanonicalRecord, scope: &Scope) -> Option<SendCounts> {
+    /// `as_if_in_sync`: also if the system is only observed.
+    fn would_send(&self, record: &CanonicalRecord, scope: &Scope, as_if_in_sync: bool) -> Option<SendCounts> {
         let target = self.directory.target(&scope.system, &record.entity_type);
         let takes_part = record.link_with(&scope.system).is_some()
             || self.directory.targets(&record.entity_type).iter().any(|known| known.system == scope.system);
         if !takes_part {
             return None;
         }
-        let side = Arc::new(Side { observed: false, ..(*target.side).clone() });
+        let side = Arc::new(Side { observed: target.side.observed && !as_if_in_sync, ..(*target.side).clone() });
         let types = self.settings.rules.of_type(&record.entity_type);
         let context = SendContext {
             rules: &self.settings.rules,

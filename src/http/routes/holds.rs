@@ -62,15 +62,18 @@ pub async fn resume(State(api): Shared, Path(system): Path<String>, body: Bytes)
     let held: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
     let mut sends = SendCounts::default();
     for hold in &asked {
+        let mut lacks = SendCounts::default();
         if let Hold::PauseOut { system } = hold {
             let scope = Scope { system: system.clone(), entity_type: None, everything: false };
-            sends += if request.dry_run { api.resync.preview(&scope).await? } else { api.resync.run(&scope).await? };
+            lacks = if request.dry_run { api.resync.preview(&scope).await? } else { api.resync.run(&scope).await? };
         }
         if request.dry_run {
-            sends += holds::counts(api.store.as_ref(), hold).await?;
+            lacks += holds::counts(api.store.as_ref(), hold).await?;
         } else if held.contains(hold) {
-            sends += holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?;
+            // What it lacked is recorded by now, so it is among what was kept back.
+            lacks = holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?;
         }
+        sends += lacks;
     }
     api.activity.look();
     Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "sends": sends })))
