@@ -1,4 +1,4 @@
-"""An adapter in Python, written from docs/wire alone: a system called "shop" whose records are a dictionary.
+"""An adapter in Python, written from docs/adapter-guide.md alone: a system called "shop" whose records are a dictionary.
 
     pip install pika
     python examples/python/adapter.py amqp://guest:guest@127.0.0.1 [PREFIX]
