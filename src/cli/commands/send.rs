@@ -15,7 +15,7 @@ use crate::ports::broker::{HandedIn, Tap};
 use crate::wire::{Limits, Transport, decode, routing_key};
 
 /// Records of one request.
-pub(super) const GROUP: usize = 500;
+const GROUP: usize = 500;
 
 /// Where the records go: to the message broker, where there is one; else, or with `--url`, to the orchestrator.
 pub(super) enum Way {
@@ -41,9 +41,7 @@ impl Way {
 pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let (system, entity_type) = (SystemName::new(&args.system)?, EntityType::new(&args.entity_type)?);
     let (way, id_field) = Way::of(&system, options, host).await?;
-    let progress = progress();
-    let (mut group, mut lines, mut refused) = (String::new(), Vec::new(), 0_u64);
-    let mut sent = 0_u64;
+    let mut stream = Stream::new(way);
     for (at, line) in (1_u64..).zip(reader(&args.file)?.lines()) {
         let line = line.map_err(|error| Failure::file("read", &args.file, &error))?;
         if line.trim().is_empty() {
@@ -51,23 +49,66 @@ pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), 
         }
         let envelope =
             envelope(&line, &system, &entity_type, args.op, &id_field).map_err(|text| Failure::usage(format!("line {at}: {text}")))?;
-        group.push_str(&envelope.to_string());
-        group.push('\n');
-        lines.push(at);
-        if lines.len() == GROUP {
-            refused += hand_in(&way, &mut group, &mut lines, &mut sent).await?;
-            progress.set_position(sent);
-        }
+        stream.add(at, &envelope).await?;
     }
-    refused += hand_in(&way, &mut group, &mut lines, &mut sent).await?;
-    progress.finish_and_clear();
+    let (sent, refused) = stream.end().await?;
     output::line(format!("{sent} handed in, {refused} refused"))?;
     if refused > 0 { Err(Failure::absent("see above for what was refused")) } else { Ok(()) }
 }
 
-/// A bar that shows on a terminal only.
-pub(super) fn progress() -> ProgressBar {
-    if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() }
+/// Messages on their way, a group at a time, with a bar that shows on a terminal only.
+pub(super) struct Stream {
+    way: Way,
+    progress: ProgressBar,
+    group: String,
+    lines: Vec<u64>,
+    sent: u64,
+    refused: u64,
+}
+
+impl Stream {
+    /// Nothing sent yet.
+    pub fn new(way: Way) -> Self {
+        let progress = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        Self { way, progress, group: String::new(), lines: Vec::with_capacity(GROUP), sent: 0, refused: 0 }
+    }
+
+    /// The message made from a line of the file.
+    pub async fn add(&mut self, line: u64, message: &Value) -> Result<(), Failure> {
+        self.group.push_str(&message.to_string());
+        self.group.push('\n');
+        self.lines.push(line);
+        if self.lines.len() < GROUP { Ok(()) } else { self.hand_in().await }
+    }
+
+    /// Sends what is left; how many were handed in, and how many refused.
+    pub async fn end(mut self) -> Result<(u64, u64), Failure> {
+        self.hand_in().await?;
+        self.progress.finish_and_clear();
+        Ok((self.sent, self.refused))
+    }
+
+    async fn hand_in(&mut self) -> Result<(), Failure> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let group = std::mem::take(&mut self.group);
+        let answers = match &self.way {
+            Way::Orchestrator(client) => client.stream("/v1/updates", group).await?.iter().map(refusal).collect(),
+            Way::Broker(tap) => publish(tap.as_ref(), &group).await?,
+        };
+        for (answer, line) in answers.iter().zip(self.lines.drain(..)) {
+            match answer {
+                None => self.sent += 1,
+                Some(why) => {
+                    self.refused += 1;
+                    output::complain(&format!("line {line}: {why}"));
+                }
+            }
+        }
+        self.progress.set_position(self.sent);
+        Ok(())
+    }
 }
 
 /// The lines of a file, or of stdin.
@@ -92,29 +133,6 @@ pub(super) fn envelope(line: &str, system: &SystemName, entity_type: &EntityType
         envelope["entity"] = Value::Object(entity);
     }
     Ok(envelope)
-}
-
-/// Sends a group; returns how many were refused.
-pub(super) async fn hand_in(way: &Way, group: &mut String, lines: &mut Vec<u64>, sent: &mut u64) -> Result<u64, Failure> {
-    if lines.is_empty() {
-        return Ok(0);
-    }
-    let group = std::mem::take(group);
-    let answers = match way {
-        Way::Orchestrator(client) => client.stream("/v1/updates", group).await?.iter().map(refusal).collect(),
-        Way::Broker(tap) => publish(tap.as_ref(), &group).await?,
-    };
-    let mut refused = 0;
-    for (answer, line) in answers.iter().zip(lines.drain(..)) {
-        match answer {
-            None => *sent += 1,
-            Some(why) => {
-                refused += 1;
-                output::complain(&format!("line {line}: {why}"));
-            }
-        }
-    }
-    Ok(refused)
 }
 
 /// Why the orchestrator did not take a message, if it did not.

@@ -5,7 +5,7 @@ use std::io::BufRead;
 
 use serde_json::{Map, Value, json};
 
-use super::send::{GROUP, Way, envelope, hand_in, progress, reader};
+use super::send::{Stream, Way, envelope, reader};
 use crate::cli::args::{OpArg, Options, SnapshotArgs};
 use crate::cli::client::Client;
 use crate::cli::source::escaped;
@@ -22,9 +22,7 @@ pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<
     let (system, entity_type) = (SystemName::new(&args.system)?, EntityType::new(&args.entity_type)?);
     let mut held = held(&Client::new(options)?, &system, &entity_type).await?;
     let (way, id_field) = Way::of(&system, options, host).await?;
-    let progress = progress();
-    let (mut group, mut lines) = (String::new(), Vec::new());
-    let (mut sent, mut refused, mut known) = (0_u64, 0_u64, 0_u64);
+    let (mut stream, mut known) = (Stream::new(way), 0_u64);
     for (at, line) in (1_u64..).zip(reader(&args.file)?.lines()) {
         let line = line.map_err(|error| Failure::file("read", &args.file, &error))?;
         if line.trim().is_empty() {
@@ -37,16 +35,9 @@ pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<
             known += 1;
             continue;
         }
-        group.push_str(&message.to_string());
-        group.push('\n');
-        lines.push(at);
-        if lines.len() == GROUP {
-            refused += hand_in(&way, &mut group, &mut lines, &mut sent).await?;
-            progress.set_position(sent);
-        }
+        stream.add(at, &message).await?;
     }
-    refused += hand_in(&way, &mut group, &mut lines, &mut sent).await?;
-    progress.finish_and_clear();
+    let (sent, refused) = stream.end().await?;
     let absent = held.len();
     if options.json {
         output::json(&json!({ "sent": sent, "refused": refused, "as_known": known, "absent": absent }))?;
