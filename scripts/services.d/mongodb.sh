@@ -52,17 +52,42 @@ mongodb_runs() {
 
 mongodb_start() {
   if ! mongodb_runs; then
-    rm -rf "$service_dir/data" "$service_dir/log"
-    # In a session of its own, so that Ctrl-C at the tests does not take it down before its time. It chooses a free port
-    # itself and says which. Every commit goes to the disk.
-    setsid "$mongodb_cache/bin/secantusd-rs" --host 127.0.0.1 --port 0 --storage-path "$service_dir/data" --cache-size 1G \
-      --log-level WARNING --sync-on-commit >"$service_dir/log" 2>&1 </dev/null &
-    printf '%s' "$!" >"$service_dir/pid"
+    rm -rf "$service_dir/data"
+    mongodb_launch 0
   fi
+  mongodb_await
+}
+
+# Starts it at a port; 0: it chooses a free one.
+mongodb_launch() {
+  rm -f "$service_dir/log"
+  # In a session of its own, so that Ctrl-C at the tests does not take it down before its time. It says at which port it
+  # listens. Every commit goes to the disk.
+  setsid "$mongodb_cache/bin/secantusd-rs" --host 127.0.0.1 --port "$1" --storage-path "$service_dir/data" --cache-size 1G \
+    --log-level WARNING --sync-on-commit >"$service_dir/log" 2>&1 </dev/null &
+  printf '%s' "$!" >"$service_dir/pid"
+}
+
+# Killed as if the power had failed, and started again with what is on its disk.
+mongodb_restart() {
+  if [[ -f "$service_dir/container" ]]; then
+    MONGODB_PORT=$(<"$service_dir/container") docker compose -p "$(mongodb_project)" -f "$mongodb_compose" restart -t 0
+    mongodb_container
+    return
+  fi
+  kill -KILL "$(<"$service_dir/pid")" || return 1
+  while alive "$(<"$service_dir/pid")"; do sleep 0.05; done
+  mongodb_launch "$(<"$service_dir/port")"
+  mongodb_await
+}
+
+# Waits until it listens, and says where.
+mongodb_await() {
   local port
   for _ in {1..1200}; do
     port=$(sed -n 's/.*listening on .*:\([0-9]\{1,\}\).*/\1/p' "$service_dir/log" 2>/dev/null | head -n 1)
     if [[ -n "$port" ]]; then
+      printf '%s' "$port" >"$service_dir/port"
       mongodb_say "mongodb://127.0.0.1:$port"
       return
     fi

@@ -53,10 +53,10 @@ rabbitmq_runs() {
 }
 
 rabbitmq_start() {
-  local server=$1 port epmd_port dist_port log="$service_dir/start.log"
+  local server=$1 port epmd_port
   port=$(free_port)
   epmd_port=$(free_port)
-  dist_port=$(free_port)
+  printf '%s %s %s %s\n' "$server" "$port" "$epmd_port" "$(free_port)" >"$service_dir/place"
   mkdir -p "$service_dir/data" "$service_dir/log" "$service_dir/home"
   printf '[rabbitmq_consistent_hash_exchange].\n' >"$service_dir/enabled_plugins"
   cat >"$service_dir/rabbitmq.conf" <<CONF
@@ -74,11 +74,27 @@ export ERL_EPMD_PORT HOME RABBITMQ_CONF_ENV_FILE RABBITMQ_ENABLED_PLUGINS_FILE
 exec /usr/lib/rabbitmq/bin/rabbitmqctl -n syncline-$port@localhost "\$@"
 CTL
   chmod +x "$service_dir/ctl"
+  rabbitmq_launch
+}
+
+# Killed as if the power had failed, and started again with what is on its disk.
+rabbitmq_restart() {
+  kill -KILL "$(<"$service_dir/server.pid")" || return 1
+  while alive "$(<"$service_dir/server.pid")"; do sleep 0.05; done
+  rm -f "$service_dir/server.pid"
+  rabbitmq_launch
+}
+
+rabbitmq_launch() {
+  local server port epmd_port dist_port log="$service_dir/start.log"
+  read -r server port epmd_port dist_port <"$service_dir/place"
   (
     # A name server of its own, and a folder of its own for the secret between nodes: nothing of another RabbitMQ is touched.
     export ERL_EPMD_PORT=$epmd_port ERL_EPMD_ADDRESS=127.0.0.1 HOME="$service_dir/home"
-    epmd -port "$epmd_port" -address 127.0.0.1 </dev/null >/dev/null 2>&1 &
-    printf '%s\n' "$!" >"$service_dir/epmd.pid"
+    if [[ ! -s "$service_dir/epmd.pid" ]]; then
+      epmd -port "$epmd_port" -address 127.0.0.1 </dev/null >/dev/null 2>&1 &
+      printf '%s\n' "$!" >"$service_dir/epmd.pid"
+    fi
     export RABBITMQ_NODENAME="syncline-$port@localhost" RABBITMQ_NODE_PORT=$port RABBITMQ_DIST_PORT=$dist_port
     export RABBITMQ_CONF_ENV_FILE="$service_dir/none" RABBITMQ_CONFIG_FILE="$service_dir/rabbitmq.conf"
     export RABBITMQ_ADVANCED_CONFIG_FILE="$service_dir/none" RABBITMQ_ENABLED_PLUGINS_FILE="$service_dir/enabled_plugins"

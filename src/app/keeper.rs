@@ -17,6 +17,7 @@ use crate::domain::waiting::Waiting;
 use crate::ports::broker::LocalQueues;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::HoldRow;
+use crate::ports::presence::Presence;
 use crate::ports::store::{
     Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
@@ -198,5 +199,13 @@ impl Store for Beside {
 
     async fn epoch(&self) -> Result<u64, PortError> {
         self.store.epoch().await
+    }
+
+    async fn attend(&self, presence: &Presence) -> Result<Vec<Presence>, PortError> {
+        self.store.attend(presence).await
+    }
+
+    async fn leave(&self, presence: &Presence) -> Result<(), PortError> {
+        self.store.leave(presence).await
     }
 }

@@ -66,14 +66,14 @@ impl From<StartError> for Failure {
     }
 }
 
-fn orchestrate(config: Config) -> Orchestrating {
+fn orchestrate(config: Config, rolling: bool) -> Orchestrating {
     Box::pin(async move {
         let store = match config.store.kind {
             StoreKind::Embedded => config.store.path.display().to_string(),
             StoreKind::Mongodb => format!("mongodb, database {}", config.store.database),
         };
         let broker = config.broker.kind;
-        let orchestrator = Syncline::new(config).serve().await?;
+        let orchestrator = Syncline::new(config).rolling(rolling).serve().await?;
         if let Some(address) = orchestrator.address() {
             let broker = match broker {
                 BrokerKind::Embedded => "embedded",

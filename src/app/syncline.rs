@@ -15,6 +15,7 @@ use super::keeper::{self, Folder};
 use super::{RandomIds, SystemClock};
 use crate::config::{Config, ConfigErrors, environment};
 use crate::domain::ids::EntityType;
+use crate::engine::attendance::Attendance;
 use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
 use crate::engine::supervisor::{self, Parts, Running};
@@ -77,6 +78,7 @@ pub enum StartError {
 pub struct Syncline {
     config: Config,
     handlers: Handlers,
+    rolling: bool,
     wrong: Option<StartError>,
 }
 
@@ -97,7 +99,7 @@ impl Syncline {
     /// type and system, no push.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, handlers: Handlers::default(), wrong: None }
+        Self { config, handlers: Handlers::default(), rolling: false, wrong: None }
     }
 
     /// With the configuration in a file, and what the environment (`SYNCLINE__A__B`) overrides.
@@ -111,6 +113,14 @@ impl Syncline {
     #[must_use]
     pub fn push_updates(mut self, on: bool) -> Self {
         self.config.orchestration.push_updates = on;
+        self
+    }
+
+    /// Whether it may start beside orchestrators that decide by another configuration: during an upgrade, one after the
+    /// other. Default: no.
+    #[must_use]
+    pub const fn rolling(mut self, on: bool) -> Self {
+        self.rolling = on;
         self
     }
 
@@ -163,6 +173,8 @@ impl Syncline {
         let store = keeper::open(&self.config, &mut folder).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let settings = Arc::new(Settings::compile(&self.config));
+        let joined = Attendance::join(store.clone(), clock.as_ref(), &settings.rules.config_hash, self.rolling).await;
+        let attendance = joined.map_err(StartError::Store)?;
         let seen = store.facts().await?.into_iter().map(|facts| facts.system).collect();
         let Carrier { broker, inbox, queues } = Carrier::open(&self.config, &mut folder, seen, clock.clone()).await?;
         let running = supervisor::start(Parts {
@@ -174,7 +186,7 @@ impl Syncline {
             handlers: Arc::new(self.handlers),
         })
         .await?;
-        Ok(Orchestrator { running, store, inbox, queues, clock, settings, server: None })
+        Ok(Orchestrator { running, attendance, store, inbox, queues, clock, settings, server: None })
     }
 
     /// Starts it with its HTTP edge, at the address the configuration says (port 0: any), and returns at once.
@@ -242,6 +254,7 @@ async fn told_to_end() {
 #[derive(Debug)]
 pub struct Orchestrator {
     running: Running,
+    attendance: Attendance,
     store: Arc<dyn Store>,
     inbox: Arc<dyn Inbox>,
     queues: Option<Arc<dyn LocalQueues>>,
@@ -302,6 +315,8 @@ impl Orchestrator {
         if let Some(server) = self.server {
             server.stop().await;
         }
-        Ok(self.running.stop().await?)
+        self.running.stop().await?;
+        self.attendance.leave().await;
+        Ok(())
     }
 }

@@ -140,6 +140,9 @@ pub struct RunArgs {
     /// How log lines are written, to stderr
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormatArg,
+    /// Start beside orchestrators with another configuration, to upgrade them one after the other
+    #[arg(long)]
+    pub rolling: bool,
 }
 
 /// Arguments of `send`.

@@ -46,8 +46,8 @@ pub struct Host {
     pub open: fn(&Path) -> Result<Arc<dyn Store>, PortError>,
     /// Connects to the server that keeps the store; true: a store is made there if there is none.
     pub connect: fn(config::Store, bool) -> Opening,
-    /// Runs an orchestrator until the process is told to end.
-    pub orchestrate: fn(Config) -> Orchestrating,
+    /// Runs an orchestrator until the process is told to end; true: beside others with another configuration.
+    pub orchestrate: fn(Config, bool) -> Orchestrating,
     /// Plays the demo; true: it stays up afterwards.
     pub demo: fn(Stage, bool) -> Orchestrating,
     /// What a configuration asks for at its message broker.

@@ -3,6 +3,7 @@
 //! Read [`pipeline`] top to bottom and you have understood the product.
 
 pub mod activity;
+pub mod attendance;
 pub mod brake;
 pub mod caches;
 pub mod commit;

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod error;
 pub mod hold;
 pub mod outbox;
+pub mod presence;
 pub mod store;
 pub mod tally;
 #[cfg(feature = "testkit")]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::PortError;
 use super::hold::HoldRow;
+use super::presence::Presence;
 use super::tally::{self, Tally};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::DeadReason;
@@ -409,4 +410,19 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// The store's epoch; adapters compare it before `rev`.
     async fn epoch(&self) -> Result<u64, PortError>;
+
+    /// Says that an orchestrator is at work on this store, and finds the others that are. To be said again every second or
+    /// so: one that is not heard of for some seconds counts as gone, and what it left half-done is let go.
+    ///
+    /// A store that one process has for itself knows of nobody else.
+    async fn attend(&self, presence: &Presence) -> Result<Vec<Presence>, PortError> {
+        let _ = presence;
+        Ok(Vec::new())
+    }
+
+    /// Says that an orchestrator has ended its work.
+    async fn leave(&self, presence: &Presence) -> Result<(), PortError> {
+        let _ = presence;
+        Ok(())
+    }
 }

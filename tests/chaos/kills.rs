@@ -6,20 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use syncline_bms::Bms;
+use syncline_oem::Oem;
 
 use crate::servers::Servers;
 use crate::world::{Dice, World, bms_device, oem_device, of_bms, of_oem, setting};
 
 /// A third system that only says, over HTTP: what was answered with 202 must be decided.
-const SURVEY: &str = r#"
+pub const SURVEY: &str = r#"
 [systems.survey]
 receipts = "none"
 [systems.survey.entities.device]
 direction = "in"
 "#;
 
-/// Sends updates until told to stop; returns the ids of those that were accepted.
-async fn survey(url: String, stop: Arc<AtomicBool>) -> Vec<String> {
+/// Sends updates until told to stop, to whichever orchestrator takes them; returns the ids of those that were accepted.
+pub async fn survey(urls: Vec<String>, stop: Arc<AtomicBool>) -> Vec<String> {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
     let (mut accepted, mut n) = (Vec::new(), 0);
     while !stop.load(Ordering::SeqCst) {
@@ -29,7 +31,10 @@ async fn survey(url: String, stop: Arc<AtomicBool>) -> Vec<String> {
             "entity": {"serial": format!("SN-{}", n % 50), "location": format!("floor {n}")},
         });
         // Sent again with the same id until it is taken, as every adapter does.
-        while !stop.load(Ordering::SeqCst) {
+        for url in urls.iter().cycle() {
+            if stop.load(Ordering::SeqCst) {
+                break;
+            }
             match http.post(format!("{url}/v1/updates")).json(&update).send().await {
                 Ok(answer) if answer.status() == 202 => {
                     accepted.push(format!("survey:s{n}"));
@@ -55,34 +60,65 @@ async fn killed_at_any_moment_on_servers_nothing_is_lost_or_repeated() {
     servers.clean().await;
 }
 
+/// People edit on both sides for a while, also the same record, also new ones.
+pub async fn edits(dice: &mut Dice, bms: &Bms, oem: &Oem, devices: &[(String, String)], round: u64, length: Duration) {
+    let last = tokio::time::Instant::now() + length;
+    while tokio::time::Instant::now() < last {
+        let (at_bms, at_oem) = &devices[usize::try_from(dice.roll(devices.len() as u64)).unwrap()];
+        let value = format!("{}-{}", round, dice.roll(1000));
+        match dice.roll(6) {
+            0 => bms.edit(at_bms, &[("name".into(), value)]).unwrap(),
+            1 => bms.edit(at_bms, &[("location".into(), value)]).unwrap(),
+            2 => oem.edit(at_oem, &[("label".into(), value)]).unwrap(),
+            3 => oem.edit(at_oem, &[("warranty_until".into(), value)]).unwrap(),
+            4 => drop(bms_device(bms, &format!("NEW-{value}"))),
+            _ => drop(oem_device(oem, &format!("NEW-{value}"))),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+pub fn devices(bms: &Bms, oem: &Oem) -> Vec<(String, String)> {
+    (0..30).map(|n| (bms_device(bms, &format!("SN-{n}")), oem_device(oem, &format!("sn-{n}")))).collect()
+}
+
+/// Everything accepted is decided, once, in its order; nothing waits; all systems are equal.
+pub async fn assert_whole(world: &World, bms: &Bms, oem: &Oem, accepted: &[String]) {
+    let rows = world.all("/v1/decisions").await;
+    let mut seen: BTreeMap<&str, &Value> = BTreeMap::new();
+    for row in &rows {
+        assert!(seen.insert(row["update"].as_str().unwrap(), row).is_none(), "decided twice: {row}");
+    }
+    let undecided: BTreeSet<&String> = accepted.iter().filter(|update| !seen.contains_key(update.as_str())).collect();
+    assert!(undecided.is_empty(), "{} of {} were accepted and are not decided: {undecided:?}", undecided.len(), accepted.len());
+    // Newest first: of one native record, what the survey said later is decided later.
+    let mut next: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row["source_system"] == "survey") {
+        let number = row["update"].as_str().unwrap().trim_start_matches("survey:s").parse().unwrap();
+        let later = next.insert(row["native_id"].as_str().unwrap(), number);
+        assert!(later.is_none_or(|later| later > number), "s{number} was decided after {later:?}: {row}");
+    }
+    assert_eq!(world.get("/v1/dead-letters").await["items"], json!([]));
+    assert_eq!(world.get("/v1/parked").await["items"], json!([]));
+    world.assert_equal("bms", &of_bms(bms)).await;
+    world.assert_equal("oem", &of_oem(oem)).await;
+    eprintln!("{} updates decided, {} of them accepted over HTTP", rows.len(), accepted.len());
+}
+
 async fn killed(world: &World, kills: u64) {
     let seed = setting("SYNCLINE_CHAOS_SEED", 1);
     eprintln!("{kills} kills, seed {seed}");
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let (bms, oem) = (world.bms(), world.oem());
-    let devices: Vec<(String, String)> =
-        (0..30).map(|n| (bms_device(&bms, &format!("SN-{n}")), oem_device(&oem, &format!("sn-{n}")))).collect();
+    let devices = devices(&bms, &oem);
     let mut child = world.start().await;
     let running = [world.run_bms(&bms), world.run_oem(&oem)];
     let stop = Arc::new(AtomicBool::new(false));
-    let surveyor = tokio::spawn(survey(world.url.clone(), stop.clone()));
+    let surveyor = tokio::spawn(survey(vec![world.url.clone()], stop.clone()));
 
     for kill in 0..kills {
-        // People edit on both sides, also the same record, also new ones.
-        let last = tokio::time::Instant::now() + Duration::from_millis(20 + dice.roll(250));
-        while tokio::time::Instant::now() < last {
-            let (at_bms, at_oem) = &devices[usize::try_from(dice.roll(30)).unwrap()];
-            let value = format!("{}-{}", kill, dice.roll(1000));
-            match dice.roll(6) {
-                0 => bms.edit(at_bms, &[("name".into(), value)]).unwrap(),
-                1 => bms.edit(at_bms, &[("location".into(), value)]).unwrap(),
-                2 => oem.edit(at_oem, &[("label".into(), value)]).unwrap(),
-                3 => oem.edit(at_oem, &[("warranty_until".into(), value)]).unwrap(),
-                4 => drop(bms_device(&bms, &format!("NEW-{value}"))),
-                _ => drop(oem_device(&oem, &format!("NEW-{value}"))),
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let length = Duration::from_millis(20 + dice.roll(250));
+        edits(&mut dice, &bms, &oem, &devices, kill, length).await;
         child.kill().unwrap();
         child.wait().unwrap();
         child = world.start().await;
@@ -91,21 +127,10 @@ async fn killed(world: &World, kills: u64) {
     let accepted = surveyor.await.unwrap();
     world.quiet(&bms, &oem).await;
 
-    let rows = world.all("/v1/decisions").await;
-    let mut seen: BTreeMap<&str, &Value> = BTreeMap::new();
-    for row in &rows {
-        assert!(seen.insert(row["update"].as_str().unwrap(), row).is_none(), "decided twice: {row}");
-    }
-    let undecided: BTreeSet<&String> = accepted.iter().filter(|update| !seen.contains_key(update.as_str())).collect();
-    assert!(undecided.is_empty(), "{} of {} were accepted and are not decided: {undecided:?}", undecided.len(), accepted.len());
-    assert_eq!(world.get("/v1/dead-letters").await["items"], json!([]));
-    assert_eq!(world.get("/v1/parked").await["items"], json!([]));
-    world.assert_equal("bms", &of_bms(&bms)).await;
-    world.assert_equal("oem", &of_oem(&oem)).await;
+    assert_whole(world, &bms, &oem, &accepted).await;
     for adapter in running {
         adapter.stop().await;
     }
-    eprintln!("{} updates decided, {} of them accepted over HTTP", rows.len(), accepted.len());
     child.kill().unwrap();
     child.wait().unwrap();
     world.verify();

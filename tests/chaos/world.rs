@@ -32,6 +32,11 @@ impl Dice {
     }
 }
 
+/// An address nobody listens at.
+pub fn free_url() -> String {
+    format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
 pub async fn until<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let look = async {
         loop {
@@ -77,8 +82,7 @@ impl World {
     /// On servers, if some are given.
     pub fn on(servers: Option<&Servers>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let url = format!("http://127.0.0.1:{port}");
+        let url = free_url();
         let config = folder.path().join("syncline.toml");
         let rules = include_str!("../../config/demo.toml");
         let brake = "push_updates = true\ncreate_brake = { count = 1000000, window = \"1m\" }";
@@ -92,18 +96,23 @@ impl World {
                 format!("{amqp}#{name}"),
             ),
         };
-        std::fs::write(&config, format!("{rules}\n[http]\nlisten = \"127.0.0.1:{port}\"\n{places}\n{more}")).unwrap();
+        std::fs::write(&config, format!("{rules}\n{places}\n{more}")).unwrap();
         Self { folder, config, broker, url, http: reqwest::Client::new() }
     }
 
     /// Starts the program; returns once it is ready.
     pub async fn start(&self) -> Child {
+        self.start_at(&self.url).await
+    }
+
+    /// Starts it with its HTTP edge at another place.
+    pub async fn start_at(&self, url: &str) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
-        command.args(["run", "--config"]).arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.args(["run", "--config"]).arg(&self.config).env("SYNCLINE__HTTP__LISTEN", &url["http://".len()..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();
         let ready = async || {
-            let answer = self.http.get(format!("{}/readyz", self.url)).send().await;
+            let answer = self.http.get(format!("{url}/readyz")).send().await;
             answer.is_ok_and(|answer| answer.status().is_success()).then_some(())
         };
         until("ready", Duration::from_secs(60), ready).await;

@@ -6,6 +6,7 @@ mod embedded;
 mod kill;
 mod mongodb;
 mod mongodb_faults;
+mod mongodb_presence;
 mod rabbitmq;
 
 use std::sync::Arc;

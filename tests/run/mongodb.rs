@@ -155,3 +155,23 @@ fn a_server_that_is_not_there_ends_it_with_69_and_without_the_password() {
         assert!(said.contains(&format!("127.0.0.1:{port}")) && !said.contains("s3cr3t"), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orchestrators_with_different_configuration_refuse_unless_rolling() {
+    let Some(url) = server() else { return };
+    let (config, database) = config(&url);
+    let (one, two, three) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = syncline(one.path(), &config).start().await.unwrap();
+    let other = format!("{config}\n[systems.crm.entities.device]\n");
+    let refused = syncline(two.path(), &other).start().await.unwrap_err().to_string();
+    assert!(refused.contains("another configuration") && refused.contains("--rolling"), "{refused}");
+    let second = syncline(two.path(), &other).rolling(true).start().await.unwrap();
+    let third = syncline(three.path(), &config).rolling(true).start().await.unwrap();
+    for orchestrator in [first, second, third] {
+        orchestrator.stop().await.unwrap();
+    }
+    // All of them are gone, so the new configuration is the only one.
+    let last = syncline(two.path(), &other).start().await.unwrap();
+    last.stop().await.unwrap();
+    drop_database(&url, &database).await;
+}

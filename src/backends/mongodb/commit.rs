@@ -16,7 +16,7 @@ use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, 
 use super::shared::Shared;
 use super::staging::{Before, Owners, Row, Staged, stage};
 use super::writes::{Transaction, Trouble, Update};
-use super::{lookup, outbox, parked};
+use super::{lookup, outbox, parked, presence};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Batch, SystemFacts};
 
@@ -79,7 +79,7 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>) -> Result<
     }
     let trouble = |error| Trouble::of(COMMIT, error);
     let positions = outbox::Positions::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
-    let mut session = shared.client.start_session().await.map_err(trouble)?;
+    let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let mut writer = Writer { shared, batch, staged, tx: Transaction { operation: COMMIT, db: &shared.db, session: &mut session } };
     match writer.write(positions).await {

@@ -10,6 +10,7 @@ mod keys;
 mod lookup;
 mod outbox;
 mod parked;
+mod presence;
 mod queries;
 mod schema;
 mod shared;
@@ -32,6 +33,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::error::PortError;
 use crate::ports::hold::HoldRow;
+use crate::ports::presence::Presence;
 use crate::ports::store::{Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned};
 
 /// How the database is used.
@@ -168,6 +170,16 @@ impl Store for MongoStore {
     async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError> {
         let row = row.clone();
         self.0.run("keep a hold", |shared| async move { queries::put_hold(&shared, &row).await }).await
+    }
+
+    async fn attend(&self, presence: &Presence) -> Result<Vec<Presence>, PortError> {
+        let presence = presence.clone();
+        self.0.run(presence::ATTEND, |shared| async move { presence::attend(&shared, &presence).await }).await
+    }
+
+    async fn leave(&self, presence: &Presence) -> Result<(), PortError> {
+        let presence = presence.clone();
+        self.0.run(presence::ATTEND, |shared| async move { presence::leave(&shared, &presence).await }).await
     }
 
     async fn epoch(&self) -> Result<u64, PortError> {

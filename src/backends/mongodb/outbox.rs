@@ -129,7 +129,7 @@ pub(super) async fn published(shared: &Shared, messages: &[Published]) -> Result
 
 async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
     let trouble = |error| Trouble::of(NOTE, error);
-    let mut session = shared.client.start_session().await.map_err(trouble)?;
+    let mut session = super::presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let mut tx = Transaction { operation: NOTE, db: &shared.db, session: &mut session };
     let written = note_rows(&mut tx, messages).await;

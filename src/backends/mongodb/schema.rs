@@ -36,11 +36,13 @@ pub(super) const SYSTEMS: &str = "systems";
 pub(super) const HOLDS: &str = "holds";
 /// Numbers that are counted up.
 pub(super) const COUNTERS: &str = "counters";
+/// Who is at work.
+pub(super) const ORCHESTRATORS: &str = "orchestrators";
 /// The store itself.
 pub(super) const META: &str = "meta";
 
-const COLLECTIONS: [&str; 12] =
-    [CANONICAL, DECISIONS, LINKS, CLAIMS, WAITING, DEAD_LETTERS, OUTBOX, CREATES, SYSTEMS, HOLDS, COUNTERS, META];
+const COLLECTIONS: [&str; 13] =
+    [CANONICAL, DECISIONS, LINKS, CLAIMS, WAITING, DEAD_LETTERS, OUTBOX, CREATES, SYSTEMS, HOLDS, COUNTERS, ORCHESTRATORS, META];
 
 /// The version of what is written. A database with a later one is refused.
 const VERSION: u64 = 1;
@@ -67,6 +69,7 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
         positions: tokio::sync::Mutex::new(0..0),
         waits: std::sync::atomic::AtomicBool::new(true),
         swept: tokio::sync::Mutex::new(-1),
+        attendance: super::presence::Attendance::default(),
     };
     shared.numbers = Numbers::after(last_number(&shared).await?);
     let waits = !shared.find(OPEN, WAITING, Document::new()).limit(1).project(doc! {"_id": 1}).all().await?.is_empty();

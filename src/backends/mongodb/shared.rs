@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub waits: AtomicBool,
     /// Where the sweep over waiting updates goes on.
     pub swept: Mutex<i64>,
+    /// Who else is at work.
+    pub attendance: super::presence::Attendance,
 }
 
 impl std::fmt::Debug for Shared {

@@ -17,5 +17,5 @@ pub async fn run(args: &RunArgs, options: &Options, host: &Host) -> Result<(), F
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    (host.orchestrate)(config).await
+    (host.orchestrate)(config, args.rolling).await
 }
