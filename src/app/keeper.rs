@@ -189,6 +189,10 @@ impl Store for Beside {
         self.store.count_up(name).await
     }
 
+    async fn forget_counts(&self, names: &[String]) -> Result<(), PortError> {
+        self.store.forget_counts(names).await
+    }
+
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
         self.store.holds().await
     }

@@ -208,7 +208,7 @@ pub enum DeadReason {
     HandlerFailed,
     /// The operation belongs to a part of the product that is not built yet.
     NotSupported,
-    /// The broker gave up on it (delivery limit).
+    /// Deciding it ended the process again and again, or the broker gave up on it (delivery limit).
     Poison,
 }
 

@@ -186,7 +186,7 @@ fn update_of(message: &Inbound) -> Option<&UpdateId> {
 }
 
 /// A message the broker has given up on, as what it is kept as.
-fn poison(message: &Inbound, why: String) -> Undecodable {
+pub(super) fn poison(message: &Inbound, why: String) -> Undecodable {
     Undecodable::of_message(message, Rejection::new(DeadReason::Poison, why))
 }
 

@@ -25,5 +25,6 @@ pub mod resync;
 pub mod settings;
 mod settle;
 pub mod supervisor;
+mod suspects;
 pub mod unit;
 pub mod waiting;

@@ -33,6 +33,7 @@ use super::pipeline::{Committed, Event, Pipeline};
 use super::relay::Relay;
 use super::resync::Resync;
 use super::settings::Settings;
+use super::suspects;
 use super::waiting::awake_input;
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{EntityType, SystemName};
@@ -274,8 +275,11 @@ impl Engine {
         }
         let before = self.pipeline.flush().await?;
         self.committed(before).await?;
-        self.pipeline.decide(chunk.inputs).await?;
+        let store = self.pipeline.decider().store.clone();
+        let (inputs, tries) = suspects::count_tries(store.as_ref(), chunk.inputs).await?;
+        self.pipeline.decide(inputs).await?;
         let own = self.pipeline.flush().await?;
+        suspects::forget_tries(store.as_ref(), &tries).await;
         self.committed(own).await
     }
 

@@ -402,6 +402,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Adds one to a named counter and returns its new value: the run number of `batch`, the arrival order after a start.
     async fn count_up(&self, name: &str) -> Result<u64, PortError>;
 
+    /// Forgets named counters. One that is not there is no matter.
+    async fn forget_counts(&self, names: &[String]) -> Result<(), PortError>;
+
     /// What is kept back, or was once, by [`Hold`](super::hold::Hold). Few.
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError>;
 

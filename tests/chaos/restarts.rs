@@ -50,7 +50,11 @@ impl Drop for Own {
 
 fn services(notes: &TempDir, arguments: &[&str]) -> String {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/services"));
-    command.args(arguments).env("CARGO_TARGET_DIR", notes.path()).env_remove("SYNCLINE_TEST_AMQP_URL").env_remove("SYNCLINE_TEST_MONGODB_URL");
+    command
+        .args(arguments)
+        .env("CARGO_TARGET_DIR", notes.path())
+        .env_remove("SYNCLINE_TEST_AMQP_URL")
+        .env_remove("SYNCLINE_TEST_MONGODB_URL");
     // To a file: what it has started would keep a pipe open.
     let (said, wrong) = (notes.path().join("said"), notes.path().join("wrong"));
     command.stdout(std::fs::File::create(&said).unwrap()).stderr(std::fs::File::create(&wrong).unwrap());

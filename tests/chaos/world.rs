@@ -109,7 +109,13 @@ impl World {
     pub async fn start_at(&self, url: &str) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
-        command.args(["run", "--config"]).arg(&self.config).env("SYNCLINE__HTTP__LISTEN", &url["http://".len()..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .args(["run", "--config"])
+            .arg(&self.config)
+            .env("SYNCLINE__HTTP__LISTEN", &url["http://".len()..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         let child = command.spawn().unwrap();
         let ready = async || {
             let answer = self.http.get(format!("{url}/readyz")).send().await;
@@ -145,6 +151,12 @@ impl World {
         Running { stop, task: tokio::spawn(async move { syncline_oem::run(&oem, &url, async { drop(told.await) }).await }) }
     }
 
+    /// The answer, once there is one: a server may be away.
+    async fn look(&self, path: &str) -> Option<Value> {
+        let answer = self.http.get(format!("{}{path}", self.url)).send().await.unwrap();
+        if answer.status() == 503 { None } else { Some(answer.error_for_status().unwrap().json().await.unwrap()) }
+    }
+
     pub async fn get(&self, path: &str) -> Value {
         let answer = self.http.get(format!("{}{path}", self.url)).send().await.unwrap();
         let status = answer.status();
@@ -169,17 +181,17 @@ impl World {
     pub async fn quiet(&self, bms: &Bms, oem: &Oem) {
         until("rest", Duration::from_secs(300), async || {
             let fed = bms.changes().unwrap().is_empty() && oem.changes().unwrap().is_empty();
-            if !fed || self.get("/v1/status").await["idle"] != true {
+            if !fed || self.look("/v1/status").await?["idle"] != true {
                 return None;
             }
-            let systems = self.get("/v1/systems").await;
+            let systems = self.look("/v1/systems").await?;
             let open = |row: &Value| {
                 ["pending", "unanswered", "failing", "queued"].iter().map(|field| row[field].as_u64().unwrap_or(0)).sum::<u64>()
             };
             let open: u64 = systems["items"].as_array().unwrap().iter().map(open).sum();
             // Nothing came in between.
             let rests = open == 0 && bms.changes().unwrap().is_empty() && oem.changes().unwrap().is_empty();
-            (rests && self.get("/v1/status").await["idle"] == true).then_some(())
+            (rests && self.look("/v1/status").await?["idle"] == true).then_some(())
         })
         .await;
     }

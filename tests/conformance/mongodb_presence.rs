@@ -35,7 +35,7 @@ async fn locks_of_an_orchestrator_that_is_gone_are_let_go() {
     let notes = base.by_hand().await.collection::<Document>("orchestrators");
     // No process has number 0.
     let gone = doc! {"_id": "gone", "config": "c1", "since": mongodb::bson::DateTime::now(), "host": host.trim(), "process": 0_i64,
-        "pulse": 1_i64, "sessions": [session.id().get("id").unwrap().clone()]};
+    "pulse": 1_i64, "sessions": [session.id().get("id").unwrap().clone()]};
     notes.insert_one(gone).await.unwrap();
     let locked = client.database(&base.name).collection::<Document>("systems");
     let mut other = client.start_session().await.unwrap();

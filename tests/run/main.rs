@@ -4,6 +4,7 @@
 
 mod ends;
 mod holds;
+mod killers;
 mod lanes;
 mod load;
 mod mongodb;

@@ -260,6 +260,17 @@ impl Store for EmbeddedStore {
         self.0.writer.run("count up", count).await
     }
 
+    async fn forget_counts(&self, names: &[String]) -> Result<(), PortError> {
+        let names = names.to_vec();
+        let forget = move |session: &mut writer::Session<'_>| {
+            for name in &names {
+                session.sql.count_forget.execute([name]).map_err(failed("forget a count"))?;
+            }
+            Ok(())
+        };
+        self.0.writer.run("forget a count", forget).await
+    }
+
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
         queries::holds(&self.0.readers.quick())
     }

@@ -29,6 +29,7 @@ statements! {
     name_get = "SELECT id FROM names WHERE name = ?1";
     name_add = "INSERT INTO names(name) VALUES(?1)";
     count_up = "INSERT INTO counters VALUES(?1, 1) ON CONFLICT(name) DO UPDATE SET value = value + 1 RETURNING value";
+    count_forget = "DELETE FROM counters WHERE name = ?1";
     facts_get = "SELECT body FROM facts WHERE system = ?1";
     facts_set = "INSERT OR REPLACE INTO facts VALUES(?1, ?2)";
 

@@ -163,6 +163,15 @@ impl Store for MongoStore {
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
+    async fn forget_counts(&self, names: &[String]) -> Result<(), PortError> {
+        let names: Vec<String> = names.iter().map(|name| format!("count:{name}")).collect();
+        let forget = async move |shared: Arc<Shared>| {
+            let counters = shared.db.collection::<Document>(schema::COUNTERS);
+            counters.delete_many(doc! {"_id": {"$in": names}}).await.map(|_| ()).map_err(failed("forget a count"))
+        };
+        self.0.run("forget a count", forget).await
+    }
+
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
         self.0.run("read holds", |shared| async move { queries::holds(&shared).await }).await
     }

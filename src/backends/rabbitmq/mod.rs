@@ -45,6 +45,8 @@ pub struct Options {
     pub partitions: u16,
     /// Deliveries each consumer may have out.
     pub prefetch: u16,
+    /// Deliveries after which the server gives a message up. The engine gives up long before what ends it.
+    pub deliveries_max: u32,
     /// Whether systems are sent anything.
     pub push_updates: bool,
     /// Systems whose queue is made at start; others get theirs before their first message.
@@ -64,9 +66,9 @@ impl Options {
             let message = format!("the prefix must be 1 to {PREFIX_MAX} bytes of text that does not begin with \"amq.\"");
             return Err(PortError::new(PortErrorKind::Invalid, "name the queues", message));
         }
-        let (partitions, prefetch, connect_within) = (1, 1_000, Duration::from_secs(15));
+        let (partitions, prefetch, deliveries_max, connect_within) = (1, 1_000, topology::DELIVERIES_MAX, Duration::from_secs(15));
         let names = Names::new(prefix);
-        Ok(Self { address, names, partitions, prefetch, push_updates: true, systems: Vec::new(), clock, connect_within })
+        Ok(Self { address, names, partitions, prefetch, deliveries_max, push_updates: true, systems: Vec::new(), clock, connect_within })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ports::error::{PortError, PortErrorKind};
 
 const DECLARE: &str = "declare exchanges and queues";
 /// Deliveries without an acknowledgement after which RabbitMQ gives up on a message.
-const DELIVERIES_MAX: u32 = 20;
+pub(super) const DELIVERIES_MAX: u32 = 10_000;
 /// As good as never, where giving up would lose the message: newer servers have a limit of their own.
 const NEVER: u32 = 1_000_000_000;
 
@@ -165,7 +165,7 @@ pub fn objects(options: &Options) -> Vec<Object> {
         all.push(Object::Exchange { name: names.partitions(), kind: "x-consistent-hash" });
     }
     for queue in names.intake(options.partitions) {
-        all.push(quorum(queue.clone(), intake_arguments(&dead)));
+        all.push(quorum(queue.clone(), intake_arguments(&dead, options)));
         // Of a hash exchange the key is the queue's weight.
         all.push(if spread { bind(&names.partitions(), &queue, "1") } else { bind(&inbound, &queue, "#") });
     }
@@ -181,12 +181,12 @@ pub fn objects(options: &Options) -> Vec<Object> {
     all
 }
 
-fn intake_arguments(dead: &str) -> Vec<(&'static str, Argument)> {
+fn intake_arguments(dead: &str, options: &Options) -> Vec<(&'static str, Argument)> {
     let text = |text: &str| Argument::Text(text.to_owned());
     vec![
         // One process consumes at a time, so that a record's updates stay in order.
         ("x-single-active-consumer", Argument::Flag(true)),
-        ("x-delivery-limit", Argument::Number(DELIVERIES_MAX)),
+        ("x-delivery-limit", Argument::Number(options.deliveries_max)),
         ("x-dead-letter-exchange", text(dead)),
         // It leaves the queue only once it is in the other one; that needs the next argument, which limits nothing here.
         ("x-dead-letter-strategy", text("at-least-once")),
@@ -197,7 +197,8 @@ fn intake_arguments(dead: &str) -> Vec<(&'static str, Argument)> {
 /// What one system is sent by.
 pub(super) fn outbound(names: &Names, system: &SystemName) -> [Object; 2] {
     let queue = names.updates(system);
-    [quorum(queue.clone(), Vec::new()), bind(&names.outbound(), &queue, system.as_str())]
+    // Said explicitly: newer servers have a limit of their own, and drop what is past it.
+    [quorum(queue.clone(), vec![("x-delivery-limit", Argument::Number(NEVER))]), bind(&names.outbound(), &queue, system.as_str())]
 }
 
 /// Declares objects in their order. What exists as it should be stays as it is.

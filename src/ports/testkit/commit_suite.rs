@@ -338,6 +338,8 @@ pub(super) async fn counters_count(kit: &dyn StoreKit) {
     assert_eq!(store.count_up("arrival").await.unwrap(), 1);
     let store = kit.reopen(store).await;
     assert_eq!(store.count_up("run").await.unwrap(), 3);
+    store.forget_counts(&["run".to_owned(), "never".to_owned()]).await.unwrap();
+    assert_eq!((store.count_up("run").await.unwrap(), store.count_up("arrival").await.unwrap()), (1, 2));
     assert_eq!(store.epoch().await.unwrap(), epoch);
 }
 

@@ -368,6 +368,11 @@ impl Store for MemoryStore {
         Ok(*counter)
     }
 
+    async fn forget_counts(&self, names: &[String]) -> Result<(), PortError> {
+        self.state().counters.retain(|name, _| !names.contains(name));
+        Ok(())
+    }
+
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
         Ok(self.state().holds.values().cloned().collect())
     }

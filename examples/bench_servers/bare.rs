@@ -1,0 +1,148 @@
+//! The same messages and the same documents by hand: no logic, no engine.
+//!
+//! Takes what the engine has left: its records, and the decisions about the changes. One task consumes, writes a
+//! transaction and acknowledges; another one publishes, waits for the confirmations and notes them.
+
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel};
+use mongodb::bson::{Document, doc};
+use mongodb::options::WriteConcern;
+use mongodb::{ClientSession, Database};
+use syncline::backends::mongodb::{MongoStore, Options};
+use tokio::sync::mpsc;
+
+use crate::servers::{SYSTEMS, Servers};
+use crate::workload::message;
+
+/// Updates of one transaction: as many as the engine takes at most.
+pub const GROUP: usize = 500;
+
+async fn queue(channel: &Channel, name: &str) {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), options, arguments).await.unwrap();
+    channel.queue_purge(name.into(), QueuePurgeOptions::default()).await.unwrap();
+}
+
+async fn publish(channel: &Channel, queue: &str, bodies: &[Vec<u8>]) {
+    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let mut confirms = Vec::with_capacity(bodies.len());
+    for body in bodies {
+        confirms.push(channel.basic_publish("".into(), queue.into(), options, body, properties.clone()).await.unwrap());
+    }
+    for confirm in join_all(confirms).await {
+        confirm.unwrap();
+    }
+}
+
+/// The documents the engine has written for the changes.
+async fn documents(database: &Database, count: u64) -> (Vec<Document>, Vec<Document>) {
+    let mut records = Vec::new();
+    let mut found = database.collection::<Document>("canonical").find(doc! {}).limit(count as i64).await.unwrap();
+    while found.advance().await.unwrap() {
+        records.push(found.deserialize_current().unwrap());
+    }
+    let mut decisions = Vec::new();
+    let changes = doc! {"source_system": "bms", "version_after": {"$gt": 1}};
+    let mut found = database.collection::<Document>("decisions").find(changes).limit(count as i64).await.unwrap();
+    while found.advance().await.unwrap() {
+        decisions.push(found.deserialize_current().unwrap());
+    }
+    assert_eq!((records.len() as u64, decisions.len() as u64), (count, count), "the engine comes first");
+    (records, decisions)
+}
+
+pub async fn run(servers: &Servers, updates: u64, group: usize) {
+    let (records, decisions) = documents(&servers.database(&servers.name).await, updates).await;
+    // Collections and indexes as the engine has them.
+    let name = format!("{}-bare", servers.name);
+    servers.database(&name).await.drop().await.unwrap();
+    drop(MongoStore::open(&servers.mongodb, &name, Options::default()).await.unwrap());
+    let database = servers.database(&name).await;
+    for page in records.chunks(1000) {
+        database.collection::<Document>("canonical").insert_many(page).await.unwrap();
+    }
+    let (connection, channel) = servers.channel().await;
+    let queues = ["in", "oem", "crm"].map(|queue| format!("{}.bare.{queue}", servers.name));
+    for name in &queues {
+        queue(&channel, name).await;
+    }
+    let bodies: Vec<Vec<u8>> = (0..updates).map(|n| message(n, 1)).collect();
+    for page in bodies.chunks(1000) {
+        publish(&channel, &queues[0], page).await;
+    }
+    channel.basic_qos(1000, BasicQosOptions::default()).await.unwrap();
+    let (hand_over, handed) = mpsc::channel::<Vec<String>>(2);
+    let (outgoing, publishing) = servers.channel().await;
+    let sender = tokio::spawn(send(publishing, queues[1..].to_vec(), bodies[0].clone(), servers.database(&name).await, handed));
+    let began = Instant::now();
+    let consume = channel.basic_consume(queues[0].as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = consume.await.unwrap().ready_chunks(group);
+    let mut done = 0;
+    while done < updates as usize {
+        let deliveries: Vec<Delivery> = consumer.next().await.unwrap().into_iter().map(Result::unwrap).collect();
+        let part = done..done + deliveries.len();
+        write(&database, &records[part.clone()], &decisions[part.clone()]).await;
+        deliveries.last().unwrap().ack(BasicAckOptions { multiple: true }).await.unwrap();
+        hand_over.send(records[part.clone()].iter().map(|record| record.get_str("_id").unwrap().to_owned()).collect()).await.unwrap();
+        done = part.end;
+    }
+    drop(hand_over);
+    sender.await.unwrap();
+    let rate = updates as f64 / began.elapsed().as_secs_f64();
+    let what = if group == 1 { "one by one".to_owned() } else { format!("up to {group} a transaction") };
+    println!("bare loop, {what}: {rate:.0} updates/s");
+    for connection in [connection, outgoing] {
+        connection.close(200, "done".into()).await.unwrap();
+    }
+}
+
+async fn begin(database: &Database) -> ClientSession {
+    let mut session = database.client().start_session().await.unwrap();
+    let mut durable = WriteConcern::majority();
+    durable.journal = Some(true);
+    session.start_transaction().write_concern(durable).await.unwrap();
+    session
+}
+
+async fn write(database: &Database, records: &[Document], decisions: &[Document]) {
+    let mut session = begin(database).await;
+    database.collection::<Document>("decisions").insert_many(decisions).session(&mut session).await.unwrap();
+    let replace = |record: &Document| doc! {"q": {"_id": record.get("_id"), "revision": record.get("revision")}, "u": record.clone()};
+    let replaces: Vec<Document> = records.iter().map(replace).collect();
+    database.run_command(doc! {"update": "canonical", "updates": replaces}).session(&mut session).await.unwrap();
+    let owed = records.iter().flat_map(|record| SYSTEMS[1..].iter().map(move |system| (record, system)));
+    let rows: Vec<Document> = owed
+        .map(|(record, system)| {
+            let id = format!("{}:{system}", record.get_str("_id").unwrap());
+            doc! {"q": {"_id": &id}, "u": {"_id": &id, "record": record.get("_id"), "system": *system, "rev": 2_i64, "position": 1_i64}, "upsert": true}
+        })
+        .collect();
+    database.run_command(doc! {"update": "outbox", "updates": rows}).session(&mut session).await.unwrap();
+    session.commit_transaction().await.unwrap();
+}
+
+/// Two messages for each record, confirmed, and then their rows go.
+async fn send(channel: Channel, queues: Vec<String>, body: Vec<u8>, database: Database, mut handed: mpsc::Receiver<Vec<String>>) {
+    // About what an outbound message has besides.
+    let body = [body, vec![b' '; 200]].concat();
+    while let Some(records) = handed.recv().await {
+        let bodies = vec![body.clone(); records.len()];
+        for queue in &queues {
+            publish(&channel, queue, &bodies).await;
+        }
+        let rows: Vec<String> =
+            records.iter().flat_map(|record| SYSTEMS[1..].iter().map(move |system| format!("{record}:{system}"))).collect();
+        let mut session = begin(&database).await;
+        database.collection::<Document>("outbox").delete_many(doc! {"_id": {"$in": rows}}).session(&mut session).await.unwrap();
+        session.commit_transaction().await.unwrap();
+    }
+}

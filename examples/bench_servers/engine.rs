@@ -1,0 +1,224 @@
+//! The engine itself: what the supervisor runs, on the servers.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use lapin::BasicProperties;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions};
+use serde_json::{Value, json};
+use syncline::app::{RandomIds, SystemClock};
+use syncline::config::Config;
+use syncline::engine::handlers::Handlers;
+use syncline::engine::settings::Settings;
+use syncline::engine::supervisor::{self, Parts, Running};
+use syncline::ports::broker::{Broker, Delivery, OutboundMessage};
+use syncline::ports::clock::Clock;
+use syncline::ports::error::PortError;
+
+use crate::machine::private_mib;
+use crate::servers::{SYSTEMS, Servers};
+use crate::workload::{message, mix, shuffled};
+
+const RULES: &str = r#"
+[entities.device]
+keys = [{ fields = ["serial"], normalize = ["trim", "lowercase"] }]
+[systems.bms.entities.device]
+"#;
+
+async fn start(servers: &Servers, broker: Arc<dyn Broker>, push: bool, receipts: bool) -> Running {
+    let answers = if receipts { "required" } else { "none" };
+    let targets: String = SYSTEMS[1..]
+        .iter()
+        .map(|system| format!("[systems.{system}]\nreceipts = \"{answers}\"\n[systems.{system}.entities.device]\n"))
+        .collect();
+    let mut config = Config::from_toml(&format!("{RULES}{targets}"), "bench.toml").unwrap();
+    config.orchestration.push_updates = push;
+    let parts = Parts {
+        store: Arc::new(servers.store().await),
+        broker,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+        settings: Arc::new(Settings::compile(&config)),
+        handlers: Arc::new(Handlers::default()),
+    };
+    supervisor::start(parts).await.unwrap()
+}
+
+/// Memory of an engine that has nothing to do.
+pub async fn idle(servers: &Servers) {
+    let running = start(servers, servers.broker().await, true, false).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    println!("idle: {:.1} MiB private memory", private_mib());
+    running.stop().await.unwrap();
+}
+
+/// What one system says of record `n` in its `pass`-th state.
+fn of_system(system: &str, n: u64, pass: u64) -> (String, Vec<u8>) {
+    let mut body: Value = serde_json::from_slice(&message(n, pass)).unwrap();
+    let native = format!("{:016x}", mix(n ^ system.len() as u64 ^ u64::from(system.as_bytes()[0])));
+    body["system"] = json!(system);
+    body["id"] = json!(format!("{system}-{n}-{pass}"));
+    body["native_id"] = json!(native);
+    (format!("{system}.device.{native}"), serde_json::to_vec(&body).unwrap())
+}
+
+/// Counts what is settled, and notes how long it took since it was delivered.
+#[derive(Debug)]
+struct Counted {
+    inner: Arc<dyn Broker>,
+    arrived: Mutex<std::collections::HashMap<u64, i64>>,
+    took_us: Mutex<Vec<i64>>,
+    settled: AtomicU64,
+}
+
+impl Counted {
+    fn new(inner: Arc<dyn Broker>) -> Arc<Self> {
+        Arc::new(Self { inner, arrived: Mutex::default(), took_us: Mutex::default(), settled: AtomicU64::new(0) })
+    }
+
+    async fn until(&self, count: u64) {
+        while self.settled.load(Ordering::SeqCst) < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Counted {
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, PortError> {
+        let deliveries = self.inner.receive(max, wait).await?;
+        let mut arrived = self.arrived.lock().unwrap();
+        arrived.extend(deliveries.iter().map(|delivery| (delivery.tag, delivery.received_at.as_micros())));
+        Ok(deliveries)
+    }
+
+    async fn give_again(&self) -> Result<(), PortError> {
+        self.inner.give_again().await
+    }
+
+    async fn settle(&self, tags: &[u64]) -> Result<(), PortError> {
+        let now = SystemClock.now().as_micros();
+        {
+            let mut arrived = self.arrived.lock().unwrap();
+            self.took_us.lock().unwrap().extend(tags.iter().filter_map(|tag| Some(now - arrived.remove(tag)?)));
+        }
+        self.settled.fetch_add(tags.len() as u64, Ordering::SeqCst);
+        self.inner.settle(tags).await
+    }
+
+    async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
+        self.inner.publish(messages).await
+    }
+}
+
+/// All systems report all records, and nothing is sent: they hold the same.
+async fn load(servers: &Servers, updates: u64, receipts: bool) {
+    let broker = servers.broker().await;
+    let counted = Counted::new(broker.clone());
+    let running = start(servers, counted.clone(), false, receipts).await;
+    let began = Instant::now();
+    for system in SYSTEMS {
+        servers.feed(&broker, (0..updates).map(|n| of_system(system, n, 0))).await;
+    }
+    counted.until(3 * updates).await;
+    running.at_rest().await;
+    println!(
+        "first load, 3 systems of {updates} records, nothing sent: {:.0} updates/s",
+        3.0 * updates as f64 / began.elapsed().as_secs_f64()
+    );
+    running.stop().await.unwrap();
+}
+
+/// Every record changes once in one system; the change is decided, and both others are sent it.
+pub async fn throughput(servers: &Servers, updates: u64, receipts: bool) {
+    load(servers, updates, receipts).await;
+    let broker = servers.broker().await;
+    servers.feed(&broker, (0..updates).map(|i| of_system("bms", shuffled(i, updates), 1))).await;
+    let counted = Counted::new(broker.clone());
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut adapters = Vec::new();
+    if receipts {
+        for system in &SYSTEMS[1..] {
+            adapters.push(tokio::spawn(answer(Servers::named(&servers.name), (*system).to_owned(), updates)));
+        }
+    }
+    let began = Instant::now();
+    let running = start(servers, counted.clone(), true, receipts).await;
+    let highest = Arc::new(Mutex::new(0.0_f64));
+    let watcher = tokio::spawn(watch(highest.clone(), stop.clone()));
+    counted.until(updates * if receipts { 3 } else { 1 }).await;
+    running.at_rest().await;
+    let rate = updates as f64 / began.elapsed().as_secs_f64();
+    stop.store(true, Ordering::SeqCst);
+    watcher.await.unwrap();
+    for adapter in adapters {
+        adapter.await.unwrap();
+    }
+    let what = if receipts { "with receipts" } else { "without receipts" };
+    println!("syncline, two targets, {what}: {rate:.0} updates/s; at full load {:.1} MiB private memory", *highest.lock().unwrap());
+    running.stop().await.unwrap();
+}
+
+async fn watch(highest: Arc<Mutex<f64>>, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::SeqCst) {
+        let now = private_mib();
+        {
+            let mut highest = highest.lock().unwrap();
+            *highest = highest.max(now);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// An adapter that applies all it is sent and says so.
+async fn answer(servers: Servers, system: String, count: u64) {
+    let (connection, channel) = servers.channel().await;
+    channel.basic_qos(500, BasicQosOptions::default()).await.unwrap();
+    let queue = format!("{}.updates.{system}", servers.name);
+    let exchange = format!("{}.inbound", servers.name);
+    let consumer =
+        channel.basic_consume(queue.as_str().into(), "".into(), BasicConsumeOptions::default(), lapin::types::FieldTable::default());
+    let mut consumer = consumer.await.unwrap();
+    for n in 0..count {
+        let delivery = consumer.next().await.unwrap().unwrap();
+        let sent: Value = serde_json::from_slice(&delivery.data).unwrap();
+        let receipt = json!({"id": format!("r-{system}-{n}"), "system": system, "type": "device", "op": "receipt", "native_id": sent["native_id"],
+            "canonical_id": sent["canonical_id"], "rev": sent["rev"], "status": "applied"});
+        let key = format!("{system}.device.{}", sent["native_id"].as_str().unwrap());
+        let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+        let body = serde_json::to_vec(&receipt).unwrap();
+        let published =
+            channel.basic_publish(exchange.as_str().into(), key.as_str().into(), BasicPublishOptions::default(), &body, properties);
+        drop(published.await.unwrap());
+        if n % 100 == 99 || n + 1 == count {
+            channel.wait_for_confirms().await.unwrap();
+            delivery.ack(BasicAckOptions { multiple: true }).await.unwrap();
+        }
+    }
+    connection.close(200, "done".into()).await.unwrap();
+}
+
+/// A thousand updates a second, for ten seconds: from delivery to being committed and settled.
+pub async fn latency(servers: &Servers, updates: u64) {
+    const UPDATES: u64 = 10_000;
+    let broker = servers.broker().await;
+    let counted = Counted::new(broker.clone());
+    let running = start(servers, counted.clone(), true, false).await;
+    let begin = Instant::now();
+    for n in 0..UPDATES / 5 {
+        tokio::time::sleep_until((begin + Duration::from_millis(n * 5)).into()).await;
+        let (broker, servers) = (broker.clone(), Servers::named(&servers.name));
+        let five = n * 5..n * 5 + 5;
+        tokio::spawn(async move { servers.feed(&broker, five.map(|n| of_system("bms", n % updates, 2 + n / updates))).await });
+    }
+    counted.until(UPDATES).await;
+    let mut took = counted.took_us.lock().unwrap().clone();
+    took.sort_unstable();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    println!("decision latency at 1,000/s, delivered to settled: p50 {:.1} ms, p99 {:.1} ms, worst {:.1} ms", at(0.5), at(0.99), at(1.0));
+    running.at_rest().await;
+    running.stop().await.unwrap();
+}
