@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::brake::Brake;
+use super::caches::SharedCaches;
 use super::directory::Directory;
 use super::settings::Settings;
 use crate::domain::canonical::CanonicalRecord;
@@ -40,6 +41,8 @@ pub struct Relay {
     held_on: HashMap<Pair, BTreeSet<CanonicalId>>,
     /// Keeps messages back. Without a limit unless one is set: what is not sent at once needs no brake.
     pub brake: Brake,
+    /// Committed records, remembered, if they are. What is remembered counts only where it is of the very rev that is owed.
+    pub caches: Option<SharedCaches>,
     /// Where is counted what is sent, if anywhere.
     pub metrics: Option<Arc<Metrics>>,
 }
@@ -67,7 +70,7 @@ impl Relay {
     ) -> Result<Self, PortError> {
         let epoch = store.epoch().await?;
         let (held, held_on, brake) = (HashMap::new(), HashMap::new(), Brake::default());
-        Ok(Self { store, broker, settings, directory, epoch, held, held_on, brake, metrics: None })
+        Ok(Self { store, broker, settings, directory, epoch, held, held_on, brake, caches: None, metrics: None })
     }
 
     /// Everything that is due, in order, a page at a time, starting after a position.
@@ -108,7 +111,7 @@ impl Relay {
         // What is on its way and not overtaken only waits for its answer.
         owed.retain(|row| row.published == 0 || row.rev > row.published);
         let may_go = |owed: &Owed| owed.published == 0 && owed.retry_at.is_none_or(|at| at <= now);
-        let records = self.load(owed.iter().map(|owed| owed.record)).await?;
+        let records = self.load_owed(&owed).await?;
         let mut due: Vec<Owed> = Vec::new();
         for row in owed {
             let Some(record) = records.get(&row.record) else { continue };
@@ -124,12 +127,26 @@ impl Relay {
         self.publish(due, records, now).await
     }
 
+    /// The records of rows. Only what is committed may be sent, which is all the caches ever have.
+    async fn load_owed(&self, rows: &[Owed]) -> Result<HashMap<CanonicalId, Arc<CanonicalRecord>>, PortError> {
+        let (mut records, mut unknown) = (HashMap::new(), BTreeSet::new());
+        for row in rows {
+            let known = self.caches.as_ref().and_then(|caches| caches.record(row.record)).map(|versioned| versioned.record);
+            let current = |record: &CanonicalRecord| record.link_with(&row.system).is_some_and(|index| record.links[index].rev == row.rev);
+            match known.filter(|record| current(record)) {
+                Some(record) => drop(records.insert(row.record, record)),
+                None => drop(unknown.insert(row.record)),
+            }
+        }
+        records.extend(self.load(unknown.into_iter()).await?);
+        Ok(records)
+    }
+
     async fn load(&self, ids: impl Iterator<Item = CanonicalId>) -> Result<HashMap<CanonicalId, Arc<CanonicalRecord>>, PortError> {
         let ids: Vec<CanonicalId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        // Only what is committed may be sent, so the engine's caches are not asked.
         let records = self.store.records(&ids).await?;
         Ok(records.into_iter().map(|versioned| (versioned.record.id, versioned.record)).collect())
     }

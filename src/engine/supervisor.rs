@@ -143,6 +143,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let metrics = Arc::new(Metrics::default());
     let mut relay = Relay::new(store.clone(), broker.clone(), settings.clone(), directory.clone()).await?;
     relay.brake.limit = Some(settings.create_brake);
+    relay.caches = Some(caches.clone());
     relay.metrics = Some(metrics.clone());
     let first = store.count_up("arrival").await? << 40;
     let (holds, kept) = (store.clone(), store.clone());

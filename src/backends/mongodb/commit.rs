@@ -224,7 +224,7 @@ impl Writer<'_> {
         if closed.is_empty() {
             return Ok(());
         }
-        self.tx.delete(CREATES, vec![doc! {"_id": {"$in": closed}}]).await
+        self.tx.delete(CREATES, vec![doc! {"_id": {"$in": closed}}]).await.map(|_| ())
     }
 
     /// Keeps dead letters, each in the place of one with its id.

@@ -1,6 +1,6 @@
 //! What each system is owed of each record.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use mongodb::bson::{Document, doc};
@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::writes::{Transaction, Trouble, Update};
 use crate::domain::ids::{CanonicalId, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::outbox::{Next, changed, confirmed};
+use crate::ports::outbox::{Next, changed};
 use crate::ports::store::{Batch, OutboxChange, Owed, Published};
 
 pub(super) const NOTE: &str = "note what was published";
@@ -106,7 +106,7 @@ async fn write(tx: &mut Transaction<'_>, rows: Rows) -> Result<(), Trouble> {
     if gone.is_empty() {
         return Ok(());
     }
-    tx.delete(OUTBOX, vec![doc! {"_id": {"$in": gone}}]).await
+    tx.delete(OUTBOX, vec![doc! {"_id": {"$in": gone}}]).await.map(|_| ())
 }
 
 /// Notes what the broker has confirmed. Noting it twice changes nothing, so it is tried again whatever happened.
@@ -132,8 +132,7 @@ async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
     let mut session = super::presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let mut tx = Transaction { operation: NOTE, db: &shared.db, session: &mut session };
-    let written = note_rows(&mut tx, messages).await;
-    match written {
+    match note_rows(&mut tx, messages).await {
         Ok(()) => session.commit_transaction().await.map_err(trouble),
         Err(trouble) => {
             // The server has done it already, or will.
@@ -143,22 +142,24 @@ async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
     }
 }
 
+/// What [`confirmed`](crate::ports::outbox::confirmed) makes of the rows, without reading them first.
 async fn note_rows(tx: &mut Transaction<'_>, messages: &[Published]) -> Result<(), Trouble> {
-    let ids: BTreeSet<String> = messages.iter().map(|message| keys::owed(message.record, &message.system)).collect();
-    let mut rows = stored(tx, ids.into_iter().collect()).await?;
+    let (mut gone, mut noted) = (Vec::new(), Vec::new());
     for message in messages {
-        let Some((_, row, fate)) = rows.get_mut(&keys::owed(message.record, &message.system)) else { continue };
-        let Some(owed) = row.take() else { continue };
-        *row = match confirmed(owed.clone(), message) {
-            Next::Same => Some(owed),
-            Next::Gone => None,
-            Next::Noted(owed) | Next::Due(owed) => {
-                *fate = Fate::Noted;
-                Some(owed)
-            }
-        };
+        let (id, rev) = (keys::owed(message.record, &message.system), codec::signed(message.rev));
+        let mut later = doc! {"_id": {"$eq": &id}, "delivered": {"$lt": rev}};
+        if !message.awaits_receipt {
+            gone.push(doc! {"_id": {"$eq": &id}, "rev": {"$lte": rev}});
+            later.insert("rev", doc! {"$gt": rev});
+        }
+        noted.push(Update::replace(later, doc! {"$set": {"published": rev, "delivered": rev}}));
     }
-    write(tx, rows).await
+    // Most rows are of one kind: then there is nothing left to change.
+    let all = gone.len() as i64;
+    if tx.delete(OUTBOX, gone).await? == all && all == messages.len() as i64 {
+        return Ok(());
+    }
+    tx.update_any(OUTBOX, noted).await
 }
 
 async fn stored(tx: &mut Transaction<'_>, ids: Vec<String>) -> Result<Rows, Trouble> {

@@ -110,10 +110,10 @@ impl Transaction<'_> {
         self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await.map(|_| ())
     }
 
-    /// Takes away all documents the filters admit.
-    pub async fn delete(&mut self, collection: &str, filters: Vec<Document>) -> Result<(), Trouble> {
+    /// Takes away all documents the filters admit; returns how many there were.
+    pub async fn delete(&mut self, collection: &str, filters: Vec<Document>) -> Result<i64, Trouble> {
         let statements = filters.into_iter().map(|filter| doc! {"q": filter, "limit": 0}).collect();
-        self.run(Command::Delete, collection, statements).await.map(|_| ())
+        self.run(Command::Delete, collection, statements).await
     }
 
     /// Reads documents as this transaction sees them.
