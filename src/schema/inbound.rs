@@ -248,7 +248,11 @@ fn cloud_event() -> Value {
     let mut rules: Vec<Value> =
         [Form::Upsert, Form::Patch, Form::Delete, Form::Rekey, Form::Receipt].into_iter().map(of_cloud_event).collect();
     rules.push(epoch_needs_seq("seqepoch"));
-    json!({ "type": "object", "properties": attributes, "required": ["specversion", "source", "type"], "allOf": rules })
+    json!({
+        "type": "object", "properties": attributes, "required": ["specversion", "source", "type"], "allOf": rules,
+        // Names of attributes have no underscore.
+        "patternProperties": { "^(new_native_id|seq_epoch|canonical_id)$": { "type": "null" } },
+    })
 }
 
 fn of_cloud_event(form: Form) -> Value {
