@@ -251,7 +251,11 @@ fn cloud_event() -> Value {
     json!({
         "type": "object", "properties": attributes, "required": ["specversion", "source", "type"], "allOf": rules,
         // Names of attributes have no underscore.
-        "patternProperties": { "^(new_native_id|seq_epoch|canonical_id)$": { "type": "null" } },
+        "patternProperties": {
+            "^(new_native_id|seq_epoch|canonical_id)$": { "type": "null" },
+            // With it, the message is a set.
+            "^change_set$": { "enum": [false, null] },
+        },
     })
 }
 

@@ -1,7 +1,7 @@
 //! Schema and decoder agree about every field with every kind of value in every form of message.
 
 use serde_json::{Value, json};
-use syncline::schema::Contract;
+use syncline::schema::{Contract, Form};
 use syncline::wire::{Limits, Transport, decode};
 
 use crate::support::{form, schema};
@@ -27,7 +27,7 @@ const OURS: [&str; 19] = [
     "change_set",
     "nobody",
 ];
-const ATTRIBUTES: [&str; 22] = [
+const ATTRIBUTES: [&str; 23] = [
     "id",
     "source",
     "type",
@@ -50,6 +50,7 @@ const ATTRIBUTES: [&str; 22] = [
     "new_native_id",
     "canonical_id",
     "nobody",
+    "change_set",
 ];
 /// What the decoder does not look at in a receipt; the schema wants it to be what it is elsewhere.
 const IDLE: [&str; 6] = ["base", "seq", "seq_epoch", "seqepoch", "occurred_at", "time"];
@@ -107,11 +108,14 @@ fn messages() -> Vec<Value> {
 #[test]
 fn about_every_field_with_every_kind_of_value() {
     let inbound = schema(Contract::Inbound);
+    let forms: Vec<_> = Form::ALL.iter().map(|form| schema(Contract::Sent(*form))).collect();
     let transport = Transport { message_id: Some("m-1".to_owned()), ..Transport::default() };
     let (mut taken, mut refused, mut disagreed) = (0, 0, Vec::new());
     let mut compare = |message: &Value, changed: &str| {
         let decoded = decode(message.to_string().as_bytes(), &transport, &Limits::default());
         let valid = inbound.is_valid(message);
+        // A message has one form.
+        assert_eq!(forms.iter().filter(|form| form.is_valid(message)).count(), usize::from(valid), "{message}");
         if decoded.is_ok() {
             taken += 1
         } else {
