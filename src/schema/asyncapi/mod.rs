@@ -208,3 +208,32 @@ fn receiving(channel: &str, message: &str, title: &str, description: &str, reply
         bindings: Bindings { amqp: OperationBinding { ack: Some(true), binding_version: BINDING, ..OperationBinding::default() } },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn decisions_are_heard_where_they_are_published() {
+        let edge = Edge {
+            protocol: "amqps".to_owned(),
+            host: "mq.example.com:5671".to_owned(),
+            vhost: "/".to_owned(),
+            inbound: "flow.inbound".to_owned(),
+            outbound: None,
+            events: Some("flow.events".to_owned()),
+            require_user_id: false,
+            parties: Vec::new(),
+        };
+        let document = serde_json::to_value(document(&Topology { objects: Vec::new(), permissions: Vec::new(), edge })).unwrap();
+        let at = |place: &str| document.pointer(place).unwrap_or(&Value::Null).clone();
+        assert_eq!(at("/channels/events/bindings/amqp/exchange/name"), "flow.events");
+        assert_eq!(at("/channels/events/address"), "{type}.{decision}");
+        assert_eq!(at("/operations/receive_events/messages/0/$ref"), "#/channels/events/messages/event");
+        assert_eq!(at("/channels/events/messages/event/$ref"), "#/components/messages/event");
+        assert_eq!(at("/components/messages/event/payload/$ref"), "#/components/schemas/event");
+        assert!(at("/components/schemas/event").is_object());
+    }
+}
