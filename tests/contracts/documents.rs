@@ -7,7 +7,7 @@ use syncline::schema::Contract;
 
 use crate::support::{read, root, said};
 
-const RENEW: &str = "SYNCLINE_RENEW=1 cargo test --test contracts";
+const RENEW: &str = "SYNCLINE_RENEW=1 cargo test --test contracts documents";
 
 /// Compares a file with what it should hold, or renews it.
 fn compare(name: &str, text: &str, stale: &mut Vec<String>) {
