@@ -117,9 +117,9 @@ fn about_every_field_with_every_kind_of_value() {
         // A message has one form.
         assert_eq!(forms.iter().filter(|form| form.is_valid(message)).count(), usize::from(valid), "{message}");
         if decoded.is_ok() {
-            taken += 1
+            taken += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
         let idle = message["op"] == "receipt" && IDLE.contains(&changed);
         // CloudEvents has no such names; the decoder is generous there.

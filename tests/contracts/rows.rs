@@ -73,7 +73,7 @@ fn a_row_with_a_word_of_its_own_is_none() {
         "retry_at": null, "attempts": 1, "message": {} });
     let schema = schema(contract("parked"));
     assert!(!schema.is_valid(&row));
-    let mut parked = row.clone();
+    let mut parked = row;
     parked["decision"] = "parked".into();
     assert_eq!(problems(&schema, &parked), [""; 0]);
     parked["waiting_for"]["kind"] = "the end".into();
