@@ -145,12 +145,12 @@ amqp_user = "oem-adapter"
         queue sora.flow.dead (durable, x-queue-type=quorum, x-delivery-limit=1000000000)
         binding sora.flow.dead → sora.flow.dead (key #)
         exchange sora.flow.inbound (topic, durable)
-        queue sora.flow.orchestrator (durable, x-queue-type=quorum, x-single-active-consumer=true, x-delivery-limit=20, x-dead-letter-exchange=sora.flow.dead, x-dead-letter-strategy=at-least-once, x-overflow=reject-publish)
+        queue sora.flow.orchestrator (durable, x-queue-type=quorum, x-single-active-consumer=true, x-delivery-limit=10000, x-dead-letter-exchange=sora.flow.dead, x-dead-letter-strategy=at-least-once, x-overflow=reject-publish)
         binding sora.flow.inbound → sora.flow.orchestrator (key #)
         exchange sora.flow.outbound (topic, durable)
-        queue sora.flow.updates.bms (durable, x-queue-type=quorum)
+        queue sora.flow.updates.bms (durable, x-queue-type=quorum, x-delivery-limit=1000000000)
         binding sora.flow.outbound → sora.flow.updates.bms (key bms)
-        queue sora.flow.updates.oem (durable, x-queue-type=quorum)
+        queue sora.flow.updates.oem (durable, x-queue-type=quorum, x-delivery-limit=1000000000)
         binding sora.flow.outbound → sora.flow.updates.oem (key oem)
         ");
         let json = serde_json::to_string(&topology).unwrap();
