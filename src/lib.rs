@@ -44,6 +44,7 @@ pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod ports;
+pub mod schema;
 pub mod telemetry;
 pub mod views;
 pub mod wire;

@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ("ports", &["domain"], "ports names only domain and ports: a port is the same whoever stands behind it"),
     ("backends", &["ports", "domain", "telemetry"], "backends names only ports and domain: it carries and keeps, it decides nothing"),
     ("engine", &["domain", "ports", "wire", "config", "telemetry"], "engine never names a backend, the command line or HTTP"),
+    ("schema", &["domain", "ports", "views", "wire"], "schema names only what it describes: what is read and what is shown"),
     ("views", &["domain", "ports"], "views names only domain and ports: it shows what is stored"),
     ("wire", &["domain"], "wire names only domain and the contract: it turns messages into changes and back"),
     ("config", &["domain"], "config names only domain::ids: it is passive, and others read it"),
@@ -18,7 +19,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The rooms that may name the contract's types.
-const CONTRACT: &[&str] = &["wire", "http", "cli", "app"];
+const CONTRACT: &[&str] = &["wire", "http", "cli", "app", "schema"];
 
 /// What is not pure: no time, no chance, no outside, no logging.
 const IMPURE: &[&[&str]] = &[
@@ -80,7 +81,7 @@ fn wrong_paths(files: &[Source], wrong: impl Fn(Option<&str>, &Named) -> bool) -
 }
 
 fn crosses(room: &str, may: &[&str], named: &Named) -> bool {
-    let rooms = ["domain", "ports", "backends", "engine", "wire", "http", "cli", "app", "config", "telemetry", "views"];
+    let rooms = ["domain", "ports", "backends", "engine", "wire", "http", "cli", "app", "config", "telemetry", "views", "schema"];
     target(named).is_some_and(|target| rooms.contains(&target) && target != room && !may.contains(&target))
 }
 
@@ -116,7 +117,7 @@ fn only_the_edge_names_the_contract() {
     let inside =
         |room: Option<&str>, named: &Named| named.segments[0] == "syncline_contract" && room.is_some_and(|room| !CONTRACT.contains(&room));
     hold(
-        "the contract's types are named by wire, HTTP and the command line only; behind them everything is a domain type",
+        "the contract's types are named by wire, the schemas, HTTP and the command line only; behind them everything is a domain type",
         &wrong_paths(&sources(&["src"]), inside),
     );
 }

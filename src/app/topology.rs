@@ -7,7 +7,7 @@ use crate::backends::rabbitmq::{Address, Names, Object, Options, RabbitBroker, o
 use crate::cli::{Checking, Failure};
 use crate::config::{BrokerKind, Config};
 use crate::domain::ids::SystemName;
-use crate::views::topology::{Permission, Placed, Topology};
+use crate::views::topology::{Edge, Party, Permission, Placed, Topology};
 
 /// Where it is, as long as no server is asked.
 const ANYWHERE: &str = "amqp://localhost";
@@ -29,7 +29,34 @@ pub(super) fn print(config: &Config) -> Result<Topology, Failure> {
         Ok(Placed { text: object.to_string(), fields: serde_json::to_value(object).map_err(Failure::internal)? })
     };
     let all = objects(&options).iter().map(placed).collect::<Result<_, _>>()?;
-    Ok(Topology { objects: all, permissions: permissions(config, &options) })
+    Ok(Topology { objects: all, permissions: permissions(config, &options), edge: edge(config, &options) })
+}
+
+fn edge(config: &Config, options: &Options) -> Edge {
+    let (names, push) = (&options.names, options.push_updates);
+    // An address prints as scheme://host:port/vhost, without credentials.
+    let address = options.address.to_string();
+    let (protocol, rest) = address.split_once("://").unwrap_or(("amqp", &address));
+    let party = |system: &SystemName| Party {
+        system: system.to_string(),
+        user: user_of(config, system),
+        queue: push.then(|| names.updates(system)),
+    };
+    Edge {
+        protocol: protocol.to_owned(),
+        host: rest.split('/').next().unwrap_or(rest).to_owned(),
+        vhost: options.address.vhost().to_owned(),
+        inbound: names.inbound(),
+        outbound: push.then(|| names.outbound()),
+        events: config.orchestration.events.then(|| format!("{}.events", config.broker.prefix)),
+        require_user_id: config.broker.require_user_id,
+        parties: config.systems.keys().map(party).collect(),
+    }
+}
+
+/// Whom the adapter of a system signs in as.
+fn user_of(config: &Config, system: &SystemName) -> String {
+    config.systems.get(system).and_then(|settings| settings.amqp_user.clone()).unwrap_or_else(|| system.to_string())
 }
 
 fn permissions(config: &Config, options: &Options) -> Vec<Permission> {
@@ -48,10 +75,7 @@ fn permissions(config: &Config, options: &Options) -> Vec<Permission> {
         read: all,
         topic: None,
     };
-    let adapters = config.systems.iter().map(|(system, settings)| {
-        let user = settings.amqp_user.clone().unwrap_or_else(|| system.to_string());
-        adapter(names, system, user, &vhost, options.push_updates)
-    });
+    let adapters = config.systems.keys().map(|system| adapter(names, system, user_of(config, system), &vhost, options.push_updates));
     std::iter::once(ours).chain(adapters).collect()
 }
 
@@ -121,12 +145,12 @@ amqp_user = "oem-adapter"
         queue sora.flow.dead (durable, x-queue-type=quorum, x-delivery-limit=1000000000)
         binding sora.flow.dead → sora.flow.dead (key #)
         exchange sora.flow.inbound (topic, durable)
-        queue sora.flow.orchestrator (durable, x-queue-type=quorum, x-single-active-consumer=true, x-delivery-limit=20, x-dead-letter-exchange=sora.flow.dead, x-dead-letter-strategy=at-least-once, x-overflow=reject-publish)
+        queue sora.flow.orchestrator (durable, x-queue-type=quorum, x-single-active-consumer=true, x-delivery-limit=10000, x-dead-letter-exchange=sora.flow.dead, x-dead-letter-strategy=at-least-once, x-overflow=reject-publish)
         binding sora.flow.inbound → sora.flow.orchestrator (key #)
         exchange sora.flow.outbound (topic, durable)
-        queue sora.flow.updates.bms (durable, x-queue-type=quorum)
+        queue sora.flow.updates.bms (durable, x-queue-type=quorum, x-delivery-limit=1000000000)
         binding sora.flow.outbound → sora.flow.updates.bms (key bms)
-        queue sora.flow.updates.oem (durable, x-queue-type=quorum)
+        queue sora.flow.updates.oem (durable, x-queue-type=quorum, x-delivery-limit=1000000000)
         binding sora.flow.outbound → sora.flow.updates.oem (key oem)
         ");
         let json = serde_json::to_string(&topology).unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::batch::input::InputArg;
+use crate::schema::Contract;
 
 /// Syncline keeps the copies that several systems hold of the same things right, and says why.
 #[derive(Debug, Parser)]
@@ -95,6 +96,9 @@ pub enum Command {
     /// Print the JSON Schema of a contract
     #[command(after_help = "Example:\n  syncline schema outbound > outbound.schema.json")]
     Schema(SchemaArgs),
+    /// Print the AsyncAPI document of what adapters send and receive over RabbitMQ
+    #[command(after_help = "Example:\n  syncline asyncapi --config config/rabbitmq-mongodb.toml > asyncapi.json")]
+    Asyncapi,
     /// List decisions, newest first
     #[command(after_help = "Example:\n  syncline decisions --store out --system oem --decision dropped --reason \"source priority\"")]
     Decisions(DecisionsArgs),
@@ -352,19 +356,6 @@ pub struct SchemaArgs {
     /// Which contract [default: all of them in one document]
     #[arg(value_enum)]
     pub which: Option<Contract>,
-}
-
-/// A public contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Contract {
-    /// What an adapter sends
-    Inbound,
-    /// What a system is sent
-    Outbound,
-    /// A canonical record
-    Canonical,
-    /// A row of the decision log
-    Decision,
 }
 
 /// Arguments of `decisions`.

@@ -110,6 +110,7 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Check => commands::check::run(options),
             Command::Topology(args) => commands::topology::run(args, options, host).await,
             Command::Schema(args) => commands::schema::run(args),
+            Command::Asyncapi => commands::asyncapi::run(options, host),
             Command::Decisions(args) => commands::decisions::run(args, options, host).await,
             Command::Decision(args) => commands::decision::run(args, options, host).await,
             Command::Entity(args) => commands::entity::run(args, options, host).await,

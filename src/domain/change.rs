@@ -13,7 +13,7 @@ use super::time::Timestamp;
 pub type Record = Map<String, Value>;
 
 /// What an update does, as written in decisions and on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// The whole native record.
@@ -159,7 +159,7 @@ impl Receipt {
 }
 
 /// Why a message cannot be processed. The code is stable and public.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadReason {
     /// The bytes are not JSON.

@@ -10,7 +10,7 @@ use super::time::Timestamp;
 use super::value::{FieldPath, Leaves};
 
 /// What became of an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionKind {
     /// Everything the system changed is now canonical.
@@ -67,7 +67,7 @@ impl DecisionKind {
 }
 
 /// Whose value a field has after the decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Winner {
     /// The canonical value stayed.
@@ -79,7 +79,7 @@ pub enum Winner {
 }
 
 /// What a conflict is measured against.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum ConflictBase {
     /// Inferred: the source does not say what it had applied. Written `"assumed"`.
@@ -89,7 +89,7 @@ pub enum ConflictBase {
 }
 
 /// The word `assumed`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Assumed {
     /// The base was inferred.
@@ -97,7 +97,7 @@ pub enum Assumed {
 }
 
 /// Two sides changed one field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Conflict {
     /// The field.
     pub field: FieldPath,
@@ -117,7 +117,7 @@ pub struct Conflict {
 }
 
 /// One row of the decision log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Decision {
     /// Which update.
     pub update: UpdateId,

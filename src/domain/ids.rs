@@ -163,7 +163,7 @@ impl TryFrom<String> for UpdateId {
 }
 
 /// One native record: which system, which type, which id there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct NativeKey {
     /// The system that knows the record.
     pub system: SystemName,

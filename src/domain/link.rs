@@ -14,7 +14,7 @@ use super::time::Timestamp;
 use super::value::{FieldPath, Leaves};
 
 /// Whether the system has the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {
     /// It has, under a native id we know.

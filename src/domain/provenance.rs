@@ -10,7 +10,7 @@ use super::time::Timestamp;
 use super::value::FieldPath;
 
 /// Who chose: the default, a declared rule, a handler, a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ByKind {
     /// Nothing was declared: the later decision wins.
@@ -28,7 +28,7 @@ pub enum ByKind {
 }
 
 /// Who chose, by kind and name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DecidedBy {
     /// The kind.
     pub kind: ByKind,
@@ -50,7 +50,7 @@ impl DecidedBy {
 }
 
 /// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Source {
     /// The system whose update brought it.
     pub system: SystemName,

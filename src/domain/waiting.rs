@@ -8,7 +8,7 @@ use super::time::Timestamp;
 use super::value::FieldPath;
 
 /// What an update waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WaitingFor {
     /// Records that are not known yet.
@@ -80,7 +80,7 @@ impl WaitingFor {
 }
 
 /// A record an update refers to and nobody knows yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MissingReference {
     /// The reference field.
     pub field: FieldPath,

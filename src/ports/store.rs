@@ -162,7 +162,7 @@ pub struct DecisionWrite {
 }
 
 /// A message that cannot be processed; kept whole until someone acts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DeadLetter {
     /// Its id: the update's, if it has one, else made from its bytes and time of arrival.
     pub id: String,

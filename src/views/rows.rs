@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -18,38 +19,67 @@ use crate::ports::store::Owed;
 pub type OwedRows = HashMap<(CanonicalId, SystemName), Owed>;
 
 /// A canonical record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct CanonicalRow<'a> {
+    /// The canonical id.
     id: CanonicalId,
+    /// What kind of thing it is.
     #[serde(rename = "type")]
     entity_type: &'a EntityType,
+    /// Grows by one with every change of its data.
     version: u64,
+    /// When the record was made.
     created_at: Timestamp,
+    /// When its data last changed.
     updated_at: Timestamp,
+    /// Its values, under canonical names; references are canonical ids.
     data: &'a Leaves,
+    /// Where each value comes from, by path.
     #[serde(serialize_with = "by_field")]
+    #[schemars(with = "BTreeMap<String, Source>")]
     provenance: &'a Provenance,
+    /// What each system has of it.
     links: Vec<LinkRow<'a>>,
+    /// How it was deleted, if it was.
     tombstone: Option<()>,
+    /// The record it became part of, if it did.
     merged_into: Option<()>,
 }
 
 /// One system's side of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct LinkRow<'a> {
+    /// The system.
     system: &'a SystemName,
+    /// The record's id there; null as long as it is not known.
     native_id: &'a Option<NativeId>,
+    /// Whether the system has the record.
     state: LinkState,
+    /// The newest number of what the system is to be sent.
     rev: u64,
+    /// How far the newest message to it has come.
+    #[schemars(schema_with = "deliveries")]
     delivery: &'static str,
+    /// The fields in which it is known to differ from the canonical record, or was sent something it has not confirmed.
     diverges: BTreeMap<&'a FieldPath, Diverging<'a>>,
 }
 
 /// What a system holds instead of the canonical value, and what it was sent that it has not confirmed.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, schemars::JsonSchema)]
 pub struct Diverging<'a> {
+    /// What it holds; null if it does not have the field.
     held: Option<&'a Value>,
+    /// What it was sent since, oldest first.
     sent: Vec<Option<&'a Value>>,
+}
+
+/// What [`delivery`] says.
+fn deliveries(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["idle", "pending", "sent", "applied", "failing", "rejected", "timed_out"] })
+}
+
+fn waits(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["deferred", "parked"] })
 }
 
 fn by_field<S: Serializer>(provenance: &&Provenance, serializer: S) -> Result<S::Ok, S::Error> {
@@ -111,14 +141,22 @@ fn diverges<'a>(record: &'a CanonicalRecord, link: &'a Link) -> BTreeMap<&'a Fie
 }
 
 /// An update that waits.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct ParkedRow<'a> {
+    /// Which update.
     update: &'a UpdateId,
+    /// Deferred: it is looked at again at a time. Parked: something has to come first.
+    #[schemars(schema_with = "waits")]
     decision: &'static str,
+    /// What it waits for.
     waiting_for: &'a WaitingFor,
+    /// Since when.
     since: Timestamp,
+    /// When it is looked at again by itself.
     retry_at: Option<Timestamp>,
+    /// How often it was tried.
     attempts: u32,
+    /// The message, as an envelope.
     message: &'a Value,
 }
 

@@ -10,6 +10,41 @@ pub struct Topology {
     pub objects: Vec<Placed>,
     /// The least that each user needs.
     pub permissions: Vec<Permission>,
+    /// Where adapters meet it.
+    #[serde(skip)]
+    pub edge: Edge,
+}
+
+/// What of the broker adapters get to see.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// `amqp` or `amqps`.
+    pub protocol: String,
+    /// Where it is, with the port; without user and password.
+    pub host: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// The exchange they publish to.
+    pub inbound: String,
+    /// The exchange of what they are sent, if anyone is sent anything.
+    pub outbound: Option<String>,
+    /// The exchange of decisions, if there is one.
+    pub events: Option<String>,
+    /// Whether a message must carry the broker's proof of who sent it.
+    pub require_user_id: bool,
+    /// The configured systems.
+    pub parties: Vec<Party>,
+}
+
+/// One system at the broker.
+#[derive(Clone, Debug)]
+pub struct Party {
+    /// Its name.
+    pub system: String,
+    /// The user its adapter signs in as.
+    pub user: String,
+    /// The queue of what it is sent, if anyone is sent anything.
+    pub queue: Option<String>,
 }
 
 /// One object at the broker.

@@ -21,6 +21,8 @@
 //! ```
 
 mod outbound;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod update;
 
 pub use outbound::{Outbound, OutboundOp};

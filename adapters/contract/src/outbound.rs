@@ -22,28 +22,36 @@ use crate::Record;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outbound {
     /// `{canonical_id}:{system}:{rev}`. Also the AMQP `message_id`.
     pub id: String,
     /// The entity type: `device`, `person`.
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::name"))]
     pub entity_type: String,
     /// What to do with the record.
     pub op: OutboundOp,
-    /// The record's id in the receiving system; `None` for a create.
+    /// The record's id in the receiving system; null for a create.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::native_id_or_null"))]
     pub native_id: Option<String>,
     /// The canonical id; keep it if the system can, and send it with every update.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::canonical_id"))]
     pub canonical_id: String,
-    /// Grows by one whenever what is to be sent to this system changes. Goes into [`Update::base`](crate::Update::base) and receipts.
+    /// Grows by one whenever what is to be sent to this system changes. Goes into `base` of what is read afterwards, and into the receipt.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::number"))]
     pub rev: u64,
     /// Grows when the orchestrator's store was restored from a backup; compare it before `rev`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::number"))]
     pub epoch: u64,
     /// The version of the canonical record this was made from.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::number"))]
     pub version: u64,
     /// The whole native record; empty for a delete.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::model"))]
     pub entity: Record,
     /// Names of the fields that changed since the last message about this record.
     #[serde(default)]
@@ -60,6 +68,7 @@ impl Outbound {
 
 /// What to do with the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutboundOp {
     /// Find the record by `canonical_id`, else by match key, else create it; answer with a receipt that names its native id.

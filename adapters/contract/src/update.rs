@@ -26,55 +26,71 @@ use crate::{Outbound, Record};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Update {
-    /// With `system` the idempotency key, 1–200 bytes: the same id is never applied twice. `None` only where the
+    /// With `system` the idempotency key, 1–200 bytes: the same id is never applied twice. Left out only where the
     /// transport carries it (AMQP `message_id`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::id"))]
     pub id: Option<String>,
     /// The sending system: 1–32 characters of `a-z 0-9 _ -`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::name"))]
     pub system: String,
     /// The entity type: 1–32 characters of `a-z 0-9 _ -`.
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::name"))]
     pub entity_type: String,
     /// What the update says.
     #[serde(default)]
     pub op: Op,
-    /// The record's id in the sending system, 1–180 bytes. `None` only in the receipt of a create that did not succeed.
+    /// The record's id in the sending system, 1–180 bytes. Left out only in the receipt of a create that did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::native_id_in"))]
     pub native_id: Option<String>,
-    /// The record's new id; only for [`Op::Rekey`].
+    /// The record's new id; only for op `rekey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::native_id_in"))]
     pub new_native_id: Option<String>,
-    /// The native record, references as native ids; only for [`Op::Upsert`] and [`Op::Patch`].
+    /// The native record, references as native ids; only for op `upsert` and `patch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::record"))]
     pub entity: Option<Record>,
     /// The last `rev` of this record the adapter had applied **when it read the entity**, not when it publishes.
     /// Leave it out when unknown; never send 0 for "unknown".
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::number"))]
     pub base: Option<u64>,
     /// Grows per native record; an update at or below the last one seen is taken for an old copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::number"))]
     pub seq: Option<u64>,
     /// Another text than before makes `seq` start again (a reinstalled adapter).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::seq_epoch"))]
     pub seq_epoch: Option<String>,
     /// When it happened in the source, RFC 3339: `2026-01-31T09:30:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::time"))]
     pub occurred_at: Option<String>,
     /// The canonical id, from adapters that can keep it; required in the receipt of a create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::canonical_id"))]
     pub canonical_id: Option<String>,
     /// Receipts: the `rev` of the message they answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::number"))]
     pub rev: Option<u64>,
     /// Receipts: what became of that message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "ReceiptStatus"))]
     pub status: Option<ReceiptStatus>,
     /// Receipts: the fields (native names) the system keeps in another form than sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::record"))]
     pub stored: Option<Record>,
     /// Receipts: why it was not applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub reason: Option<String>,
 }
 
@@ -155,6 +171,7 @@ impl Update {
 
 /// What an update says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// The whole native record. What a message without `op` means.
@@ -172,6 +189,7 @@ pub enum Op {
 
 /// What became of a message that was sent to a system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReceiptStatus {
     /// The system now holds it.
@@ -193,10 +211,13 @@ pub enum ReceiptStatus {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangeSet {
     /// The id of the set, 1–200 bytes.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::id"))]
     pub id: String,
     /// Always `true`: what tells a set from an update on the wire.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::yes"))]
     pub change_set: bool,
     /// Its updates, in order; each with an id of its own. No sets.
     pub updates: Vec<Update>,

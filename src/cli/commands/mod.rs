@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod asyncapi;
 pub mod brakes;
 pub mod check;
 pub mod compare;

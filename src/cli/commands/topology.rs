@@ -20,7 +20,7 @@ pub async fn run(args: &TopologyArgs, options: &Options, host: &Host) -> Result<
         }
         return if wrong.is_empty() { Ok(()) } else { Err(Failure::absent("see above for what is missing or different")) };
     }
-    let Topology { objects, permissions } = (host.topology)(&config)?;
+    let Topology { objects, permissions, .. } = (host.topology)(&config)?;
     match (args.permissions, options.json) {
         (true, true) => output::json(&permissions),
         (true, false) => permissions.iter().try_for_each(|permission| output::line(commands(permission))),

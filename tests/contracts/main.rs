@@ -1,0 +1,11 @@
+//! The public contracts: schemas and documents say what the decoder takes, and what stands in `docs/` is what they say.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+
+mod agree;
+mod asyncapi;
+mod bad;
+mod documents;
+mod examples;
+mod rows;
+mod support;
