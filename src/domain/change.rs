@@ -26,6 +26,8 @@ pub enum Op {
     Rekey,
     /// The answer to a message we sent.
     Receipt,
+    /// Two records became one. Never sent by an adapter.
+    Merge,
 }
 
 impl Op {
@@ -38,6 +40,7 @@ impl Op {
             Self::Delete => "delete",
             Self::Rekey => "rekey",
             Self::Receipt => "receipt",
+            Self::Merge => "merge",
         }
     }
 }

@@ -141,7 +141,10 @@ pub fn prepare(
 fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arrival<'_>, situation: &Situation<'_>) -> (usize, Footing) {
     let key = &arrival.change.key;
     if let Some(index) = record.link_of(&key.system, &key.native_id) {
-        record.links[index].state = LinkState::Linked;
+        let link = &mut record.links[index];
+        link.state = LinkState::Linked;
+        // It had let go of the record, and what it says of it now may be as old as that.
+        let footing = if std::mem::take(&mut link.unlinked) { Footing::Joins } else { footing };
         return (index, footing);
     }
     if footing == Footing::Binds
@@ -173,7 +176,7 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
     let applied = match arrival.change.base {
         Some(base) => base,
         None if situation.source.receipts && !planted::fault("create_taken_for_applied") => 0,
-        None => link.shadow.sends.first().map_or(0, |sent| sent.rev),
+        None => link.shadow.sends.iter().find(|sent| sent.op == SendOp::Create).map_or(0, |sent| sent.rev),
     };
     settle_through(&mut link.shadow, data, equality, applied);
     if let Some(newest) = link.shadow.sends.last().filter(|sent| sent.op == SendOp::Create) {
@@ -185,7 +188,7 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
 }
 
 /// An update at or below the last `seq` of its native record says nothing new, whatever its id.
-fn old_copy(link: &mut Link, change: &NativeChange) -> Result<Option<String>, Rejection> {
+pub fn old_copy(link: &mut Link, change: &NativeChange) -> Result<Option<String>, Rejection> {
     let Some(seq) = &change.seq else { return Ok(None) };
     if let Some(seen) = link.seq.as_ref().filter(|seen| seen.seq.epoch == seq.epoch) {
         if seq.number == seen.seq.number && change.content_hash != seen.content {

@@ -59,7 +59,8 @@ impl Decider {
                 | WaitingFor::NoIdentity
                 | WaitingFor::OpenCreate { .. }
                 | WaitingFor::NoBase => true,
-                WaitingFor::Review | WaitingFor::Time => says_otherwise(&waiting, item, arrival),
+                WaitingFor::Brake { .. } => true,
+                WaitingFor::Review | WaitingFor::Time => is_delete(&waiting) || says_otherwise(&waiting, item, arrival),
             };
             let overtaken = overtaken && !is_old_copy(&item.change, &waiting);
             if !overtaken || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
@@ -114,6 +115,7 @@ impl Decider {
             | WaitingFor::NoBase
             | WaitingFor::OpenCreate { .. }
             | WaitingFor::Review
+            | WaitingFor::Brake { .. }
             | WaitingFor::Time => {}
         }
         let touched: Vec<usize> = unit.drafts[draft].relied_on.iter().filter_map(|id| unit.by_record.get(id).copied()).collect();
@@ -345,6 +347,11 @@ fn is_old_copy(change: &NativeChange, waiting: &Waiting) -> bool {
     counted_alike && waiting.message["seq"].as_u64().is_some_and(|number| seq.number <= number)
 }
 
+/// A record that is there again was not meant to be deleted.
+fn is_delete(waiting: &Waiting) -> bool {
+    waiting.message["op"] == Op::Delete.as_str()
+}
+
 /// Whether a newer whole record leaves nothing of an update that waits.
 fn says_otherwise(waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>) -> bool {
     match &waiting.change {
@@ -363,7 +370,7 @@ fn says_otherwise(waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>) -
     }
 }
 
-fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -> Option<DecisionWrite> {
+pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -> Option<DecisionWrite> {
     let change = change_of(waiting).ok()?;
     let arrival = Arrival {
         change: &change,
