@@ -8,6 +8,7 @@ use super::delete::Tombstone;
 use super::identity::{Claim, KeyRule, claims_of};
 use super::ids::{CanonicalId, EntityType, NativeId, SystemName};
 use super::link::{Link, LinkState};
+use super::planted;
 use super::provenance::Provenance;
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves, same_held};
@@ -112,7 +113,8 @@ impl CanonicalRecord {
     #[must_use]
     pub fn claims_due(&self, keys: &[KeyRule]) -> BTreeSet<Claim> {
         // What is deleted owns nothing: a new record with its key is a new thing.
-        if keys.is_empty() || self.tombstone.is_some() {
+        let deleted = self.tombstone.is_some() && !planted::fault("deleted_keys_kept");
+        if keys.is_empty() || deleted {
             return BTreeSet::new();
         }
         let mut claims = claims_of(keys, |path| self.data.get(path));

@@ -28,6 +28,8 @@ pub enum Op {
     Receipt,
     /// Two records became one. Never sent by an adapter.
     Merge,
+    /// A native record was taken out of its record. Never sent by an adapter.
+    Split,
 }
 
 impl Op {
@@ -41,6 +43,7 @@ impl Op {
             Self::Rekey => "rekey",
             Self::Receipt => "receipt",
             Self::Merge => "merge",
+            Self::Split => "split",
         }
     }
 }

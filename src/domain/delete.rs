@@ -11,6 +11,7 @@ use super::handler::{Answer, Verdict};
 use super::ids::{NativeId, SystemName, UpdateId};
 use super::link::{Link, LinkState, SendOp, Shadow};
 use super::overlay::Overlay;
+use super::planted;
 use super::provenance::{ByKind, DecidedBy};
 use super::time::Timestamp;
 use super::value::Leaves;
@@ -67,7 +68,7 @@ pub fn bury(record: &mut CanonicalRecord, index: usize, update: &UpdateId, now: 
     record.links[index] = Link { native_id, state: LinkState::Detached, seq: record.links[index].seq.clone(), ..gone };
     record.tombstone = Some(Box::new(Tombstone { at: now, system, update: update.clone(), version: record.version }));
     // Who was never sent the create has nothing to delete. Who was may have it by now: its answer says so.
-    record.links.retain(|link| link.state != LinkState::Reserved || link.is_open_create());
+    record.links.retain(|link| link.state != LinkState::Reserved || link.is_open_create() && !planted::fault("open_create_forgotten"));
 }
 
 /// A system has no such record any more: it holds nothing, and no message to it is open.

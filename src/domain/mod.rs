@@ -24,6 +24,7 @@ pub mod representation;
 pub mod rules;
 pub mod sending;
 pub mod shadow;
+pub mod split;
 pub mod survivorship;
 pub mod time;
 pub mod value;

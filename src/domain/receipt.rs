@@ -44,7 +44,8 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
     let link = &mut links[index];
     let told = receipt.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
-    let answers_delete = link.shadow.sends.iter().any(|sent| sent.rev == receipt.rev && sent.op == SendOp::Delete);
+    let answers_delete = !planted::fault("delete_answer_ignored")
+        && link.shadow.sends.iter().any(|sent| sent.rev == receipt.rev && sent.op == SendOp::Delete);
     match receipt.status {
         ReceiptStatus::Applied if answers_delete && link.state == LinkState::Linked => {
             let_go(link, data);

@@ -212,6 +212,9 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
 /// Whoever has a deleted record is sent the delete, once.
 fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<Due> {
     let mut due = Vec::new();
+    if planted::fault("delete_not_sent") {
+        return due;
+    }
     let version = record.version;
     for target in context.targets.iter().filter(|target| target.side.outbound && !target.side.observed) {
         let insisted = context.insist == Some(&target.system);

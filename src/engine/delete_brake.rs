@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::decide::Decider;
 use super::load::ChangeItem;
 use crate::domain::ids::{EntityType, NativeKey, SystemName};
-use crate::domain::planted;
 use crate::domain::time::Timestamp;
 use crate::ports::error::PortError;
 use crate::ports::hold::{Hold, HoldRow};
@@ -53,7 +52,7 @@ impl Decider {
         let hold = Hold::DeleteBrake { system: system.clone(), entity_type: entity_type.clone() };
         let rows = self.store.holds().await?;
         let row = rows.iter().find(|row| row.hold == hold);
-        if row.and_then(|row| row.released_at).is_some_and(|at| received_at <= at) || planted::fault("delete_brake_missing") {
+        if row.and_then(|row| row.released_at).is_some_and(|at| received_at <= at) {
             return Ok(None);
         }
         if row.is_some_and(|row| row.holds) {

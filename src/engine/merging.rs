@@ -10,6 +10,7 @@ use crate::domain::ids::{CanonicalId, MessageId, NativeKey, SystemName, UpdateId
 use crate::domain::merge::{CantMerge, Merged, merge};
 use crate::domain::provenance::DecidedBy;
 use crate::domain::time::Timestamp;
+use crate::ports::clock::Ids;
 use crate::ports::error::PortError;
 use crate::ports::store::{DecisionWrite, OutboxChange};
 
@@ -63,7 +64,10 @@ impl Decider {
         record.claims = due;
         let sends = self.plan_sends(&mut record, &types, now, None);
         let notified = sends.iter().map(|due| due.system.clone()).collect();
-        let row = self.merge_row(&record, loser, before, merged, cause, notified, now);
+        let why = format!("record {loser} is the same thing and became part of this one: {}", cause.reason);
+        let update = own_id(self.ids.as_ref(), Op::Merge, now);
+        let row = self.own_row(Op::Merge, update, &record, before, &cause, why, now);
+        let row = Decision { changed: merged.changed, conflicts: merged.conflicts, notified, ..row };
         if let Some(work) = unit.drafts[from].work.as_mut() {
             work.record = gone;
         }
@@ -124,44 +128,50 @@ impl Decider {
         }
     }
 
+    /// A row about what no update did.
     #[allow(clippy::too_many_arguments)]
-    fn merge_row(
+    pub(super) fn own_row(
         &self,
+        op: Op,
+        update: UpdateId,
         record: &CanonicalRecord,
-        loser: CanonicalId,
         before: u64,
-        merged: Merged,
-        cause: Cause,
-        notified: Vec<SystemName>,
+        cause: &Cause,
+        reason: String,
         now: Timestamp,
     ) -> Decision {
-        let id = MessageId::new(format!("merge:{}", self.ids.canonical(now)));
-        let id = id.unwrap_or_else(|_| unreachable!("a UUID is a valid id"));
-        let system = SystemName::new("syncline").unwrap_or_else(|_| unreachable!("it is a valid name"));
         Decision {
-            update: UpdateId::new(system.clone(), id),
+            source_system: update.system.clone(),
+            update,
             timestamp: now,
             entity_type: record.entity_type.clone(),
             canonical_id: Some(record.id),
-            source_system: system,
             native_id: None,
-            op: Op::Merge,
+            op,
             decision: DecisionKind::Accepted,
-            reason: format!("record {loser} is the same thing and became part of this one: {}", cause.reason),
-            decided_by: cause.by,
+            reason,
+            decided_by: cause.by.clone(),
             proposed_snapshot: None,
             accepted_snapshot: Some(record.data.clone()),
-            changed: merged.changed,
+            changed: Vec::new(),
             modified_fields: Vec::new(),
-            conflicts: merged.conflicts,
+            conflicts: Vec::new(),
             version_before: before,
             version_after: record.version,
             attempts: 1,
-            notified,
+            notified: Vec::new(),
             received_at: cause.received_at,
             duration_us: u64::try_from(now.since(cause.received_at).as_micros()).unwrap_or(u64::MAX),
             trace_id: None,
             config: self.settings.rules.config_hash.to_string(),
         }
     }
+}
+
+/// The id of a row about what no update did: `syncline:{kind}:{uuid}`.
+pub(super) fn own_id(ids: &dyn Ids, op: Op, now: Timestamp) -> UpdateId {
+    let id = MessageId::new(format!("{}:{}", op.as_str(), ids.canonical(now)));
+    let id = id.unwrap_or_else(|_| unreachable!("a word and a UUID are a valid id"));
+    let system = SystemName::new("syncline").unwrap_or_else(|_| unreachable!("it is a valid name"));
+    UpdateId::new(system, id)
 }

@@ -28,6 +28,7 @@ mod resend;
 pub mod resync;
 pub mod settings;
 mod settle;
+mod splitting;
 pub mod supervisor;
 mod suspects;
 pub mod unit;

@@ -123,7 +123,7 @@ impl Decider {
         let Some(record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             // The create is answered; whatever differs still is sent as an update, under a later rev.
-            work.outbox.insert(0, OutboxChange::Applied { system: system.clone(), rev: receipt.rev });
+            work.outbox.push(OutboxChange::Applied { system: system.clone(), rev: receipt.rev });
         }
         let reason = format!("{system} made the record it was sent; it was known as another one already, and the two are one now");
         let decision = receipt_row(&record, receipt, reason, Vec::new(), received_at, situation);

@@ -7,6 +7,7 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::conclude::blank;
 use crate::domain::decide::{Arrival, Situation, old_copy};
 use crate::domain::ids::{NativeId, NativeKey};
+use crate::domain::planted;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::waiting::{Waiting, WaitingFor};
 
@@ -61,7 +62,9 @@ impl Decider {
                     work.record = record;
                     work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
                 }
-                self.note_link(unit, draft, new_key.clone(), row.id);
+                if !planted::fault("rekey_not_linked") {
+                    self.note_link(unit, draft, new_key.clone(), row.id);
+                }
                 // What the record said under its new id before this was known looked like a duplicate.
                 let duplicates = |waiting: &Waiting| {
                     matches!(waiting.waiting_for, WaitingFor::DuplicateInSystem { .. } | WaitingFor::MatchCollision { .. })
