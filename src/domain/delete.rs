@@ -11,7 +11,6 @@ use super::handler::{Answer, Verdict};
 use super::ids::{NativeId, SystemName, UpdateId};
 use super::link::{Link, LinkState, SendOp, Shadow};
 use super::overlay::Overlay;
-use super::planted;
 use super::provenance::{ByKind, DecidedBy};
 use super::time::Timestamp;
 use super::value::Leaves;
@@ -62,13 +61,12 @@ pub const GONE: u64 = 0x6465_6c65_7465_6421;
 pub fn bury(record: &mut CanonicalRecord, index: usize, update: &UpdateId, now: Timestamp) {
     record.version += 1;
     record.updated_at = now;
-    let system = record.links[index].system.clone();
-    let gone = Link { rev: record.links[index].rev, ..Link::new(system.clone(), None, Overlay::nothing(&record.data)) };
-    let native_id = record.links[index].native_id.take();
-    record.links[index] = Link { native_id, state: LinkState::Detached, seq: record.links[index].seq.clone(), ..gone };
+    let CanonicalRecord { links, data, .. } = record;
+    let system = links[index].system.clone();
+    let_go(&mut links[index], data);
     record.tombstone = Some(Box::new(Tombstone { at: now, system, update: update.clone(), version: record.version }));
     // Who was never sent the create has nothing to delete. Who was may have it by now: its answer says so.
-    record.links.retain(|link| link.state != LinkState::Reserved || link.is_open_create() && !planted::fault("open_create_forgotten"));
+    record.links.retain(|link| link.state != LinkState::Reserved || link.is_open_create());
 }
 
 /// A system has no such record any more: it holds nothing, and no message to it is open.

@@ -140,7 +140,9 @@ fn fall_back(
             }
         }
     }
-    let data: Leaves = data.iter().filter(|(path, value)| !(value.is_null() && from.iter().any(|(gone, system)| gone == *path && system.is_none())))
+    let data: Leaves = data
+        .iter()
+        .filter(|(path, value)| !(value.is_null() && from.iter().any(|(gone, system)| gone == *path && system.is_none())))
         .map(|(path, value)| (path.clone(), value.clone()))
         .collect();
     let changed = record.data.differing(&data);

@@ -188,6 +188,7 @@ impl Decider {
                 (expected.unwrap_or_else(|| self.ids.canonical(situation.now)), Footing::New)
             }
         };
+        self.know_gone_parents(unit, &item, &mut arrival, id).await?;
         if self.is_deleted(unit, id) && !self.may_revive(unit, &item, &arrival, &situation, id) {
             self.tell_again(unit, position, &item, &arrival, &situation, id);
             return Ok(());

@@ -1,5 +1,7 @@
 //! Deletes of a system's own records, and what comes of records that are deleted (§1.10).
 
+use serde_json::Value;
+
 use super::decide::{Decider, due_from};
 use super::lanes::{Answered, Question};
 use super::load::ChangeItem;
@@ -7,13 +9,14 @@ use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Rejection};
 use crate::domain::conclude::{Outcome, Waits, blank};
-use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, prepare};
+use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, old_copy, prepare};
 use crate::domain::decision::DecisionKind;
 use crate::domain::delete::{self, DeleteConflict, Deleting};
 use crate::domain::handler::Answer;
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
 use crate::domain::link::LinkState;
 use crate::domain::provenance::DecidedBy;
+use crate::domain::value::FieldPath;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
 use crate::ports::store::OutboxChange;
@@ -204,6 +207,9 @@ impl Decider {
         if !(own && whole || wins && !own) {
             return false;
         }
+        if record.link_of(&key.system, &key.native_id).is_none() {
+            return false;
+        }
         let mut tried = record.clone();
         revived(&mut tried, item);
         match prepare(&mut tried, Footing::Linked, arrival, situation) {
@@ -238,7 +244,14 @@ impl Decider {
         decision.reason = format!("{} deleted the record (version {})", tombstone.system, tombstone.version);
         if own {
             decision.reason.push_str("; it has to send the whole record to bring it back");
-        } else if let Some(index) = index {
+        }
+        if let Some(index) = index
+            && let Ok(Some(reason)) = old_copy(&mut record.links[index].clone(), &item.change)
+        {
+            decision.decision = DecisionKind::Unchanged;
+            (decision.changed, decision.modified_fields) = (Vec::new(), Vec::new());
+            decision.reason = reason;
+        } else if let Some(index) = index.filter(|_| !own) {
             let link = &mut record.links[index];
             link.native_id.get_or_insert_with(|| key.native_id.clone());
             link.state = LinkState::Linked;
@@ -253,6 +266,34 @@ impl Decider {
         }
         self.keep(unit, draft, record, item, &before);
         self.write_row(unit, position, draft, item, decision, None);
+    }
+
+    /// A reference to a record that is deleted is sent as null, so a null that comes back says nothing new.
+    pub(super) async fn know_gone_parents(
+        &mut self,
+        unit: &mut Unit,
+        item: &ChangeItem,
+        arrival: &mut Arrival<'_>,
+        id: CanonicalId,
+    ) -> Result<(), PortError> {
+        let key = &item.change.key;
+        let cleared: Vec<FieldPath> =
+            item.types.references.keys().filter(|field| arrival.leaves.get(field).is_some_and(Value::is_null)).cloned().collect();
+        for field in cleared {
+            let Some(record) = unit.record(id) else { return Ok(()) };
+            let link = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
+            let held = link.and_then(|index| record.links[index].shadow.held.get(&record.data, &field));
+            let meant: Vec<Value> = held.into_iter().chain(record.data.held(&field)).cloned().collect();
+            for value in meant {
+                let Some(parent) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else { continue };
+                self.load_ids(unit, [parent]).await?;
+                if self.is_deleted(unit, unit.meant(parent)) {
+                    arrival.leaves.set(field, value);
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Native ids that lead nowhere from now on.

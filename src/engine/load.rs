@@ -89,6 +89,7 @@ impl Decider {
         let cached = self.look_up(unit, &items).await?;
         self.load_records(unit, &items).await?;
         self.distrust_stale_ids(unit, &cached).await?;
+        self.distrust_stale_records(unit, &items).await?;
         self.look_up_new_claims(unit, &items).await?;
         Ok(items)
     }
@@ -344,6 +345,25 @@ impl Decider {
         let ids: Vec<CanonicalId> = found.links.values().copied().collect();
         self.note(unit, &lookup, found);
         self.load_ids(unit, ids).await
+    }
+
+    /// A remembered record that does not list a link the store has is older than that link. Whoever writes it would be told;
+    /// what is decided without writing it must not be decided by it.
+    async fn distrust_stale_records(&self, unit: &mut Unit, items: &[Item]) -> Result<(), PortError> {
+        let mut stale = Vec::new();
+        for item in items {
+            let Content::Change(change) = &item.content else { continue };
+            let key = &change.change.key;
+            let Some(id) = unit.linked(key).filter(|id| !unit.by_record.contains_key(id)) else { continue };
+            if unit.record(id).is_some_and(|record| record.link_of(&key.system, &key.native_id).is_none()) {
+                stale.push(id);
+            }
+        }
+        for id in &stale {
+            self.caches.forget_record(*id);
+            unit.loaded.remove(id);
+        }
+        if stale.is_empty() { Ok(()) } else { self.load_ids(unit, stale).await }
     }
 
     /// Linked records may come with new key values: who owns those?

@@ -60,6 +60,14 @@ impl Decider {
         let situation = Situation { rules: &rules, types, source, now };
         let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
         if let Some(other) = by_key.filter(|id| *id != record.id && reserved) {
+            if record.tombstone.is_some() {
+                self.found_another(unit, position, draft, receipt, record, other, &situation);
+                return Ok(());
+            }
+            if self.is_deleted(unit, other) {
+                self.create_again(unit, position, draft, receipt, record, types, &situation);
+                return Ok(());
+            }
             return self.prove_merge(unit, position, receipt, record.id, other, &situation).await;
         }
         let stored = key.as_ref().and_then(|key| open_native(receipt.stored.clone(), key, &source.side).ok()).unwrap_or_default();
@@ -96,6 +104,60 @@ impl Decider {
         let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 };
         unit.put_row(draft, row);
         Ok(())
+    }
+
+    /// A record was deleted before its create was answered, and the answer names a native record that is another thing by
+    /// now: there is nothing left to delete.
+    #[allow(clippy::too_many_arguments)]
+    fn found_another(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        draft: usize,
+        receipt: &Receipt,
+        mut record: CanonicalRecord,
+        other: CanonicalId,
+        situation: &Situation<'_>,
+    ) {
+        let system = receipt.system();
+        record.links.retain(|link| link.system != *system || link.native_id.is_some());
+        let reason = format!("{system} made no record of its own of what is deleted by now: it found one that is record {other}");
+        let decision = receipt_row(&record, receipt, reason, Vec::new(), unit.inputs[position].received_at, situation);
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.record = record;
+            work.outbox.push(OutboxChange::Applied { system: system.clone(), rev: receipt.rev });
+        }
+        unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
+    }
+
+    /// A create found a native record that its system is just being told to delete: once that is gone, it is to be made anew.
+    #[allow(clippy::too_many_arguments)]
+    fn create_again(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        draft: usize,
+        receipt: &Receipt,
+        mut record: CanonicalRecord,
+        types: &Arc<TypeRules>,
+        situation: &Situation<'_>,
+    ) {
+        let system = receipt.system();
+        if let Some(index) = answered_link(&record, receipt)
+            && let Some(newest) = record.links[index].shadow.sends.last_mut()
+        {
+            newest.unannounced = true;
+        }
+        let due = self.plan_sends(&mut record, types, situation.now, None);
+        let notified = due.iter().map(|due| due.system.clone()).collect();
+        let reason = format!("{system} found a record for it that is deleted, and is sent the create again");
+        let decision = receipt_row(&record, receipt, reason, notified, unit.inputs[position].received_at, situation);
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.record = record;
+            work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
+            work.outbox.push(OutboxChange::Applied { system: system.clone(), rev: receipt.rev });
+        }
+        unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
     }
 
     /// The answer to a create names a native record that has come in by itself: the two records are one thing.

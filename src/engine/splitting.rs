@@ -53,7 +53,10 @@ impl Decider {
         let [one, two] = rows;
         let moved = done.moved.iter().map(|(system, native_id)| format!("{system}'s {native_id}")).collect::<Vec<_>>().join(", ");
         let sends = [self.plan_sends(&mut record, &types, now, None), self.plan_sends(&mut out, &types, now, None)];
-        let whys = [format!("{moved} is another thing and was taken out: {}", cause.reason), format!("taken out of record {id}: {}", cause.reason)];
+        let whys = [
+            format!("{moved} is another thing and was taken out: {}", cause.reason),
+            format!("taken out of record {id}: {}", cause.reason),
+        ];
         let parts = [(from, record, one, before, done.changed), (into, out, two, before_out, done.taken)];
         let id = parts[1].1.id;
         for (((draft, record, row, before, changed), due), why) in parts.into_iter().zip(sends).zip(whys) {

@@ -28,8 +28,7 @@ use crate::wire::limits::Limits;
 impl Decider {
     /// The update this patch has to queue behind: a waiting one of the same native record, come earlier.
     pub(super) fn queues_behind(&self, unit: &Unit, item: &ChangeItem) -> Option<UpdateId> {
-        let overtakes = planted::fault("delete_overtakes") && matches!(item.change.body, ChangeBody::Delete);
-        if overtakes || matches!(item.change.body, ChangeBody::Upsert(_)) {
+        if matches!(item.change.body, ChangeBody::Upsert(_)) {
             return None;
         }
         let earlier = |waiting: &Waiting| item.woken.as_ref().is_none_or(|woken| waiting.arrival < woken.arrival);

@@ -190,7 +190,10 @@ impl System {
         let mut nowhere = Row::default();
         // What a user has deleted is not made again by an update that crossed it.
         let row = if gone || message["op"] == "delete" { &mut nowhere } else { self.rows.entry(native.clone()).or_default() };
-        row.canonical = Some(canonical.clone());
+        // A rev counts within its record: what was applied of another one says nothing.
+        if row.canonical.replace(canonical.clone()).is_some_and(|earlier| earlier != canonical) {
+            row.applied = 0;
+        }
         if rev > row.applied {
             row.applied = rev;
             let changed = message["changed"].as_array().into_iter().flatten().filter_map(Value::as_str);
