@@ -18,7 +18,6 @@ pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
     ("orchestration.retention.unchanged", &[r#""7d""#]),
     ("orchestration.retention.echo", &[r#""7d""#]),
     ("orchestration.dedup_retention", &[r#""forever""#, r#""never""#]),
-    ("orchestration.review_timeout.after", &[r#""never""#, r#""forever""#]),
     ("orchestration.delete_brake.count", &["100"]),
     ("orchestration.delete_brake.percent", &["5"]),
     ("orchestration.delete_brake.window", &[r#""10m""#]),

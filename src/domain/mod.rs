@@ -19,6 +19,7 @@ pub mod projection;
 pub mod provenance;
 pub mod receipt;
 pub mod representation;
+pub mod review;
 pub mod rules;
 pub mod sending;
 pub mod shadow;

@@ -3,6 +3,7 @@
 //! Read [`pipeline`] top to bottom and you have understood the product.
 
 pub mod activity;
+pub mod acts;
 pub mod attendance;
 pub mod brake;
 pub mod caches;
@@ -16,7 +17,9 @@ mod identify;
 pub mod input;
 pub mod intake;
 pub mod lanes;
+mod letters;
 pub mod load;
+pub mod person;
 pub mod pipeline;
 pub mod receipts;
 pub mod relay;
