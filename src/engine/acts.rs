@@ -28,7 +28,6 @@ use crate::domain::change::Rejection;
 use crate::domain::decision::Decision;
 use crate::domain::ids::UpdateId;
 use crate::domain::review::Word;
-use crate::domain::time::Timestamp;
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::{PortError, PortErrorKind};
@@ -195,7 +194,8 @@ impl Acts {
         let mut unit = Unit::default();
         let kind = InputKind::Act(act.clone());
         decider.decide(&mut unit, vec![Input { tag: None, received_at: self.clock.now(), arrival: u64::MAX, kind }]).await?;
-        if let Some(refusal) = act.refusal().take() {
+        let refused = act.refusal().take();
+        if let Some(refusal) = refused {
             return Err(self.explained(refusal, &act.request).await?);
         }
         let plans = &unit.seal().batch.plans;
@@ -290,10 +290,4 @@ fn log(act: &Act) {
         }
         Request::Discard { id } => tracing::info!(dead_letter.id = %id, by = %act.by, "a dead letter was discarded"),
     }
-}
-
-/// The time an act is asked for, as it stands in its word.
-#[must_use]
-pub fn word(says: crate::domain::review::Says, by: &str, reason: Option<String>, at: Timestamp) -> Word {
-    Word { says, by: Some(by.to_owned()), at, reason }
 }

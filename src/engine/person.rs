@@ -165,13 +165,17 @@ impl Decider {
             unit.drafts[draft].settled.push(settled);
         }
         let by = &acting.act.by;
+        let Some(row) = acting.update.and_then(|update| unit.row_of(&update)) else { return };
+        let waits = row.decision.decision.is_waiting();
         let note = match &acting.act.request {
-            Request::Judge { word: None, .. } => format!("retried by {by}"),
-            Request::Requeue { edited: Some(_), .. } => format!("edited and requeued by {by}"),
-            Request::Requeue { edited: None, .. } => format!("requeued by {by}"),
-            Request::Judge { word: Some(_), .. } | Request::Discard { .. } => return,
+            Request::Judge { word: None, .. } => Some(format!("retried by {by}")),
+            // A final row says it by itself; this one waits for something else first.
+            Request::Judge { word: Some(word), .. } => waits.then(|| word.sentence(None)),
+            Request::Requeue { edited: Some(_), .. } => Some(format!("edited and requeued by {by}")),
+            Request::Requeue { edited: None, .. } => Some(format!("requeued by {by}")),
+            Request::Discard { .. } => None,
         };
-        if let Some(row) = acting.update.and_then(|update| unit.row_of(&update)) {
+        if let Some(note) = note {
             row.decision.reason = if row.decision.reason.is_empty() { note } else { format!("{} ({note})", row.decision.reason) };
         }
     }

@@ -30,13 +30,16 @@ pub struct Problem {
     /// Each bad message of several, by its index.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Value>,
+    /// What was decided already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Value>,
 }
 
 impl Problem {
     /// A problem of this kind.
     pub fn new(status: StatusCode, code: &str, title: &'static str, detail: impl fmt::Display) -> Self {
         let kind = format!("urn:syncline:error:{code}");
-        Self { kind, title, status: status.as_u16(), detail: detail.to_string(), field: None, problems: Vec::new() }
+        Self { kind, title, status: status.as_u16(), detail: detail.to_string(), field: None, problems: Vec::new(), decision: None }
     }
 
     /// Something that is not there.

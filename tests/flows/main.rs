@@ -15,6 +15,7 @@ mod cycles;
 mod faults;
 mod holds;
 mod identity;
+mod people;
 mod references;
 mod rules;
 mod sending;

@@ -22,6 +22,8 @@ mod holds;
 mod identity;
 #[path = "../support/message.rs"]
 mod message;
+#[path = "../flows/people.rs"]
+mod people;
 mod place;
 #[path = "../flows/references.rs"]
 mod references;
