@@ -171,16 +171,17 @@ impl Acts {
     /// Does it; returns once it is durable.
     pub async fn run(&self, request: Request, by: &str) -> Result<Done, Refusal> {
         let name = Name::of(&request, self.store.as_ref()).await?;
-        let (act, answer) = Act::new(request, by);
+        let (act, answer) = Act::new(request.clone(), by);
         self.activity.begin();
         let stopping = || PortError::new(PortErrorKind::Unavailable, "act", "the engine is stopping; ask again after its start");
-        self.again.send(InputKind::Act(act.clone())).await.map_err(|_| stopping())?;
+        // Only the pipeline has it from here on: where it is dropped undecided, no answer comes any more.
+        self.again.send(InputKind::Act(act)).await.map_err(|_| stopping())?;
         match answer.await {
             Ok(Ok(())) => {}
-            Ok(Err(refusal)) => return Err(self.explained(refusal, &act.request).await?),
+            Ok(Err(refusal)) => return Err(self.explained(refusal, &request).await?),
             Err(_) => return Err(stopping().into()),
         }
-        log(&act);
+        log(&request, by);
         name.became(self.store.as_ref()).await
     }
 
@@ -279,15 +280,15 @@ impl Name {
 }
 
 /// Decisions say in their row who brought them about; a dead letter that is gone can't.
-fn log(act: &Act) {
-    match &act.request {
+fn log(request: &Request, by: &str) {
+    match request {
         Request::Judge { update, word, .. } => {
             let what = word.as_ref().map_or_else(|| "retried".to_owned(), |word| word.sentence(None));
-            tracing::info!(update.id = %update, by = %act.by, what, "a person decided about a waiting update");
+            tracing::info!(update.id = %update, by, what, "a person decided about a waiting update");
         }
         Request::Requeue { id, edited } => {
-            tracing::info!(dead_letter.id = %id, by = %act.by, edited = edited.is_some(), "a dead letter was requeued");
+            tracing::info!(dead_letter.id = %id, by, edited = edited.is_some(), "a dead letter was requeued");
         }
-        Request::Discard { id } => tracing::info!(dead_letter.id = %id, by = %act.by, "a dead letter was discarded"),
+        Request::Discard { id } => tracing::info!(dead_letter.id = %id, by, "a dead letter was discarded"),
     }
 }

@@ -141,7 +141,11 @@ async fn the_commands() {
     let twice = command(&served, &["parked", "approve", "bms:r", "--by", "ben"], "").await;
     assert_eq!(twice.1, Some(64));
     assert!(twice.0.contains("bms:r was decided already: partially_accepted by anna"), "{}", twice.0);
-    insta::assert_snapshot!(format!("{would_be}{again}{}", edited.0), @"");
+    insta::assert_snapshot!(format!("{would_be}{again}{}", edited.0), @r#"
+    bms:p would be unchanged: approved by anna; its fields were changed again while it waited
+    bms:r is parked: a price is for a person (retried by anna)
+    bms:r is partially accepted: approved by anna, who edited price; price becomes 13 (edited by anna)
+    "#);
 
     served.say(&device("x", "bms", "x", json!({"serial": "x", "id": "other"}))).await;
     served.say(&device("y", "bms", "y", json!({"serial": "y", "id": "other"}))).await;
@@ -151,7 +155,12 @@ async fn the_commands() {
     let done = command(&served, &["dead-letters", "requeue", "bms:x", "--by", "anna", "--edit", "-"], &good).await.0;
     let gone = command(&served, &["dead-letters", "discard", "bms:y", "--by", "anna"], "").await.0;
     let list = command(&served, &["dead-letters", "list"], "").await.0;
-    insta::assert_snapshot!(format!("{still}{done}{gone}{list}"), @"");
+    insta::assert_snapshot!(format!("{still}{done}{gone}{list}"), @r#"
+    bms:x is a dead letter (id mismatch): the entity's own id field "id" says "other", the envelope says "x"; send the same id in both
+    bms:x is accepted: a new record from bms (edited and requeued by anna)
+    bms:y is discarded
+    no dead letters
+    "#);
     assert_eq!(command(&served, &["dead-letters", "discard", "bms:y"], "").await.1, Some(1));
     served.orchestrator.stop().await.unwrap();
 }
