@@ -91,7 +91,8 @@ mongodb_await() {
       mongodb_say "mongodb://127.0.0.1:$port"
       return
     fi
-    mongodb_runs || break
+    # By its number only: it may not bear its name yet.
+    alive "$(<"$service_dir/pid")" || break
     sleep 0.1
   done
   printf 'the MongoDB-compatible server did not start:\n' >&2

@@ -16,7 +16,7 @@ use super::{RandomIds, SystemClock};
 use crate::config::{Config, ConfigErrors, environment};
 use crate::domain::ids::EntityType;
 use crate::engine::attendance::Attendance;
-use crate::engine::handlers::{Handlers, MergeHandler, UpdateFn};
+use crate::engine::handlers::{DeleteFn, Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
 use crate::engine::supervisor::{self, Parts, Running};
 use crate::http::{self, Api, Server};
@@ -137,6 +137,20 @@ impl Syncline {
     {
         if let Some(entity_type) = self.named(entity_type) {
             self.handlers.add_function::<T, F>(entity_type, handler);
+        }
+        self
+    }
+
+    /// Registers what is asked when a system deletes a record of a type, with the record as it is. Accept: what the type's
+    /// `delete.policy` says becomes of it. Skip: the record stays, and the system is sent it again.
+    #[must_use]
+    pub fn on_delete<T, F>(mut self, entity_type: &str, handler: F) -> Self
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        F: DeleteFn<T>,
+    {
+        if let Some(entity_type) = self.named(entity_type) {
+            self.handlers.add_for_deletes::<T, F>(entity_type, handler);
         }
         self
     }

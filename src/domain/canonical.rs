@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::delete::Tombstone;
 use super::identity::{Claim, KeyRule, claims_of};
 use super::ids::{CanonicalId, EntityType, NativeId, SystemName};
 use super::link::{Link, LinkState};
+use super::planted;
 use super::provenance::Provenance;
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves, same_held};
@@ -35,6 +37,15 @@ pub struct CanonicalRecord {
     /// The key values it owns.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub claims: BTreeSet<Claim>,
+    /// How it was deleted, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tombstone: Option<Box<Tombstone>>,
+    /// The record it became part of, if it did: that one is meant wherever this one is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<CanonicalId>,
+    /// The records that became part of it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub absorbed: BTreeSet<CanonicalId>,
 }
 
 impl CanonicalRecord {
@@ -51,13 +62,23 @@ impl CanonicalRecord {
             provenance: Provenance::default(),
             links: Vec::new(),
             claims: BTreeSet::new(),
+            tombstone: None,
+            merged_into: None,
+            absorbed: BTreeSet::new(),
         }
+    }
+
+    /// Whether it stands for a thing: it is not deleted, nor part of another record.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        self.tombstone.is_none() && self.merged_into.is_none()
     }
 
     /// Where the link with this native id is.
     #[must_use]
     pub fn link_of(&self, system: &SystemName, native_id: &NativeId) -> Option<usize> {
-        self.links.iter().position(|link| link.system == *system && link.native_id.as_ref() == Some(native_id))
+        let named = |link: &Link| link.native_id.as_ref() == Some(native_id) || link.aliases.contains(native_id);
+        self.links.iter().position(|link| link.system == *system && named(link))
     }
 
     /// Where this system's live or reserved link is.
@@ -91,7 +112,9 @@ impl CanonicalRecord {
     /// The claims that follow from the canonical data and from what each link holds.
     #[must_use]
     pub fn claims_due(&self, keys: &[KeyRule]) -> BTreeSet<Claim> {
-        if keys.is_empty() {
+        // What is deleted owns nothing: a new record with its key is a new thing.
+        let deleted = self.tombstone.is_some() && !planted::fault("deleted_keys_kept");
+        if keys.is_empty() || deleted {
             return BTreeSet::new();
         }
         let mut claims = claims_of(keys, |path| self.data.get(path));
@@ -105,6 +128,9 @@ impl CanonicalRecord {
     /// can have the others may be just what they wait for.
     #[must_use]
     pub fn claims_decided(&self, keys: &[KeyRule]) -> BTreeSet<Claim> {
+        if self.tombstone.is_some() {
+            return BTreeSet::new();
+        }
         let mut claims = claims_of(keys, |path| self.data.get(path));
         for link in &self.links {
             let held = |path: &FieldPath| link.shadow.identifies(&self.data, path).filter(|_| !link.is_waiting(path));

@@ -26,6 +26,10 @@ pub enum Op {
     Rekey,
     /// The answer to a message we sent.
     Receipt,
+    /// Two records became one. Never sent by an adapter.
+    Merge,
+    /// A native record was taken out of its record. Never sent by an adapter.
+    Split,
 }
 
 impl Op {
@@ -38,6 +42,8 @@ impl Op {
             Self::Delete => "delete",
             Self::Rekey => "rekey",
             Self::Receipt => "receipt",
+            Self::Merge => "merge",
+            Self::Split => "split",
         }
     }
 }

@@ -160,7 +160,8 @@ fn accept(
         conflict.winner = Winner::Handler;
         conflict.rule = decision.decided_by.name.clone().unwrap_or_default();
     }
-    let grew = !written.is_empty() || before.version == 0;
+    let revived = before.tombstone.is_some();
+    let grew = !written.is_empty() || before.version == 0 || revived;
     decision.decision = match (grew, decision.modified_fields.is_empty(), refused.is_empty()) {
         (true, true, _) => DecisionKind::Accepted,
         (true, false, _) => DecisionKind::PartiallyAccepted,
@@ -238,6 +239,9 @@ fn accepted_reason(
     let source = &arrival.change.key.system;
     let taken: Vec<FieldPath> = decision.changed.iter().filter(|path| !refused.contains(path)).cloned().collect();
     let mut parts: Vec<String> = given.into_iter().collect();
+    if let Some(tombstone) = &before.tombstone {
+        parts.push(format!("the record is back: {source} has it, {} had deleted it", tombstone.system));
+    }
     match proposal.footing {
         Footing::New => parts.push(format!("a new record from {source}")),
         Footing::Joins => {

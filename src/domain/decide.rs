@@ -143,7 +143,10 @@ pub fn prepare(
 fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arrival<'_>, situation: &Situation<'_>) -> (usize, Footing) {
     let key = &arrival.change.key;
     if let Some(index) = record.link_of(&key.system, &key.native_id) {
-        record.links[index].state = LinkState::Linked;
+        let link = &mut record.links[index];
+        link.state = LinkState::Linked;
+        // It had let go of the record, and what it says of it now may be as old as that.
+        let footing = if std::mem::take(&mut link.unlinked) { Footing::Joins } else { footing };
         return (index, footing);
     }
     if footing == Footing::Binds
@@ -175,7 +178,7 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
     let applied = match arrival.change.base {
         Some(base) => base,
         None if situation.source.receipts && !planted::fault("create_taken_for_applied") => 0,
-        None => link.shadow.sends.first().map_or(0, |sent| sent.rev),
+        None => link.shadow.sends.iter().find(|sent| sent.op == SendOp::Create).map_or(0, |sent| sent.rev),
     };
     settle_through(&mut link.shadow, data, equality, applied);
     if let Some(newest) = link.shadow.sends.last().filter(|sent| sent.op == SendOp::Create) {
@@ -187,7 +190,7 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
 }
 
 /// An update at or below the last `seq` of its native record says nothing new, whatever its id.
-fn old_copy(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>, Rejection> {
+pub fn old_copy(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>, Rejection> {
     let change = arrival.change;
     let Some(seq) = &change.seq else { return Ok(None) };
     let own = |seen: &SeqSeen| arrival.requeued && seen.seq.number == seq.number;

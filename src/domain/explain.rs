@@ -1,9 +1,11 @@
 //! Decisions in sentences a non-programmer understands. Everything is said from what is stored.
 
 use super::canonical::CanonicalRecord;
+use super::change::Op;
 use super::decision::{Conflict, Decision, DecisionKind, Winner};
 use super::handler::shown;
 use super::ids::SystemName;
+use super::link::LinkState;
 use super::shadow::StaleField;
 use super::value::{FieldPath, Leaves};
 use super::waiting::WaitingFor;
@@ -22,7 +24,7 @@ pub fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 /// The systems that have a record, for sure: an open create is not one of them.
 #[must_use]
 pub fn holders(record: &CanonicalRecord) -> String {
-    list(record.links.iter().filter(|link| link.native_id.is_some()).map(|link| &link.system))
+    list(record.links.iter().filter(|link| link.native_id.is_some() && link.state != LinkState::Detached).map(|link| &link.system))
 }
 
 /// [`list`], cut off after a few.
@@ -118,6 +120,7 @@ pub fn waiting(waiting_for: &WaitingFor) -> String {
             )
         }
         WaitingFor::Review => "waiting for a person".to_owned(),
+        WaitingFor::Brake { id } => format!("too many deletes at once: a person looks whether they are meant, and lets go of {id}"),
         WaitingFor::Time => "waiting for its time".to_owned(),
     }
 }
@@ -128,6 +131,8 @@ pub fn decision(decision: &Decision) -> String {
     let native = decision.native_id.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
     let who = format!("{} sent {} {} ({})", decision.source_system, decision.entity_type, native, decision.op.as_str());
     let what = match decision.decision {
+        DecisionKind::Accepted if decision.op == Op::Delete => "The record is deleted.".to_owned(),
+        DecisionKind::Dropped if decision.op == Op::Delete => "The delete was not followed.".to_owned(),
         DecisionKind::Accepted => format!("All of it became canonical: {}.", fields(&decision.changed)),
         DecisionKind::PartiallyAccepted => {
             let taken: Vec<FieldPath> = decision.changed.iter().filter(|path| !decision.modified_fields.contains(path)).cloned().collect();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::change::Seq;
-use super::ids::{NativeId, SystemName, UpdateId};
+use super::ids::{CanonicalId, NativeId, SystemName, UpdateId};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::Stored;
@@ -33,6 +33,8 @@ pub enum SendOp {
     Create,
     /// Replace.
     Update,
+    /// Delete.
+    Delete,
 }
 
 /// One message recorded in the shadow before it is published, and not confirmed by the system yet.
@@ -148,6 +150,16 @@ pub struct Link {
     /// How often in a row the system could not apply what it was sent.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub failures: u32,
+    /// Ids the record had in the system before it was given its present one. They still lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<NativeId>,
+    /// Detached because the system itself let go of it (`delete.policy = "unlink"`): nothing goes there until it sends the
+    /// record again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unlinked: bool,
+    /// The record it belonged to before that became part of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<CanonicalId>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -194,7 +206,21 @@ impl Link {
     pub fn new(system: SystemName, native_id: Option<NativeId>, held: Overlay) -> Self {
         let state = if native_id.is_some() { LinkState::Linked } else { LinkState::Reserved };
         let shadow = Shadow { held, ..Shadow::default() };
-        Self { system, native_id, state, rev: 0, shadow, seq: None, waits: Vec::new(), omits: BTreeSet::new(), rejected: None, failures: 0 }
+        Self {
+            system,
+            native_id,
+            state,
+            rev: 0,
+            shadow,
+            seq: None,
+            waits: Vec::new(),
+            omits: BTreeSet::new(),
+            rejected: None,
+            failures: 0,
+            aliases: Vec::new(),
+            unlinked: false,
+            from: None,
+        }
     }
 
     /// Whether the system was sent a create that it has not answered.

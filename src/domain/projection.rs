@@ -162,6 +162,8 @@ pub enum Unlinked {
     Hold,
     /// The field is left out.
     Omit,
+    /// It refers to nothing: the record is gone.
+    Null,
 }
 
 /// What one system is sent of a record.
@@ -272,6 +274,7 @@ fn native_reference(
     let one = |value: &Value| -> Result<Option<Value>, Vec<CanonicalId>> {
         let Some(id) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else { return Ok(Some(Value::Null)) };
         match (native_of(id), unlinked(path, id)) {
+            (_, Unlinked::Null) => Ok(Some(Value::Null)),
             (Some(native), _) => Ok(Some(Value::from(native.as_str()))),
             (None, Unlinked::Omit) => Ok(None),
             (None, Unlinked::Hold) => Err(vec![id]),
@@ -280,7 +283,7 @@ fn native_reference(
     match value {
         Value::Array(items) => {
             let natives: Result<Vec<Option<Value>>, _> = items.iter().map(one).collect();
-            natives.map(|items| Some(Value::Array(items.into_iter().flatten().collect())))
+            natives.map(|items| Some(Value::Array(items.into_iter().flatten().filter(|item| !item.is_null()).collect())))
         }
         value => one(value),
     }

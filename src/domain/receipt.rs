@@ -3,7 +3,8 @@
 use super::canonical::CanonicalRecord;
 use super::change::{DeadReason, Receipt, ReceiptStatus, Rejection};
 use super::decide::Situation;
-use super::link::LinkState;
+use super::delete::let_go;
+use super::link::{LinkState, SendOp};
 use super::planted;
 use super::representation::Equality;
 use super::sending::{NOTHING_STORED, model_hash};
@@ -43,9 +44,15 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
     let link = &mut links[index];
     let told = receipt.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
+    let answers_delete = !planted::fault("delete_answer_ignored")
+        && link.shadow.sends.iter().any(|sent| sent.rev == receipt.rev && sent.op == SendOp::Delete);
     match receipt.status {
+        ReceiptStatus::Applied if answers_delete && link.state == LinkState::Linked => {
+            let_go(link, data);
+            Ok(Answered { reason: format!("{system} deleted the record"), bound: false })
+        }
         ReceiptStatus::Applied => {
-            let bound = link.state == LinkState::Reserved;
+            let bound = link.state == LinkState::Reserved && !answers_delete;
             if let Some(id) = receipt.native_id.clone().filter(|_| bound) {
                 link.native_id = Some(id);
                 link.state = LinkState::Linked;

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Record;
 use super::conclude::Outcome;
-use super::decide::Proposal;
 use super::decision::DecisionKind;
 use super::explain;
 use super::handler::{Answer, Approval, Verdict};
@@ -112,11 +111,11 @@ impl Word {
     /// What the handlers said, after this word. An approved update is not reviewed or put off once more; only a skip is
     /// final, since the handler knew that it was approved.
     #[must_use]
-    pub fn over(&self, answer: Answer, proposal: &Proposal, canonical: &Leaves, edit: Option<&Edit>) -> Answer {
+    pub fn over(&self, answer: Answer, canonical: &Leaves, edit: Option<&Edit>) -> Answer {
         let sentence = self.sentence(edit);
         if self.asks_nobody() {
             let verdict = Verdict::Skip { reason: sentence };
-            return Answer { verdict, record: proposal.ruled.clone(), by: Some(self.decided_by()) };
+            return Answer { verdict, record: answer.record, by: Some(self.decided_by()) };
         }
         let given = match answer.verdict {
             Verdict::Skip { reason } => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::delete::{DeleteConflict, DeletePolicy};
 use super::identity::KeyRule;
 use super::ids::{EntityType, SystemName};
 use super::survivorship::Rule;
@@ -92,6 +93,10 @@ pub struct TypeRules {
     pub survivorship: BTreeMap<FieldPath, Vec<Rule>>,
     /// Arrays that merge as sets.
     pub sets: BTreeSet<FieldPath>,
+    /// What a system's delete means.
+    pub delete_policy: DeletePolicy,
+    /// What an update of a deleted record does.
+    pub delete_conflict: DeleteConflict,
 }
 
 /// A system has two native records with the same key.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::canonical::CanonicalRecord;
+use super::delete::{GONE, lacks_delete};
 use super::ids::SystemName;
 use super::link::{Link, LinkState, SendOp, Sent};
 use super::overlay::Overlay;
@@ -52,7 +53,7 @@ pub struct Due {
     pub system: SystemName,
     /// Its number.
     pub rev: u64,
-    /// Create or update.
+    /// What it does.
     pub op: SendOp,
 }
 
@@ -80,6 +81,13 @@ pub struct SendCounts {
     pub updates: u64,
     /// Those of the updates that replace a value of the system by another one.
     pub conflicts: u64,
+    /// Records that are gone.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deletes: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl SendCounts {
@@ -91,6 +99,7 @@ impl SendCounts {
                 self.updates += 1;
                 self.conflicts += u64::from(replaces);
             }
+            SendOp::Delete => self.deletes += 1,
         }
     }
 }
@@ -100,6 +109,7 @@ impl AddAssign for SendCounts {
         self.creates += other.creates;
         self.updates += other.updates;
         self.conflicts += other.conflicts;
+        self.deletes += other.deletes;
     }
 }
 
@@ -112,8 +122,15 @@ pub fn replaces(link: &Link) -> bool {
 /// Finds every system whose model is outdated and records in its shadow what it will be sent. `source` is the system
 /// whose update made a new version, if one did.
 pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, source: Option<&SystemName>) -> Vec<Due> {
-    if !context.rules.push_updates || context.rules.notification_mode == NotificationMode::None || record.version == 0 {
+    if !context.rules.push_updates
+        || context.rules.notification_mode == NotificationMode::None
+        || record.version == 0
+        || record.merged_into.is_some()
+    {
         return Vec::new();
+    }
+    if record.tombstone.is_some() {
+        return plan_deletes(record, context);
     }
     let mut due = Vec::new();
     for target in context.targets.iter().filter(|target| target.side.outbound && !target.side.observed) {
@@ -192,6 +209,41 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     Some(Due { system: target.system.clone(), rev: link.rev, op })
 }
 
+/// Whoever has a deleted record is sent the delete, once.
+fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<Due> {
+    let mut due = Vec::new();
+    if planted::fault("delete_not_sent") {
+        return due;
+    }
+    let version = record.version;
+    for target in context.targets.iter().filter(|target| target.side.outbound && !target.side.observed) {
+        let insisted = context.insist == Some(&target.system);
+        for link in record.links.iter_mut().filter(|link| link.system == target.system) {
+            let has = link.state == LinkState::Linked && link.native_id.is_some();
+            if !has || !insisted && !lacks_delete(link) {
+                continue;
+            }
+            if link.shadow.sends.pop_if(|sent| sent.fresh).is_none() {
+                link.rev += 1;
+            }
+            link.shadow.sends.push(Sent {
+                rev: link.rev,
+                at: context.now,
+                version,
+                op: SendOp::Delete,
+                fields: BTreeSet::new(),
+                whole: true,
+                values: Overlay::nothing(&record.data),
+                unsaid: BTreeSet::new(),
+                fresh: true,
+                unannounced: false,
+            });
+            due.push(Due { system: target.system.clone(), rev: link.rev, op: SendOp::Delete });
+        }
+    }
+    due
+}
+
 /// The fields in which the system's model differs from what it is expected to hold: its newest unconfirmed send, else
 /// what it holds. For an inexact system also what it reported since our last message, and, within the window, what
 /// that message said.
@@ -225,6 +277,9 @@ pub fn outdated(record: &CanonicalRecord, link: &Link, target: &Target, context:
 /// Stands for what a system would be sent.
 #[must_use]
 pub fn model_hash(record: &CanonicalRecord, link: &Link, side: &Side) -> u64 {
+    if record.tombstone.is_some() {
+        return GONE;
+    }
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
     for (path, value) in record.data.iter().filter(|(path, value)| side.takes(path) && !value.is_null()) {
         let value = if link.is_waiting(path) { link.shadow.held.get(&record.data, path).unwrap_or(value) } else { value };

@@ -45,6 +45,11 @@ pub enum WaitingFor {
     },
     /// A person.
     Review,
+    /// Too many deletes of its type came from its system at once: a person lets them go.
+    Brake {
+        /// The brake, as it is named where it is let go.
+        id: String,
+    },
     /// A time.
     Time,
 }
@@ -61,6 +66,7 @@ impl WaitingFor {
             Self::NoBase => "no_base",
             Self::OpenCreate { .. } => "open_create",
             Self::Review => "review",
+            Self::Brake { .. } => "brake",
             Self::Time => "time",
         }
     }
@@ -75,6 +81,7 @@ impl WaitingFor {
             | Self::DuplicateInSystem { .. }
             | Self::NoIdentity
             | Self::NoBase
+            | Self::Brake { .. }
             | Self::Review => false,
         }
     }

@@ -15,8 +15,8 @@ use crate::ports::store::{Batch, Marker, RecordWrite, Versioned};
 pub struct Overlay {
     /// Records as they will be.
     pub records: HashMap<CanonicalId, Versioned>,
-    /// Native ids linked.
-    pub links: HashMap<NativeKey, CanonicalId>,
+    /// Native ids linked (`Some`) or linked no more (`None`).
+    pub links: HashMap<NativeKey, Option<CanonicalId>>,
     /// Key values claimed (`Some`) or released (`None`).
     pub claims: HashMap<TypedClaim, Option<CanonicalId>>,
     /// Updates decided.
@@ -56,7 +56,8 @@ impl Overlay {
             self.claims.entry(claim(released)).or_insert(None);
         }
         self.claims.extend(write.claims_added.iter().map(|added| (claim(added), Some(record.id))));
-        self.links.extend(write.links_added.iter().map(|key| (key.clone(), record.id)));
+        self.links.extend(write.links_removed.iter().map(|key| (key.clone(), None)));
+        self.links.extend(write.links_added.iter().map(|key| (key.clone(), Some(record.id))));
         self.records.insert(record.id, Versioned { record: record.clone(), revision: revision_after(write) });
     }
 
@@ -75,7 +76,10 @@ impl Overlay {
             caches.put_record(versioned.clone());
         }
         for (key, id) in &self.links {
-            caches.put_id(key, *id);
+            match id {
+                Some(id) => caches.put_id(key, *id),
+                None => caches.forget_id(key),
+            }
         }
     }
 

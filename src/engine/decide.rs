@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::caches::SharedCaches;
 use super::commit::SharedOverlay;
+use super::delete_brake::Lately;
+use super::deletes::revived;
 use super::directory::{Directory, Shown};
 use super::handlers::Handlers;
 use super::identify::Located;
@@ -59,6 +61,8 @@ pub struct Decider {
     pub lanes: Option<Lanes>,
     /// Nothing is recorded as sent while this is on: an initial load, or a pause.
     pub sends_held: bool,
+    /// Deletes of late.
+    pub(super) deletes_lately: Lately,
 }
 
 impl Decider {
@@ -72,7 +76,19 @@ impl Decider {
         caches: SharedCaches,
         directory: Arc<Directory>,
     ) -> Self {
-        Self { store, clock, ids, settings, handlers, caches, overlay: None, directory, lanes: None, sends_held: false }
+        Self {
+            store,
+            clock,
+            ids,
+            settings,
+            handlers,
+            caches,
+            overlay: None,
+            directory,
+            lanes: None,
+            sends_held: false,
+            deletes_lately: Lately::default(),
+        }
     }
 
     /// Decides inputs in order, on top of what the unit holds already.
@@ -102,7 +118,7 @@ impl Decider {
         }
         match content {
             Content::Change(change) => self.decide_change(unit, position, *change).await?,
-            Content::Receipt(receipt, source, types) => self.decide_receipt(unit, position, &receipt, &source, &types),
+            Content::Receipt(receipt, source, types) => self.decide_receipt(unit, position, &receipt, &source, &types).await?,
             Content::Dead(dead) => {
                 let draft = unit.add_loose();
                 unit.drafts[draft].inputs.insert(position);
@@ -152,7 +168,15 @@ impl Decider {
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
             return Ok(());
         }
-        let whole = matches!(item.change.body, ChangeBody::Upsert(_));
+        let whole = match &item.change.body {
+            ChangeBody::Delete => return self.decide_delete(unit, position, &item, &arrival, &situation).await,
+            ChangeBody::Rekey(new) => {
+                self.decide_rekey(unit, position, &item, new, &arrival, &situation);
+                return Ok(());
+            }
+            ChangeBody::Upsert(_) => true,
+            ChangeBody::Patch(_) => false,
+        };
         let (id, footing) = match self.locate(unit, &item, &arrival).await? {
             Located::Stuck(waiting_for) => {
                 self.supersede(unit, position, &item, &mut arrival, &situation);
@@ -175,6 +199,10 @@ impl Decider {
                 (expected.unwrap_or_else(|| self.ids.canonical(situation.now)), Footing::New)
             }
         };
+        if self.is_deleted(unit, id) && !self.may_revive(unit, &item, &arrival, &situation, id) {
+            self.tell_again(unit, position, &item, &arrival, &situation, id);
+            return Ok(());
+        }
         if matches!(footing, Footing::New | Footing::Joins) && !arrival.missing.is_empty() {
             if let Some(waiting) = self.cycle_of(unit, &item, &arrival).await?
                 && self.bring_in(unit, position, waiting).await?
@@ -226,8 +254,7 @@ impl Decider {
             return Some(Rejection::new(DeadReason::NotTaken, detail).at("type"));
         }
         match &item.change.body {
-            ChangeBody::Delete => Some(super::waiting::unsupported("delete is")),
-            ChangeBody::Rekey(_) => Some(super::waiting::unsupported("rekey is")),
+            ChangeBody::Delete | ChangeBody::Rekey(_) => None,
             ChangeBody::Upsert(_) | ChangeBody::Patch(_) => {
                 let long = claims_of(&item.types.keys, |path| item.leaves.get(path))
                     .into_iter()
@@ -254,6 +281,7 @@ impl Decider {
         unit.drafts[draft].inputs.insert(position);
         let Some(before) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
         let mut record = before.clone();
+        let given_up = revived(&mut record, item);
         let outcome = match prepare(&mut record, footing, arrival, situation) {
             Err(rejection) => {
                 self.bury(unit, position, item, &rejection);
@@ -272,7 +300,7 @@ impl Decider {
             }
             Ok(Prepared::Proposal(proposal)) => {
                 let asked = self.ask(&record, &proposal, arrival, item.word.as_ref()).await;
-                let asked = asked.map(|answer| with_word(answer, unit, item, arrival, &proposal, &before.data));
+                let asked = asked.map(|answer| with_word(answer, unit, item, arrival, &before.data));
                 match asked {
                     Ok(Ok(answer)) => conclude(&mut record, &before, &proposal, answer, arrival, situation),
                     Ok(Err(rejection)) => {
@@ -286,6 +314,7 @@ impl Decider {
                 }
             }
         };
+        self.give_up(unit, draft, given_up);
         self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
     }
 
@@ -304,7 +333,7 @@ impl Decider {
         let draft = if footing == Footing::New { None } else { unit.draft_of(id) };
         let draft = draft.unwrap_or_else(|| {
             let record = CanonicalRecord::new(id, item.change.key.entity_type.clone(), now);
-            unit.add_draft(Work { record, before: None, links_added: Vec::new(), outbox: Vec::new() })
+            unit.add_draft(Work { record, before: None, links_added: Vec::new(), links_removed: Vec::new(), outbox: Vec::new() })
         });
         // Results of this unit that this decision relies on: a parent made here, a key claimed or released here.
         let used: Vec<usize> = item.references.iter().filter_map(|reference| unit.links.get(&reference.key)?.made_by).collect();
@@ -353,7 +382,7 @@ impl Decider {
     }
 
     /// Puts the record back into its draft and notes its new links; what waited for them wakes.
-    fn keep(&mut self, unit: &mut Unit, draft: usize, record: CanonicalRecord, item: &ChangeItem, before: &CanonicalRecord) {
+    pub(super) fn keep(&mut self, unit: &mut Unit, draft: usize, record: CanonicalRecord, item: &ChangeItem, before: &CanonicalRecord) {
         let key = &item.change.key;
         let linked = record.version > 0 && record.link_of(&key.system, &key.native_id).is_some();
         let newly = linked && before.link_of(&key.system, &key.native_id).is_none();
@@ -407,7 +436,7 @@ pub(super) fn due_from(due: Due, creates_from: Option<Timestamp>) -> OutboxChang
     let Due { system, rev, op } = due;
     match (op, creates_from) {
         (SendOp::Create, Some(not_before)) => OutboxChange::DueLater { system, rev, not_before },
-        (SendOp::Create, None) | (SendOp::Update, _) => OutboxChange::Due { system, rev },
+        (SendOp::Create, None) | (SendOp::Update | SendOp::Delete, _) => OutboxChange::Due { system, rev },
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::lanes::Question;
 use super::settings::{Settings, TimeoutVerdict};
-use crate::domain::change::Record;
+use crate::domain::change::{Op, Record};
 use crate::domain::handler::{Answer, UpdateMeta, Verdict, lay_edit_over};
 use crate::domain::ids::EntityType;
 use crate::domain::provenance::{ByKind, DecidedBy};
@@ -69,7 +69,27 @@ trait Erased: Send + Sync + 'static {
     ) -> Result<(Record, Record, Verdict), HandlerError>;
 }
 
+/// What is asked about deletes, as a plain function `Fn(&T, &UpdateMeta) -> Verdict` of the record that would be deleted.
+#[diagnostic::on_unimplemented(
+    message = "this is not a handler for deletes",
+    note = "it looks like `|current: &Person, meta: &UpdateMeta| Verdict::accept(None)`; `Person` must implement serde's Serialize and Deserialize"
+)]
+pub trait DeleteFn<T>: Send + Sync + 'static {
+    /// Calls it.
+    fn call(&self, current: &T, meta: &UpdateMeta) -> Verdict;
+}
+
+impl<T, F> DeleteFn<T> for F
+where
+    F: Fn(&T, &UpdateMeta) -> Verdict + Send + Sync + 'static,
+{
+    fn call(&self, current: &T, meta: &UpdateMeta) -> Verdict {
+        self(current, meta)
+    }
+}
+
 struct Function<F, T>(F, std::marker::PhantomData<fn(T)>);
+struct Deletes<F, T>(F, std::marker::PhantomData<fn(T)>);
 struct Stateful<H, T>(H, std::marker::PhantomData<fn(T)>);
 
 fn read<T: DeserializeOwned>(record: Record, which: &str) -> Result<T, HandlerError> {
@@ -104,6 +124,26 @@ where
             let before = write(&typed)?;
             let verdict = self.0.call(&mut typed, current.as_ref(), &meta);
             Ok((before, write(&typed)?, verdict))
+        });
+        work.await.unwrap_or_else(|error| Err(panicked(error)))
+    }
+}
+
+#[async_trait]
+impl<T, F> Erased for Deletes<F, T>
+where
+    T: Serialize + DeserializeOwned + 'static,
+    F: DeleteFn<T>,
+{
+    async fn run(
+        self: Arc<Self>,
+        _: Record,
+        current: Option<Record>,
+        meta: Arc<UpdateMeta>,
+    ) -> Result<(Record, Record, Verdict), HandlerError> {
+        let work = tokio::task::spawn_blocking(move || {
+            let current: T = read(current.unwrap_or_default(), "current")?;
+            Ok((Record::new(), Record::new(), self.0.call(&current, &meta)))
         });
         work.await.unwrap_or_else(|error| Err(panicked(error)))
     }
@@ -169,6 +209,7 @@ impl<F, T> fmt::Debug for Function<F, T> {
 #[derive(Default)]
 pub struct Handlers {
     by_type: HashMap<EntityType, Vec<Named>>,
+    for_deletes: HashMap<EntityType, Vec<Named>>,
 }
 
 impl fmt::Debug for Handlers {
@@ -184,7 +225,16 @@ impl Handlers {
         T: Serialize + DeserializeOwned + 'static,
         F: UpdateFn<T>,
     {
-        self.add(entity_type, Arc::new(Function(function, std::marker::PhantomData::<fn(T)>)));
+        add(&mut self.by_type, entity_type, Arc::new(Function(function, std::marker::PhantomData::<fn(T)>)));
+    }
+
+    /// Adds a function that is asked about deletes.
+    pub fn add_for_deletes<T, F>(&mut self, entity_type: EntityType, function: F)
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        F: DeleteFn<T>,
+    {
+        add(&mut self.for_deletes, entity_type, Arc::new(Deletes(function, std::marker::PhantomData::<fn(T)>)));
     }
 
     /// Adds a stateful handler.
@@ -193,14 +243,7 @@ impl Handlers {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
         H: MergeHandler<T>,
     {
-        self.add(entity_type, Arc::new(Stateful(handler, std::marker::PhantomData::<fn(T)>)));
-    }
-
-    fn add(&mut self, entity_type: EntityType, handler: Arc<dyn Erased>) {
-        let first = entity_type.to_string();
-        let list = self.by_type.entry(entity_type).or_default();
-        let name = if list.is_empty() { first } else { format!("{first}#{}", list.len() + 1) };
-        list.push(Named { name, handler });
+        add(&mut self.by_type, entity_type, Arc::new(Stateful(handler, std::marker::PhantomData::<fn(T)>)));
     }
 
     /// Whether a type has any.
@@ -209,11 +252,18 @@ impl Handlers {
         self.by_type.get(entity_type).is_some_and(|list| !list.is_empty())
     }
 
+    /// Whether a type has any that are asked about deletes.
+    #[must_use]
+    pub fn has_for_deletes(&self, entity_type: &EntityType) -> bool {
+        self.for_deletes.get(entity_type).is_some_and(|list| !list.is_empty())
+    }
+
     /// Asks the handlers of the type, one after the other; the first verdict other than accept ends the chain.
     pub async fn ask(&self, question: &Question, settings: &Settings) -> Result<Answer, HandlerError> {
         let mut answer = Answer::nobody(question.proposed.clone());
         let meta = Arc::new(question.meta.clone());
-        for named in self.by_type.get(question.meta.entity_type()).into_iter().flatten() {
+        let asked = if question.meta.op() == Op::Delete { &self.for_deletes } else { &self.by_type };
+        for named in asked.get(question.meta.entity_type()).into_iter().flatten() {
             let proposed: Map<String, Value> = answer.record.close();
             let run = named.handler.clone().run(proposed, question.current.clone(), meta.clone());
             let (kind, (before, after, verdict)) = match tokio::time::timeout(settings.handler_timeout, run).await {
@@ -234,6 +284,13 @@ impl Handlers {
         }
         Ok(answer)
     }
+}
+
+fn add(to: &mut HashMap<EntityType, Vec<Named>>, entity_type: EntityType, handler: Arc<dyn Erased>) {
+    let first = entity_type.to_string();
+    let list = to.entry(entity_type).or_default();
+    let name = if list.is_empty() { first } else { format!("{first}#{}", list.len() + 1) };
+    list.push(Named { name, handler });
 }
 
 fn timed_out(settings: &Settings) -> Result<Verdict, HandlerError> {

@@ -27,10 +27,15 @@ impl Decider {
     /// Which canonical record is this? In the order of §1.3.
     pub(super) async fn locate(&mut self, unit: &mut Unit, item: &ChangeItem, arrival: &Arrival<'_>) -> Result<Located, PortError> {
         let key = &item.change.key;
+        if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some_and(|record| record.tombstone.is_some())) {
+            // Its keys may be those of a new thing by now.
+            return Ok(Located::At(id, Footing::Linked));
+        }
         if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some()) {
             return Ok(self.keys_agree(unit, item, arrival, id).await?.unwrap_or(Located::At(id, Footing::Linked)));
         }
-        let named = item.change.canonical_id.and_then(|id| unit.record(id)).filter(|record| record.entity_type == key.entity_type);
+        let named =
+            item.change.canonical_id.and_then(|id| unit.record(unit.meant(id))).filter(|record| record.entity_type == key.entity_type);
         match named.map(|record| of_this_system(record, item)) {
             Some(found @ (Located::At(..) | Located::Stuck(_))) => return Ok(noted(unit, item, found)),
             Some(Located::Unknown) | None => {}

@@ -193,7 +193,7 @@ pub(super) fn poison(message: &Inbound, why: String) -> Undecodable {
 fn paused_in(row: HoldRow) -> Option<SystemName> {
     match row.hold {
         Hold::PauseIn { system } => row.holds.then_some(system),
-        Hold::PauseOut { .. } | Hold::CreateBrake { .. } => None,
+        Hold::PauseOut { .. } | Hold::CreateBrake { .. } | Hold::DeleteBrake { .. } => None,
     }
 }
 

@@ -74,7 +74,7 @@ impl ChangeItem {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.woken.as_ref().map_or(1, |woken| match &woken.waiting_for {
-            WaitingFor::OpenCreate { .. } => woken.attempts,
+            WaitingFor::OpenCreate { .. } | WaitingFor::Brake { .. } => woken.attempts,
             WaitingFor::MissingReference { .. }
             | WaitingFor::MatchCollision { .. }
             | WaitingFor::DuplicateInSystem { .. }
@@ -240,6 +240,12 @@ impl Decider {
         }
         self.want_link(unit, key, lookup, cached);
         lookup.waiting_of.push(key.clone());
+        if let ChangeBody::Rekey(new) = &item.change.body {
+            let new = NativeKey { native_id: new.clone(), ..key.clone() };
+            self.want_link(unit, &new, lookup, cached);
+            lookup.waiting_of.push(new.clone());
+            lookup.waiting_on.push(new);
+        }
         for reference in item.references.iter().chain(item.edit.iter().flat_map(|(_, references)| references)) {
             self.want_link(unit, &reference.key, lookup, cached);
         }
@@ -272,14 +278,18 @@ impl Decider {
         if unit.links.contains_key(key) {
             return;
         }
-        let running = self.overlay.as_ref().and_then(|overlay| overlay.links.get(key)).copied();
-        let id = running.or_else(|| self.caches.id(key));
-        if id.is_some() && running.is_none() {
-            cached.push(key.clone());
-        }
-        if id.is_none() {
-            lookup.links.push(key.clone());
-        }
+        let id = match self.overlay.as_ref().and_then(|overlay| overlay.links.get(key)).copied() {
+            Some(running) => running,
+            None => {
+                let id = self.caches.id(key);
+                if id.is_some() {
+                    cached.push(key.clone());
+                } else {
+                    lookup.links.push(key.clone());
+                }
+                id
+            }
+        };
         unit.links.insert(key.clone(), Owner { id, made_by: None });
     }
 
@@ -356,19 +366,26 @@ impl Decider {
         self.load_ids(unit, ids).await
     }
 
-    /// Loads records by id: from the running commit, the cache, or the store.
+    /// Loads records by id, and those they have become part of: from the running commit, the cache, or the store.
     pub(super) async fn load_ids(&self, unit: &mut Unit, ids: impl IntoIterator<Item = CanonicalId>) -> Result<(), PortError> {
+        let ids: Vec<CanonicalId> = ids.into_iter().collect();
+        self.load_these(unit, &ids).await?;
+        let into: Vec<CanonicalId> = ids.iter().filter_map(|id| unit.record(*id)?.merged_into).collect();
+        if into.is_empty() { Ok(()) } else { self.load_these(unit, &into).await }
+    }
+
+    async fn load_these(&self, unit: &mut Unit, ids: &[CanonicalId]) -> Result<(), PortError> {
         let mut wanted = Vec::new();
         for id in ids {
-            if unit.loaded.contains_key(&id) || unit.by_record.contains_key(&id) {
+            if unit.loaded.contains_key(id) || unit.by_record.contains_key(id) {
                 continue;
             }
-            let running = self.overlay.as_ref().and_then(|overlay| overlay.records.get(&id)).cloned();
-            match running.or_else(|| self.caches.record(id)) {
+            let running = self.overlay.as_ref().and_then(|overlay| overlay.records.get(id)).cloned();
+            match running.or_else(|| self.caches.record(*id)) {
                 Some(versioned) => {
-                    unit.loaded.insert(id, versioned);
+                    unit.loaded.insert(*id, versioned);
                 }
-                None => wanted.push(id),
+                None => wanted.push(*id),
             }
         }
         if !wanted.is_empty() {

@@ -9,8 +9,8 @@ use super::letters;
 use super::load::{ChangeItem, Content, open_edit};
 use super::settings::ReviewEnds;
 use super::unit::Unit;
-use crate::domain::change::{DeadReason, Rejection};
-use crate::domain::decide::{Arrival, Proposal};
+use crate::domain::change::{ChangeBody, DeadReason, Rejection};
+use crate::domain::decide::Arrival;
 use crate::domain::handler::Answer;
 use crate::domain::ids::{NativeKey, UpdateId};
 use crate::domain::projection::resolve_references;
@@ -203,17 +203,20 @@ pub(super) fn with_word(
     unit: &Unit,
     item: &ChangeItem,
     arrival: &Arrival<'_>,
-    proposal: &Proposal,
     canonical: &Leaves,
 ) -> Result<Answer, Rejection> {
     let Some(word) = &item.word else { return Ok(answer) };
     let edit = resolved_edit(unit, item)?.map(|meant| Edit { said: arrival.leaves.clone(), meant });
-    Ok(word.over(answer, proposal, canonical, edit.as_ref()))
+    Ok(word.over(answer, canonical, edit.as_ref()))
 }
 
 /// A person's edit with canonical ids.
 fn resolved_edit(unit: &Unit, item: &ChangeItem) -> Result<Option<Leaves>, Rejection> {
     let Some((edited, references)) = &item.edit else { return Ok(None) };
+    if let ChangeBody::Delete | ChangeBody::Rekey(_) = &item.change.body {
+        let detail = format!("a {} has no entity that could be edited", item.change.op().as_str());
+        return Err(Rejection::new(DeadReason::BadEnvelope, detail).at("entity"));
+    }
     let mut meant = edited.clone();
     let missing = resolve_references(&mut meant, references, &item.types, |key| unit.linked(key));
     match missing.first() {

@@ -20,8 +20,10 @@ use super::input::{Input, InputKind};
 use super::lanes::Lanes;
 use super::relay::Pair;
 use super::unit::{Sealed, Unit};
+use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName};
+use crate::domain::link::Link;
 use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::telemetry::{Fault, Metrics};
@@ -321,6 +323,9 @@ impl Committed {
             self.waits |= !plan.waiting.is_empty();
             if let Some(write) = &plan.record {
                 self.linked.extend(write.links_added.iter().map(|key| (key.clone(), write.record.id)));
+                if !write.links_added.is_empty() {
+                    self.linked.extend(led_here(&write.record));
+                }
             }
         }
     }
@@ -338,4 +343,13 @@ impl Committed {
         self.waits |= other.waits;
         self.woken_left |= other.woken_left;
     }
+}
+
+/// What waited for a record that became part of this one finds the native records of this one.
+fn led_here(record: &CanonicalRecord) -> impl Iterator<Item = (NativeKey, CanonicalId)> {
+    let key = |link: &Link| {
+        let native_id = link.native_id.clone()?;
+        Some(NativeKey { system: link.system.clone(), entity_type: record.entity_type.clone(), native_id })
+    };
+    record.absorbed.iter().flat_map(move |id| record.links.iter().filter_map(key).map(|key| (key, *id)))
 }

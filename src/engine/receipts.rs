@@ -3,28 +3,37 @@
 use std::sync::Arc;
 
 use super::decide::{Decider, due_from};
+use super::merging::Cause;
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{DeadReason, Op, Receipt, ReceiptStatus, Rejection};
 use crate::domain::decide::Situation;
 use crate::domain::decision::{Decision, DecisionKind};
-use crate::domain::ids::{NativeKey, SystemName};
+use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
 use crate::domain::projection::open_native;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::receipt::{answer, answered_link};
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
 use crate::domain::time::Timestamp;
+use crate::ports::error::PortError;
 use crate::ports::store::{DecisionWrite, OutboxChange};
 
 impl Decider {
     /// Applies an adapter's answer to its record.
-    pub(super) fn decide_receipt(&mut self, unit: &mut Unit, position: usize, receipt: &Receipt, source: &Target, types: &Arc<TypeRules>) {
+    pub(super) async fn decide_receipt(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        receipt: &Receipt,
+        source: &Target,
+        types: &Arc<TypeRules>,
+    ) -> Result<(), PortError> {
         let known =
             unit.decided.get(&receipt.update).copied().or_else(|| unit.markers.get(&receipt.update).map(|marker| marker.content_hash));
         if known.is_some() {
             unit.duplicates += 1;
-            return;
+            return Ok(());
         }
         let key = receipt.native_id.clone().map(|native_id| NativeKey {
             system: receipt.system().clone(),
@@ -32,34 +41,33 @@ impl Decider {
             native_id,
         });
         let by_key = key.as_ref().and_then(|key| unit.linked(key));
-        if self.answers_in_lane(unit, position, key.as_ref(), receipt.canonical_id.or(by_key)) {
-            return;
+        let canonical_id = receipt.canonical_id.map(|id| unit.meant(id));
+        if self.answers_in_lane(unit, position, key.as_ref(), canonical_id.or(by_key)) {
+            return Ok(());
         }
         unit.decided.insert(receipt.update.clone(), receipt.content_hash);
-        let Some(draft) = receipt.canonical_id.or(by_key).and_then(|id| unit.draft_of(id)) else {
+        let Some(draft) = canonical_id.or(by_key).and_then(|id| unit.draft_of(id)) else {
             let detail = "no record with this canonical id or native id is known".to_owned();
             self.bury_receipt(unit, position, None, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
-            return;
+            return Ok(());
         };
         unit.drafts[draft].inputs.insert(position);
         let maker = key.as_ref().and_then(|key| unit.links.get(key)?.made_by).filter(|maker| *maker != draft);
         unit.drafts[draft].depends.extend(maker);
-        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return };
+        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
         let rules = self.settings.rules.clone();
         let now = self.clock.now();
         let situation = Situation { rules: &rules, types, source, now };
         let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
         if let Some(other) = by_key.filter(|id| *id != record.id && reserved) {
-            let detail = format!("its native id already belongs to record {other}; the two must be merged");
-            self.bury_receipt(unit, position, Some(draft), receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
-            return;
+            return self.prove_merge(unit, position, receipt, record.id, other, &situation).await;
         }
         let stored = key.as_ref().and_then(|key| open_native(receipt.stored.clone(), key, &source.side).ok()).unwrap_or_default();
         let answered = match answer(&mut record, receipt, &stored, &situation) {
             Ok(answered) => answered,
             Err(rejection) => {
                 self.bury_receipt(unit, position, Some(draft), receipt, &rejection);
-                return;
+                return Ok(());
             }
         };
         // A key value the system has just overwritten is free again.
@@ -87,6 +95,40 @@ impl Decider {
         }
         let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 };
         unit.put_row(draft, row);
+        Ok(())
+    }
+
+    /// The answer to a create names a native record that has come in by itself: the two records are one thing.
+    async fn prove_merge(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        receipt: &Receipt,
+        winner: CanonicalId,
+        loser: CanonicalId,
+        situation: &Situation<'_>,
+    ) -> Result<(), PortError> {
+        let received_at = unit.inputs[position].received_at;
+        let system = receipt.system();
+        let native_id = receipt.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
+        let reason = format!("{system} was sent a create of one of them and answers with {native_id}, which is the other one");
+        let cause = Cause { by: DecidedBy::SYSTEM, reason, received_at };
+        if let Err(refused) = self.merge_records(unit, position, winner, loser, cause).await? {
+            let detail = format!("its native id belongs to record {loser}, and the two can't become one: {refused}");
+            let known = unit.draft_of(winner);
+            self.bury_receipt(unit, position, known, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
+            return Ok(());
+        }
+        let Some(draft) = unit.draft_of(winner) else { return Ok(()) };
+        let Some(record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            // The create is answered; whatever differs still is sent as an update, under a later rev.
+            work.outbox.push(OutboxChange::Applied { system: system.clone(), rev: receipt.rev });
+        }
+        let reason = format!("{system} made the record it was sent; it was known as another one already, and the two are one now");
+        let decision = receipt_row(&record, receipt, reason, Vec::new(), received_at, situation);
+        unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
+        Ok(())
     }
 }
 

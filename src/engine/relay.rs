@@ -10,8 +10,9 @@ use super::caches::SharedCaches;
 use super::directory::Directory;
 use super::settings::Settings;
 use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::Record;
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
-use crate::domain::link::{Link, SendOp};
+use crate::domain::link::{Link, LinkState, SendOp, Sent};
 use crate::domain::planted;
 use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name, waiting_references};
 use crate::domain::rules::{MissingTarget, TypeRules};
@@ -168,6 +169,8 @@ impl Relay {
             wanted.extend(shown.chain(held).filter(|id| !records.contains_key(id)));
         }
         records.extend(self.load(wanted.into_iter()).await?);
+        let into: Vec<CanonicalId> = records.values().filter_map(|record| record.merged_into).collect();
+        records.extend(self.load(into.into_iter().filter(|id| !records.contains_key(id)).collect::<Vec<_>>().into_iter()).await?);
         let (mut messages, mut sent, mut made_at, mut settled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for row in due {
             match self.message(&row, &records, &mut round, now) {
@@ -214,8 +217,15 @@ impl Relay {
         let target = self.directory.target(&row.system, &record.entity_type);
         // Confirmed meanwhile by what the system reported: there is nothing left to say.
         let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else { return Made::Nothing(row.rev.max(link.rev)) };
-        let native_of = |id: CanonicalId| -> Option<NativeId> { records.get(&id)?.native_id(&row.system).cloned() };
-        let unlinked = |field: &FieldPath, _: CanonicalId| self.unlinked(field, &types, &row.system, link);
+        let meant = |id: CanonicalId| records.get(&id).and_then(|record| record.merged_into).unwrap_or(id);
+        let native_of = |id: CanonicalId| -> Option<NativeId> { records.get(&meant(id))?.native_id(&row.system).cloned() };
+        let gone = |id: CanonicalId| records.get(&meant(id)).is_some_and(|parent| is_gone(parent, &row.system));
+        let unlinked = |field: &FieldPath, id: CanonicalId| {
+            if gone(id) { Unlinked::Null } else { self.unlinked(field, &types, &row.system, link) }
+        };
+        if newest.op == SendOp::Delete {
+            return Made::Message(self.outbound(row, record, link, newest, Record::new(), Vec::new()), target.receipts, newest.at);
+        }
         let model = match native_model(record, link, &target.side, &types, native_of, unlinked) {
             Ok(model) => model,
             Err(lacks) => {
@@ -230,17 +240,29 @@ impl Relay {
         let sends = link.shadow.sends.iter().filter(|sent| sent.rev > row.delivered);
         let changed = sends.flat_map(|sent| &sent.fields).filter(|path| !model.left_out.contains(*path));
         let changed: BTreeSet<String> = changed.map(|path| native_name(path, &target.side)).collect();
-        let outbound = wire::outbound::message(record, link, newest, self.epoch, model.entity, changed.into_iter().collect());
-        let message = OutboundMessage {
+        let message = self.outbound(row, record, link, newest, model.entity, changed.into_iter().collect());
+        Made::Message(message, target.receipts, newest.at)
+    }
+
+    fn outbound(
+        &self,
+        row: &Owed,
+        record: &CanonicalRecord,
+        link: &Link,
+        sent: &Sent,
+        entity: Record,
+        changed: Vec<String>,
+    ) -> OutboundMessage {
+        let outbound = wire::outbound::message(record, link, sent, self.epoch, entity, changed);
+        OutboundMessage {
             system: row.system.clone(),
             record: record.id,
             entity_type: record.entity_type.clone(),
-            op: newest.op,
+            op: sent.op,
             rev: link.rev,
             body: wire::outbound::encode(&outbound),
             id: outbound.id,
-        };
-        Made::Message(message, target.receipts, newest.at)
+        }
     }
 
     fn unlinked(&self, field: &FieldPath, types: &TypeRules, system: &SystemName, link: &Link) -> Unlinked {
@@ -293,6 +315,12 @@ impl Relay {
         }
         false
     }
+}
+
+/// Whether a system has let go of a record for good, or is told to.
+fn is_gone(record: &CanonicalRecord, system: &SystemName) -> bool {
+    let detached = |link: &Link| link.system == *system && link.state == LinkState::Detached;
+    record.tombstone.is_some() || record.links.iter().any(detached) && record.link_with(system).is_none()
 }
 
 enum Made {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::{self, Config};
+use crate::domain::delete::{DeleteConflict, DeletePolicy};
 use crate::domain::identity::{KeyRule, Normalizer};
 use crate::domain::origin::Senders;
 use crate::domain::rules::{
@@ -19,6 +20,8 @@ use crate::domain::value::FieldPath;
 /// Numbers and limits the engine runs by.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// How many deletes may come at once.
+    pub delete_brake: super::delete_brake::Limit,
     /// What the domain decides by.
     pub rules: Arc<Rules>,
     /// Who may publish for whom.
@@ -99,6 +102,11 @@ impl Settings {
                 count: usize::try_from(orchestration.create_brake.count).unwrap_or(usize::MAX),
                 window: orchestration.create_brake.window,
             },
+            delete_brake: super::delete_brake::Limit {
+                count: usize::try_from(orchestration.delete_brake.count).unwrap_or(usize::MAX),
+                percent: orchestration.delete_brake.percent,
+                window: orchestration.delete_brake.window,
+            },
             create_settle: orchestration.create_settle,
             id_cache_bytes: orchestration.id_cache.bytes(),
             record_cache_bytes: orchestration.record_cache.bytes(),
@@ -178,6 +186,16 @@ fn type_rules(entity: &config::Entity) -> TypeRules {
         },
         survivorship: entity.survivorship.iter().map(|(field, chain)| (path(field), chain.iter().map(rule).collect())).collect(),
         sets: paths(&entity.sets),
+        delete_policy: match entity.delete.policy {
+            config::DeletePolicy::Propagate => DeletePolicy::Propagate,
+            config::DeletePolicy::Unlink => DeletePolicy::Unlink,
+            config::DeletePolicy::Ignore => DeletePolicy::Ignore,
+            config::DeletePolicy::Review => DeletePolicy::Review,
+        },
+        delete_conflict: match entity.delete.conflict {
+            config::DeleteConflict::DeleteWins => DeleteConflict::DeleteWins,
+            config::DeleteConflict::UpdateRevives => DeleteConflict::UpdateRevives,
+        },
     }
 }
 

@@ -13,6 +13,8 @@ use crate::domain::waiting::{Waiting, WaitingFor};
 
 /// The first look whether the creates are answered; the next ones come at growing distances.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// The distance does not grow beyond this while a brake holds.
+const LAST_LOOK: Duration = Duration::from_secs(30);
 
 impl Decider {
     /// Whether an unknown record of this system may be a create of ours: it is sent creates of the type, and its answers
@@ -63,6 +65,7 @@ fn waits_until(waiting: &Waiting) -> Option<Timestamp> {
         | WaitingFor::NoIdentity
         | WaitingFor::NoBase
         | WaitingFor::Review
+        | WaitingFor::Brake { .. }
         | WaitingFor::Time => None,
     }
 }
@@ -73,6 +76,10 @@ pub(super) fn look_again(waiting_for: &WaitingFor, item: &ChangeItem, now: Times
         WaitingFor::OpenCreate { until } => {
             let waited = item.woken.as_ref().map_or(Duration::ZERO, |woken| now.since(woken.since));
             Some(waited.max(FIRST_LOOK).min(until.since(now)))
+        }
+        WaitingFor::Brake { .. } => {
+            let waited = item.woken.as_ref().map_or(Duration::ZERO, |woken| now.since(woken.since));
+            Some(waited.clamp(FIRST_LOOK, LAST_LOOK))
         }
         WaitingFor::MissingReference { .. }
         | WaitingFor::MatchCollision { .. }
@@ -87,7 +94,7 @@ pub(super) fn look_again(waiting_for: &WaitingFor, item: &ChangeItem, now: Times
 /// Whether patches of the same native record queue behind it: it may make the record they are about.
 pub(super) fn holds_followers(waiting: &Waiting) -> bool {
     match &waiting.waiting_for {
-        WaitingFor::MissingReference { .. } | WaitingFor::OpenCreate { .. } => true,
+        WaitingFor::MissingReference { .. } | WaitingFor::OpenCreate { .. } | WaitingFor::Brake { .. } => true,
         WaitingFor::Review | WaitingFor::Time => waiting.change.is_none(),
         WaitingFor::MatchCollision { .. } | WaitingFor::DuplicateInSystem { .. } | WaitingFor::NoIdentity | WaitingFor::NoBase => false,
     }
@@ -101,6 +108,7 @@ pub(super) fn freed_by_link(unit: &Unit, key: &NativeKey) -> Vec<Waiting> {
         | WaitingFor::MatchCollision { .. }
         | WaitingFor::DuplicateInSystem { .. }
         | WaitingFor::Review
+        | WaitingFor::Brake { .. }
         | WaitingFor::Time => false,
     };
     unit.waiting_of(key).into_iter().filter(freed).collect()

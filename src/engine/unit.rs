@@ -27,6 +27,8 @@ pub struct Work {
     pub before: Option<Versioned>,
     /// Native records linked to it here.
     pub links_added: Vec<NativeKey>,
+    /// Native records that are linked to it no more.
+    pub links_removed: Vec<NativeKey>,
     /// What changes about its outbound messages.
     pub outbox: Vec<OutboxChange>,
 }
@@ -125,7 +127,7 @@ impl Unit {
         }
         let before = self.loaded.get(&id)?.clone();
         let record = CanonicalRecord::clone(&before.record);
-        Some(self.add_draft(Work { record, before: Some(before), links_added: Vec::new(), outbox: Vec::new() }))
+        Some(self.add_draft(Work { record, before: Some(before), links_added: Vec::new(), links_removed: Vec::new(), outbox: Vec::new() }))
     }
 
     /// A draft for a record that is made here, or was just loaded.
@@ -149,6 +151,12 @@ impl Unit {
             Some(&index) => self.drafts[index].work.as_ref().map(|work| &work.record),
             None => self.loaded.get(&id).map(|versioned| versioned.record.as_ref()),
         }
+    }
+
+    /// The record a canonical id means: the record itself, or the one it has become part of.
+    #[must_use]
+    pub fn meant(&self, id: CanonicalId) -> CanonicalId {
+        self.record(id).and_then(|record| record.merged_into).unwrap_or(id)
     }
 
     /// Which record a native id is linked to, as far as the unit knows.
@@ -332,7 +340,7 @@ fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>) -> Plan {
 }
 
 fn record_write(work: Work) -> Option<RecordWrite> {
-    let Work { mut record, before, links_added, outbox } = work;
+    let Work { mut record, before, links_added, links_removed, outbox } = work;
     seal(&mut record);
     let was = before.as_ref().map(|before| before.record.as_ref());
     if record.version == 0 || (was == Some(&record) && outbox.is_empty()) {
@@ -357,7 +365,7 @@ fn record_write(work: Work) -> Option<RecordWrite> {
         record: Arc::new(record),
         expected,
         links_added,
-        links_removed: Vec::new(),
+        links_removed,
         claims_added,
         claims_released,
         outbox,

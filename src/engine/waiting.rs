@@ -28,7 +28,8 @@ use crate::wire::limits::Limits;
 impl Decider {
     /// The update this patch has to queue behind: a waiting one of the same native record, come earlier.
     pub(super) fn queues_behind(&self, unit: &Unit, item: &ChangeItem) -> Option<UpdateId> {
-        if matches!(item.change.body, ChangeBody::Upsert(_)) {
+        let overtakes = planted::fault("delete_overtakes") && matches!(item.change.body, ChangeBody::Delete);
+        if overtakes || matches!(item.change.body, ChangeBody::Upsert(_)) {
             return None;
         }
         let earlier = |waiting: &Waiting| item.woken.as_ref().is_none_or(|woken| waiting.arrival < woken.arrival);
@@ -59,7 +60,8 @@ impl Decider {
                 | WaitingFor::NoIdentity
                 | WaitingFor::OpenCreate { .. }
                 | WaitingFor::NoBase => true,
-                WaitingFor::Review | WaitingFor::Time => says_otherwise(&waiting, item, arrival),
+                WaitingFor::Brake { .. } => true,
+                WaitingFor::Review | WaitingFor::Time => is_delete(&waiting) || says_otherwise(&waiting, item, arrival),
             };
             let overtaken = overtaken && !is_old_copy(&item.change, &waiting);
             if !overtaken || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
@@ -114,6 +116,7 @@ impl Decider {
             | WaitingFor::NoBase
             | WaitingFor::OpenCreate { .. }
             | WaitingFor::Review
+            | WaitingFor::Brake { .. }
             | WaitingFor::Time => {}
         }
         let touched: Vec<usize> = unit.drafts[draft].relied_on.iter().filter_map(|id| unit.by_record.get(id).copied()).collect();
@@ -352,6 +355,11 @@ fn is_old_copy(change: &NativeChange, waiting: &Waiting) -> bool {
     counted_alike && waiting.message["seq"].as_u64().is_some_and(|number| seq.number <= number)
 }
 
+/// A record that is there again was not meant to be deleted.
+fn is_delete(waiting: &Waiting) -> bool {
+    waiting.message["op"] == Op::Delete.as_str()
+}
+
 /// Whether a newer whole record leaves nothing of an update that waits.
 fn says_otherwise(waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>) -> bool {
     match &waiting.change {
@@ -370,7 +378,7 @@ fn says_otherwise(waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>) -
     }
 }
 
-fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -> Option<DecisionWrite> {
+pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -> Option<DecisionWrite> {
     let change = change_of(waiting).ok()?;
     let arrival = Arrival {
         change: &change,

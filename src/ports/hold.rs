@@ -29,6 +29,14 @@ pub enum Hold {
         #[serde(rename = "type")]
         entity_type: EntityType,
     },
+    /// Deletes of a type by a system: there were too many at once.
+    DeleteBrake {
+        /// The system.
+        system: SystemName,
+        /// The type.
+        #[serde(rename = "type")]
+        entity_type: EntityType,
+    },
 }
 
 impl fmt::Display for Hold {
@@ -37,6 +45,7 @@ impl fmt::Display for Hold {
             Self::PauseIn { system } => write!(f, "pause-in:{system}"),
             Self::PauseOut { system } => write!(f, "pause-out:{system}"),
             Self::CreateBrake { system, entity_type } => write!(f, "create:{system}:{entity_type}"),
+            Self::DeleteBrake { system, entity_type } => write!(f, "delete:{system}:{entity_type}"),
         }
     }
 }

@@ -24,7 +24,10 @@ pub async fn record(store: &dyn Store, entity_type: &str, id: &str) -> Result<Ar
             linked(store, &key).await?
         }
     };
-    let records = store.records(&[found]).await?;
+    let mut records = store.records(&[found]).await?;
+    if let Some(into) = records.first().and_then(|versioned| versioned.record.merged_into) {
+        records = store.records(&[into]).await?;
+    }
     let record = records.into_iter().next().filter(|versioned| versioned.record.entity_type == entity_type);
     record.map(|versioned| versioned.record).ok_or_else(|| ViewError::Absent(format!("there is no {entity_type} {found}")))
 }

@@ -9,6 +9,7 @@ use crate::domain::ids::SystemName;
 use crate::domain::link::SendOp;
 use crate::domain::sending::{SendCounts, replaces};
 use crate::domain::time::Timestamp;
+use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{Owed, Store};
 
@@ -43,7 +44,8 @@ pub async fn kept_back(store: &dyn Store) -> Result<u64, ViewError> {
     let paused = |hold: &Hold| holds.contains(&Hold::PauseOut { system: system(hold).clone() });
     let mut messages = 0;
     for hold in &holds {
-        if matches!(hold, Hold::CreateBrake { .. }) && paused(hold) {
+        // Deletes that wait are counted among what is parked.
+        if matches!(hold, Hold::CreateBrake { .. }) && paused(hold) || matches!(hold, Hold::DeleteBrake { .. }) {
             continue;
         }
         let counts = counts(store, hold).await?;
@@ -55,6 +57,9 @@ pub async fn kept_back(store: &dyn Store) -> Result<u64, ViewError> {
 /// What letting go would send.
 pub async fn counts(store: &dyn Store, hold: &Hold) -> Result<SendCounts, ViewError> {
     let mut counts = SendCounts::default();
+    if matches!(hold, Hold::DeleteBrake { .. }) {
+        return Ok(SendCounts { deletes: waiting_on(store, &hold.to_string()).await?, ..counts });
+    }
     let mut after = Some(0);
     while let Some(position) = after {
         let page = store.owed(position, PAGE).await?;
@@ -66,7 +71,9 @@ pub async fn counts(store: &dyn Store, hold: &Hold) -> Result<SendCounts, ViewEr
             let record = versioned.record;
             let Some(link) = record.link_with(system(hold)).map(|index| &record.links[index]) else { continue };
             match (hold, link.newest().map(|sent| sent.op)) {
-                (_, None) | (Hold::PauseIn { .. }, Some(_)) | (Hold::CreateBrake { .. }, Some(SendOp::Update)) => {}
+                (_, None)
+                | (Hold::PauseIn { .. } | Hold::DeleteBrake { .. }, Some(_))
+                | (Hold::CreateBrake { .. }, Some(SendOp::Update | SendOp::Delete)) => {}
                 (Hold::CreateBrake { entity_type, .. }, Some(SendOp::Create)) => {
                     counts.creates += u64::from(record.entity_type == *entity_type);
                 }
@@ -77,11 +84,27 @@ pub async fn counts(store: &dyn Store, hold: &Hold) -> Result<SendCounts, ViewEr
     Ok(counts)
 }
 
+/// How many deletes wait for a brake.
+async fn waiting_on(store: &dyn Store, brake: &str) -> Result<u64, ViewError> {
+    let (mut deletes, mut after) = (0, None);
+    loop {
+        let page = store.list_waiting(after, PAGE).await?;
+        let waits = |waiting: &&Waiting| matches!(&waiting.waiting_for, WaitingFor::Brake { id } if id == brake);
+        deletes += page.iter().filter(waits).count() as u64;
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.arrival),
+            Some(_) | None => return Ok(deletes),
+        }
+    }
+}
+
 /// The system a hold is about.
 #[must_use]
 pub const fn system(hold: &Hold) -> &SystemName {
     match hold {
-        Hold::PauseIn { system } | Hold::PauseOut { system } | Hold::CreateBrake { system, .. } => system,
+        Hold::PauseIn { system } | Hold::PauseOut { system } | Hold::CreateBrake { system, .. } | Hold::DeleteBrake { system, .. } => {
+            system
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A canonical record as one system would get it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::ViewError;
 use crate::domain::canonical::CanonicalRecord;
@@ -37,8 +38,13 @@ pub async fn model(
 ) -> Result<Record, ViewError> {
     let wanted: Vec<CanonicalId> = canonical_references(&record.data, types).map(|(_, id)| id).collect();
     let others = if wanted.is_empty() { Vec::new() } else { store.records(&wanted).await? };
+    let into: Vec<CanonicalId> = others.iter().filter_map(|other| other.record.merged_into).collect();
+    let into = if into.is_empty() { Vec::new() } else { store.records(&into).await? };
+    let meant =
+        |other: &CanonicalRecord| into.iter().find(|into| other.merged_into == Some(into.record.id)).map(|into| into.record.clone());
+    let native = |other: &Arc<CanonicalRecord>| meant(other).unwrap_or_else(|| other.clone()).native_id(system).cloned();
     let natives: HashMap<CanonicalId, NativeId> =
-        others.iter().filter_map(|other| Some((other.record.id, other.record.native_id(system)?.clone()))).collect();
+        others.iter().filter_map(|other| Some((other.record.id, native(&other.record)?))).collect();
     let link = match record.link_with(system) {
         Some(index) => record.links[index].clone(),
         None => Link::new(system.clone(), None, Overlay::new()),

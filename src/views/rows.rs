@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::domain::canonical::CanonicalRecord;
+use crate::domain::delete::Tombstone;
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
 use crate::domain::link::{Link, LinkState};
 use crate::domain::provenance::{Provenance, Source};
@@ -41,9 +42,9 @@ pub struct CanonicalRow<'a> {
     /// What each system has of it.
     links: Vec<LinkRow<'a>>,
     /// How it was deleted, if it was.
-    tombstone: Option<()>,
+    tombstone: Option<&'a Tombstone>,
     /// The record it became part of, if it did.
-    merged_into: Option<()>,
+    merged_into: Option<CanonicalId>,
 }
 
 /// One system's side of it.
@@ -106,8 +107,8 @@ impl<'a> CanonicalRow<'a> {
             data: &record.data,
             provenance: &record.provenance,
             links: record.links.iter().map(link).collect(),
-            tombstone: None,
-            merged_into: None,
+            tombstone: record.tombstone.as_deref(),
+            merged_into: record.merged_into,
         }
     }
 }

@@ -17,6 +17,7 @@ pub fn message(record: &CanonicalRecord, link: &Link, sent: &Sent, epoch: u64, e
         op: match sent.op {
             SendOp::Create => OutboundOp::Create,
             SendOp::Update => OutboundOp::Update,
+            SendOp::Delete => OutboundOp::Delete,
         },
         native_id: link.native_id.as_ref().map(ToString::to_string),
         canonical_id: record.id.to_string(),

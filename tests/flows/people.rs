@@ -418,3 +418,24 @@ fn an_act_that_loses_a_race_works_on_what_is_there_then() {
       = <device 1> v2 {"name":"Fan","price":10,"serial":"S1"} [bms b1]
     "#);
 }
+
+#[test]
+fn s30_a_delete_in_review() {
+    let config = DEVICES.replace("references =", "delete = { policy = \"review\" }\nreferences =");
+    for approves in [true, false] {
+        let mut scene = Scene::with(&config).start();
+        scene.says("bms", "device", "b1", json!({"serial": "S1"}));
+        scene.says("oem", "device", "o1", json!({"serial": "S1"}));
+        scene.skip_ahead();
+        scene.send(Message::of(json!({"id": "d", "system": "bms", "type": "device", "native_id": "b1", "op": "delete"})));
+        let refused = scene.approve_edited("bms:d", "anna", json!({"serial": "S2"}));
+        assert!(matches!(refused, Err(Refusal::Unfit(_))), "{refused:?}");
+        if approves {
+            scene.approve("bms:d", "anna").unwrap();
+            insta::assert_snapshot!(scene.story(), @"");
+        } else {
+            scene.reject("bms:d", "anna", "it is still there").unwrap();
+            insta::assert_snapshot!(scene.story(), @"");
+        }
+    }
+}

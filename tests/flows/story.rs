@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde_json::Value;
 use syncline::domain::decision::{Assumed, Conflict, ConflictBase, Decision};
 use syncline::domain::ids::CanonicalId;
+use syncline::domain::link::LinkState;
 use syncline::domain::provenance::ByKind;
 use syncline::ports::store::{DecisionFilter, Store};
 
@@ -109,11 +110,13 @@ impl Story {
             let record = &record.record;
             let links = record.links.iter().map(|link| {
                 let native = link.native_id.as_ref().map_or_else(|| "(open create)".to_owned(), ToString::to_string);
-                format!("{} {native}", link.system)
+                let gone = if link.state == LinkState::Detached { " (gone)" } else { "" };
+                format!("{} {native}{gone}", link.system)
             });
             let links: Vec<String> = links.collect();
             let data = Value::Object(record.data.close());
-            let line = format!("  = {} v{} {data} [{}]", record.id, record.version, links.join(", "));
+            let deleted = if record.tombstone.is_some() { "deleted " } else { "" };
+            let line = format!("  = {} v{} {deleted}{data} [{}]", record.id, record.version, links.join(", "));
             if self.records.insert(record.id, line.clone()).as_ref() != Some(&line) {
                 self.line(line);
             }
@@ -122,7 +125,11 @@ impl Story {
 }
 
 fn row_line(row: &Decision, waits: Option<&str>) -> String {
-    let mut line = format!("  {} {}", row.update, row.decision.as_str());
+    let update = row.update.to_string();
+    // Rows of Syncline's own end in a UUID.
+    let update =
+        update.strip_prefix("syncline:").and_then(|own| own.split_once(':')).map_or(update.clone(), |(kind, _)| format!("syncline:{kind}"));
+    let mut line = format!("  {update} {}", row.decision.as_str());
     if let Some(code) = waits {
         let _ = write!(line, " ({code})");
     }

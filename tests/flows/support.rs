@@ -15,7 +15,7 @@ use syncline::engine::acts::{Act, Refusal, Request};
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
-use syncline::engine::handlers::{Handlers, UpdateFn};
+use syncline::engine::handlers::{DeleteFn, Handlers, UpdateFn};
 use syncline::engine::input::{Input, InputKind, Resend};
 use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
@@ -32,7 +32,7 @@ use syncline::wire::limits::Limits;
 
 use crate::engine::{CountedIds, Mail, TestClock};
 use crate::message::BEGIN;
-pub use crate::message::{Message, patch, whole};
+pub use crate::message::{Message, delete, patch, rekey, whole};
 use crate::story::Story;
 
 struct Orchestrator {
@@ -55,6 +55,16 @@ impl Setting {
         F: UpdateFn<T>,
     {
         self.handlers.add_function::<T, F>(EntityType::new(entity_type).unwrap(), function);
+        self
+    }
+
+    /// Registers what is asked about deletes.
+    pub fn on_delete<T, F>(mut self, entity_type: &str, function: F) -> Self
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        F: DeleteFn<T>,
+    {
+        self.handlers.add_for_deletes::<T, F>(EntityType::new(entity_type).unwrap(), function);
         self
     }
 

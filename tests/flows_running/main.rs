@@ -11,6 +11,8 @@ mod changed;
 mod creates;
 #[path = "../flows/cycles.rs"]
 mod cycles;
+#[path = "../flows/deletes.rs"]
+mod deletes;
 #[path = "../support/engine.rs"]
 mod engine;
 #[path = "../flows/faults.rs"]
@@ -20,6 +22,8 @@ mod ground;
 mod holds;
 #[path = "../flows/identity.rs"]
 mod identity;
+#[path = "../flows/merging.rs"]
+mod merging;
 #[path = "../support/message.rs"]
 mod message;
 #[path = "../flows/people.rs"]

@@ -12,7 +12,7 @@ use syncline::config::Config;
 use syncline::domain::ids::{EntityType, SystemName};
 use syncline::domain::time::Timestamp;
 use syncline::engine::acts::{Refusal, Request};
-use syncline::engine::handlers::{Handlers, UpdateFn};
+use syncline::engine::handlers::{DeleteFn, Handlers, UpdateFn};
 use syncline::engine::settings::Settings;
 use syncline::engine::supervisor::{self, Parts, Running};
 use syncline::http::{self, Api, Server};
@@ -27,7 +27,7 @@ use syncline::wire::Limits;
 use crate::engine::{CountedIds, TestClock};
 use crate::ground::{Ground, Watched};
 use crate::message::BEGIN;
-pub use crate::message::{Message, patch, whole};
+pub use crate::message::{Message, delete, patch, rekey, whole};
 use crate::place::{Backends, Place};
 use crate::story::Story;
 
@@ -41,6 +41,16 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Registers what is asked about deletes.
+    pub fn on_delete<T, F>(mut self, entity_type: &str, function: F) -> Self
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        F: DeleteFn<T>,
+    {
+        self.handlers.add_for_deletes::<T, F>(EntityType::new(entity_type).unwrap(), function);
+        self
+    }
+
     /// Registers a merge handler.
     pub fn handler<T, F>(mut self, entity_type: &str, function: F) -> Self
     where

@@ -6,7 +6,7 @@ use serde_json::Value;
 use syncline::domain::canonical::CanonicalRecord;
 use syncline::domain::decision::{Decision, DecisionKind};
 use syncline::domain::ids::{CanonicalId, SystemName};
-use syncline::domain::link::LinkState;
+use syncline::domain::link::{Link, LinkState};
 use syncline::ports::store::{DecisionFilter, Store};
 
 use crate::history::kind_of;
@@ -119,13 +119,23 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> 
     for system in &world.systems {
         let name = SystemName::new(&system.name).unwrap();
         for record in records {
+            let gone = |link: &Link| link.system == name && link.native_id.as_ref().is_some_and(|id| system.rows.contains_key(id.as_str()));
+            if record.tombstone.is_some() {
+                if let Some(link) = record.links.iter().find(|link| gone(link)) {
+                    return Err(format!("{name} still has {:?}, which is deleted (link {link:?})", link.native_id));
+                }
+                continue;
+            }
             let Some(link) = record.links.iter().find(|link| link.system == name && link.state == LinkState::Linked) else { continue };
             let native = link.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
             let Some(row) = system.rows.get(&native) else { return Err(format!("{name} lost {native}")) };
             for (path, value) in record.data.iter() {
                 let expected = reference(records, &name, path.as_str(), value);
                 let held = row.fields.get(&unescaped(path.as_str())).unwrap_or(&Value::Null);
-                let same = held == &expected || system.traits.trims && held.as_str().map(str::trim) == expected.as_str().map(str::trim);
+                // A child keeps what it says of a parent that is deleted, until it is sent anything.
+                let orphan = REFERENCES.contains(&path.as_str()) && deleted(records, value);
+                let same =
+                    orphan || held == &expected || system.traits.trims && held.as_str().map(str::trim) == expected.as_str().map(str::trim);
                 if !same {
                     return Err(format!("{name} holds {path} = {held} in {native}, canonical is {expected} (link {link:?})"));
                 }
@@ -140,6 +150,10 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> 
         }
     }
     Ok(())
+}
+
+fn deleted(records: &[CanonicalRecord], value: &Value) -> bool {
+    records.iter().any(|record| record.tombstone.is_some() && Some(record.id.to_string().as_str()) == value.as_str())
 }
 
 /// Fields that hold the id of a thing.
@@ -170,7 +184,12 @@ fn edits_were_judged_rightly(world: &World, decisions: &[Decision]) -> Result<()
         // What it overtook while that waited is its own change now.
         let overtook = format!("overtaken by {},", decision.update);
         let judged = judged && !decisions.iter().any(|other| other.reason.starts_with(&overtook));
-        if !exact || !judged || decision.reason.contains("made the record") || decision.reason.contains("old copy") || decision.attempts > 1
+        if !exact
+            || !judged
+            || decision.reason.contains("made the record")
+            || decision.reason.contains("old copy")
+            || decision.reason.contains("deleted")
+            || decision.attempts > 1
         {
             continue;
         }

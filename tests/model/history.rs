@@ -28,6 +28,16 @@ pub enum Step {
         system: usize,
         serial: usize,
     },
+    /// A user deletes a record.
+    Delete {
+        system: usize,
+        record: usize,
+    },
+    /// A record gets another id in its system.
+    Rekey {
+        system: usize,
+        record: usize,
+    },
     /// Gives a thing another serial.
     Reserial {
         system: usize,
@@ -142,7 +152,9 @@ fn step(random: &mut Random, systems: usize) -> Step {
     let record = random.below(3);
     let who = random.below(2);
     match random.below(100) {
-        0..=23 => Step::Edit { system, record, field: random.below(3), value: random.below(5) },
+        0..=1 => Step::Delete { system, record },
+        2 => Step::Rekey { system, record },
+        3..=23 => Step::Edit { system, record, field: random.below(3), value: random.below(5) },
         24 => Step::Pair { system, serial: random.below(3) },
         25..=30 => Step::Create { system, serial: random.below(3), part: random.chance(40) },
         31..=32 => Step::Reserial { system, record },
@@ -238,6 +250,23 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
             }
         }
         Step::Create { system, serial, part } => create(world, system, serial, part),
+        Step::Delete { system, record } => {
+            if let Some(native) = nth_row(world, system, record) {
+                world.tell(|| format!("a user deletes {native}"));
+                world.systems[system].delete(kind_of(&native), &native);
+            }
+        }
+        Step::Rekey { system, record } => {
+            // Nobody names it: what does would have to be changed, too.
+            let named = |world: &World, native: &str| {
+                let mut rows = world.systems[system].rows.values();
+                rows.any(|row| row.fields.values().any(|value| value.as_str() == Some(native)))
+            };
+            if let Some(native) = nth_row(world, system, record).filter(|native| !named(world, native)) {
+                world.tell(|| format!("{native} gets another id"));
+                world.systems[system].rekey(kind_of(&native), &native);
+            }
+        }
         Step::Pair { system, serial } => pair(world, system, serial),
         Step::Reserial { system, record } => reserial(world, system, record).await?,
         Step::Poll { system, record } => {

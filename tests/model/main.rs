@@ -82,6 +82,12 @@ const FAULTS: &[&str] = &[
     "reliance_unchecked",
     "woken_message_lost",
     "own_create_not_awaited",
+    "delete_not_sent",
+    "deleted_keys_kept",
+    "open_create_forgotten",
+    "delete_answer_ignored",
+    "delete_overtakes",
+    "rekey_not_linked",
 ];
 
 #[test]

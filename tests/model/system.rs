@@ -59,6 +59,8 @@ pub struct System {
     pub outgoing: VecDeque<Outgoing>,
     /// Delivered and not yet applied.
     pub inbox: VecDeque<Value>,
+    /// Former ids of records that have another one now.
+    renamed: BTreeMap<String, String>,
     next_message: u64,
     next_native: u64,
 }
@@ -71,6 +73,7 @@ impl System {
             rows: BTreeMap::new(),
             outgoing: VecDeque::new(),
             inbox: VecDeque::new(),
+            renamed: BTreeMap::new(),
             next_message: 0,
             next_native: 0,
         }
@@ -128,6 +131,32 @@ impl System {
         }
     }
 
+    /// A user deletes a record, or the adapter does because it was told to and reports it.
+    pub fn delete(&mut self, kind: &str, native: &str) {
+        let Some(row) = self.rows.remove(native) else { return };
+        let mut body = self.envelope(kind, "delete", native);
+        if self.traits.profile != Profile::SilentPatches {
+            body.insert("seq".into(), json!(row.seq + 1));
+        }
+        self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
+    }
+
+    /// A record gets another id.
+    pub fn rekey(&mut self, kind: &str, native: &str) {
+        let Some(mut row) = self.rows.remove(native) else { return };
+        self.next_native += 1;
+        let new = format!("{}{}{}", self.name, &kind[..1], self.next_native);
+        row.seq += 1;
+        let mut body = self.envelope(kind, "rekey", native);
+        body.insert("new_native_id".into(), json!(new));
+        if self.traits.profile != Profile::SilentPatches {
+            body.insert("seq".into(), json!(row.seq));
+        }
+        self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
+        self.rows.insert(new.clone(), row);
+        self.renamed.insert(native.to_owned(), new);
+    }
+
     /// Reads the record and queues it whole.
     pub fn report(&mut self, kind: &str, native: &str, truth: Option<Vec<String>>) {
         let Some(row) = self.rows.get_mut(native) else { return };
@@ -150,7 +179,17 @@ impl System {
         let entity = message["entity"].as_object().cloned().unwrap_or_default();
         let native = self.native_of(&message, &canonical, &kind, &entity)?;
         let trims = self.traits.trims;
-        let row = self.rows.entry(native.clone()).or_default();
+        let gone = message["op"] != "create" && !self.rows.contains_key(&native);
+        if message["op"] == "delete" {
+            let applied = self.rows.remove(&native).is_some_and(|row| rev > row.applied);
+            if applied && self.traits.echoes {
+                let body = self.envelope(&kind, "delete", &native);
+                self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
+            }
+        }
+        let mut nowhere = Row::default();
+        // What a user has deleted is not made again by an update that crossed it.
+        let row = if gone || message["op"] == "delete" { &mut nowhere } else { self.rows.entry(native.clone()).or_default() };
         row.canonical = Some(canonical.clone());
         if rev > row.applied {
             row.applied = rev;
@@ -177,6 +216,7 @@ impl System {
             }
             self.outgoing.push_back(receipt);
         }
+        // Of what is gone there is nothing to report.
         if self.traits.echoes {
             self.report(&kind, &native, Some(Vec::new()));
         }
@@ -186,6 +226,10 @@ impl System {
     /// The record a message is about: find or create.
     fn native_of(&mut self, message: &Value, canonical: &str, kind: &str, entity: &Map<String, Value>) -> Option<String> {
         if let Some(native) = message["native_id"].as_str() {
+            let mut native = native;
+            while let Some(new) = self.renamed.get(native) {
+                native = new;
+            }
             return Some(native.to_owned());
         }
         let same_key = |row: &Row| kind == "thing" && row.fields.contains_key("serial") && row.fields.get("serial") == entity.get("serial");

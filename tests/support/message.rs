@@ -19,6 +19,16 @@ pub fn patch(system: &str, entity_type: &str, native_id: &str, entity: Value) ->
     whole(system, entity_type, native_id, entity).with("op", "patch")
 }
 
+/// The record is gone there.
+pub fn delete(system: &str, entity_type: &str, native_id: &str) -> Message {
+    Message(json!({"system": system, "type": entity_type, "native_id": native_id, "op": "delete"}))
+}
+
+/// The record has another id there.
+pub fn rekey(system: &str, entity_type: &str, native_id: &str, new: &str) -> Message {
+    Message(json!({"system": system, "type": entity_type, "native_id": native_id, "op": "rekey", "new_native_id": new}))
+}
+
 impl Message {
     /// An envelope.
     pub const fn of(body: Value) -> Self {

@@ -117,6 +117,7 @@ const fn op_name(op: SendOp) -> &'static str {
     match op {
         SendOp::Create => "create",
         SendOp::Update => "update",
+        SendOp::Delete => "delete",
     }
 }
 
@@ -124,6 +125,7 @@ fn op(name: &str) -> Option<SendOp> {
     match name {
         "create" => Some(SendOp::Create),
         "update" => Some(SendOp::Update),
+        "delete" => Some(SendOp::Delete),
         _ => None,
     }
 }

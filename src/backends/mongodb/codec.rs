@@ -11,6 +11,7 @@ use super::keys;
 use super::values::{from_bson, from_document, to_bson, to_document, whole};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::{Conflict, Decision};
+use crate::domain::delete::Tombstone;
 use crate::domain::identity::Claim;
 use crate::domain::ids::{CanonicalId, SystemName, UpdateId};
 use crate::domain::link::Link;
@@ -43,6 +44,10 @@ struct EngineRef<'a> {
     links: &'a [Link],
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     claims: &'a BTreeSet<Claim>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tombstone: &'a Option<Box<Tombstone>>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    absorbed: &'a BTreeSet<CanonicalId>,
 }
 
 #[derive(Deserialize)]
@@ -53,20 +58,37 @@ struct Engine {
     links: Vec<Link>,
     #[serde(default)]
     claims: BTreeSet<Claim>,
+    #[serde(default)]
+    tombstone: Option<Box<Tombstone>>,
+    #[serde(default)]
+    absorbed: BTreeSet<CanonicalId>,
 }
 
 /// Writes a record. `stamp` tells this very write from any other.
 pub(super) fn record(record: &CanonicalRecord, revision: u64, stamp: i64) -> Result<Document, serde_json::Error> {
     // Named one by one, so that a field added to the record is not forgotten here.
-    let CanonicalRecord { id, entity_type, version, created_at, updated_at, data, provenance, links, claims } = record;
-    let engine = EngineRef { created_at: *created_at, updated_at: *updated_at, provenance, links, claims };
+    let CanonicalRecord {
+        id,
+        entity_type,
+        version,
+        created_at,
+        updated_at,
+        data,
+        provenance,
+        links,
+        claims,
+        tombstone,
+        merged_into,
+        absorbed,
+    } = record;
+    let engine = EngineRef { created_at: *created_at, updated_at: *updated_at, provenance, links, claims, tombstone, absorbed };
     let mut shown = Vec::with_capacity(links.len());
     for link in links {
         let native_id = link.native_id.as_ref().map(|id| id.as_str());
         let state = serde_json::to_value(link.state)?;
         shown.push(doc! {"system": link.system.as_str(), "native_id": native_id, "state": to_bson(&state), "rev": whole(link.rev)});
     }
-    Ok(doc! {
+    let mut document = doc! {
         "_id": id.to_string(),
         "type": entity_type.as_str(),
         "version": whole(*version),
@@ -77,7 +99,14 @@ pub(super) fn record(record: &CanonicalRecord, revision: u64, stamp: i64) -> Res
         "links": shown,
         "stamp": stamp,
         "engine": serde_json::to_string(&engine)?,
-    })
+    };
+    if let Some(tombstone) = tombstone {
+        document.insert("deleted_at", date(tombstone.at));
+    }
+    if let Some(id) = merged_into {
+        document.insert("merged_into", id.to_string());
+    }
+    Ok(document)
 }
 
 /// Reads a record.
@@ -101,6 +130,9 @@ fn read_record(document: &mut Document) -> Result<Versioned, Wrong> {
         provenance: engine.provenance,
         links: engine.links,
         claims: engine.claims,
+        tombstone: engine.tombstone,
+        merged_into: document.get_str("merged_into").ok().map(CanonicalId::parse).transpose()?,
+        absorbed: engine.absorbed,
     };
     Ok(Versioned { record: std::sync::Arc::new(record), revision: number(document, "revision")? })
 }

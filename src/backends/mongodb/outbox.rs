@@ -144,19 +144,19 @@ async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
 
 /// What [`confirmed`](crate::ports::outbox::confirmed) makes of the rows, without reading them first.
 async fn note_rows(tx: &mut Transaction<'_>, messages: &[Published]) -> Result<(), Trouble> {
-    let (mut gone, mut noted) = (Vec::new(), Vec::new());
+    let (mut gone, mut noted) = (BTreeMap::<i64, Vec<String>>::new(), Vec::new());
     for message in messages {
         let (id, rev) = (keys::owed(message.record, &message.system), codec::signed(message.rev));
         let mut later = doc! {"_id": {"$eq": &id}, "delivered": {"$lt": rev}};
         if !message.awaits_receipt {
-            gone.push(doc! {"_id": {"$eq": &id}, "rev": {"$lte": rev}});
             later.insert("rev", doc! {"$gt": rev});
+            gone.entry(rev).or_default().push(id);
         }
         noted.push(Update::replace(later, doc! {"$set": {"published": rev, "delivered": rev}}));
     }
     // Most rows are of one kind: then there is nothing left to change.
-    let all = gone.len() as i64;
-    if tx.delete(OUTBOX, gone).await? == all && all == messages.len() as i64 {
+    let gone = gone.into_iter().map(|(rev, ids)| doc! {"_id": {"$in": ids}, "rev": {"$lte": rev}}).collect();
+    if tx.delete(OUTBOX, gone).await? == messages.len() as i64 {
         return Ok(());
     }
     tx.update_any(OUTBOX, noted).await

@@ -82,6 +82,7 @@ pub(super) fn outbound(message: &OutboundMessage) -> BasicProperties {
     let op = match message.op {
         SendOp::Create => "create",
         SendOp::Update => "update",
+        SendOp::Delete => "delete",
     };
     let mut headers = FieldTable::default();
     headers.insert("rev".into(), AMQPValue::LongLongInt(i64::try_from(message.rev).unwrap_or(i64::MAX)));

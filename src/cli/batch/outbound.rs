@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use crate::cli::Failure;
 use crate::domain::change::{Inbound, Receipt, ReceiptStatus, Record};
 use crate::domain::ids::{CanonicalId, EntityType, MessageId, NativeId, NativeKey, SystemName, UpdateId};
+use crate::domain::link::SendOp;
 use crate::ports::broker::{Broker, Delivery, OutboundMessage};
 use crate::ports::error::PortError;
 use crate::ports::store::{Lookup, Store};
@@ -117,6 +118,9 @@ impl Applier {
         let mut receipts = Vec::with_capacity(messages.len());
         for message in messages {
             let outbound: Answered = serde_json::from_slice(&message.body).map_err(Failure::internal)?;
+            if message.op == SendOp::Delete {
+                self.given.remove(&(message.record, message.system.clone()));
+            }
             let native_id = match outbound.native_id {
                 Some(id) => id,
                 None => self.native_id(message, store).await?,

@@ -16,8 +16,8 @@ use crate::domain::value::same_held;
 /// Records asked for at once.
 const PAGE: usize = 1000;
 
-/// Runs `snapshot`. What the system is known to hold already is not handed in. Records that are not in the export are
-/// counted and left alone: this version takes no deletes.
+/// Runs `snapshot`. What the system is known to hold already is not handed in. Records that are not in the export are handed
+/// in as deletes; too many of them at once wait for a person (`delete_brake`).
 pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let (system, entity_type) = (SystemName::new(&args.system)?, EntityType::new(&args.entity_type)?);
     let mut held = held(&Client::new(options)?, &system, &entity_type).await?;
@@ -37,16 +37,20 @@ pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<
         }
         stream.add(at, &message).await?;
     }
-    let (sent, refused) = stream.end().await?;
     let absent = held.len();
+    for native_id in held.keys() {
+        let id = uuid::Uuid::now_v7().to_string();
+        let gone = json!({ "id": id, "system": system, "type": entity_type, "op": "delete", "native_id": native_id });
+        // No line of the file says it.
+        stream.add(0, &gone).await?;
+    }
+    let (sent, refused) = stream.end().await?;
     if options.json {
         output::json(&json!({ "sent": sent, "refused": refused, "as_known": known, "absent": absent }))?;
     } else {
         output::line(format!("{sent} differ and were handed in, {refused} refused, {known} are as known"))?;
         if absent > 0 {
-            output::line(format!(
-                "{absent} that {system} is known to hold are not in the export; this version takes no deletes, so they stay as they are"
-            ))?;
+            output::line(format!("{absent} of them as deleted: {system} is known to hold them, and they are not in the export"))?;
         }
     }
     if refused > 0 { Err(Failure::absent("see above for what was refused")) } else { Ok(()) }

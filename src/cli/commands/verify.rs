@@ -11,7 +11,7 @@ use crate::cli::{Failure, Host, output, stores};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::Decision;
 use crate::domain::identity::TypedClaim;
-use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
+use crate::domain::ids::{CanonicalId, NativeId, NativeKey, UpdateId};
 use crate::domain::rules::{Duplicates, Rules};
 use crate::engine::settings::Settings;
 use crate::ports::store::{DecisionFilter, Found, Lookup, Store, Versioned};
@@ -231,9 +231,13 @@ impl Check<'_> {
 }
 
 fn links(record: &CanonicalRecord) -> impl Iterator<Item = NativeKey> {
-    record.links.iter().filter_map(|link| {
-        let native_id = link.native_id.clone()?;
-        Some(NativeKey { system: link.system.clone(), entity_type: record.entity_type.clone(), native_id })
+    record.links.iter().flat_map(|link| {
+        let key = |native_id: &NativeId| NativeKey {
+            system: link.system.clone(),
+            entity_type: record.entity_type.clone(),
+            native_id: native_id.clone(),
+        };
+        link.native_id.iter().chain(&link.aliases).map(key)
     })
 }
 

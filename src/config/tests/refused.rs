@@ -207,12 +207,9 @@ t.toml:6: http.tls: is not available in this version; leave it out
 t.toml:10: orchestration.decision_logging: "changes" is not available in this version; leave it at "all"
 t.toml:11: orchestration.retention.default: "30d" is not available in this version; leave it at "400d"
 t.toml:12: orchestration.dedup_retention: "30d" is not available in this version; leave it at "forever"
-t.toml:15: orchestration.delete_brake.percent: 6 is not available in this version; leave it at 5
 t.toml:17: orchestration.tombstone_retention: "forever" is not available in this version; leave it at "90d"
 t.toml:18: orchestration.events: true is not available in this version; leave it at false
 t.toml:20: entities.device.on_parent_delete: "cascade" is not available in this version; leave it at "keep"
-t.toml:21: entities.device.delete.policy: "unlink" is not available in this version; leave it at "propagate"
-t.toml:21: entities.device.delete.conflict: "update_revives" is not available in this version; leave it at "delete_wins"
 t.toml:22: entities.device.redact: is not available in this version; leave it at []
 t.toml:27: systems.oem.entities.device.on_reject: "compensate" is not available in this version; leave it at "keep"
 "#);

@@ -18,7 +18,8 @@ use crate::views::{find, why as whys};
 /// Records looked at for one page of a filtered list at most; the cursor goes on from there.
 const LOOKED_AT: usize = 20_000;
 
-/// `GET /v1/entities/{type}?limit&cursor&FIELD=VALUE…`: records in the order they were made.
+/// `GET /v1/entities/{type}?limit&cursor&include_deleted&FIELD=VALUE…`: records in the order they were made; those that are
+/// deleted or became part of another one only if they are asked for.
 pub async fn list(State(api): Shared, Path(entity_type): Path<String>, mut query: Query) -> Result<Json<Value>, Problem> {
     let entity_type = EntityType::new(entity_type).map_err(Problem::question)?;
     let limit = query.limit()?;
@@ -26,6 +27,7 @@ pub async fn list(State(api): Shared, Path(entity_type): Path<String>, mut query
         Some(text) => Some(CanonicalId::parse(&text).map_err(|error| Problem::question(error).at("cursor"))?),
         None => None,
     };
+    let all = query.take("include_deleted").is_some_and(|text| text == "true");
     let wanted = query.rest();
     let (mut items, mut seen) = (Vec::new(), 0);
     loop {
@@ -34,7 +36,7 @@ pub async fn list(State(api): Shared, Path(entity_type): Path<String>, mut query
         for versioned in page {
             seen += 1;
             after = Some(versioned.record.id);
-            if fits(&versioned.record, &wanted) {
+            if (all || versioned.record.is_live()) && fits(&versioned.record, &wanted) {
                 let owed = find::owed(api.store.as_ref(), &versioned.record).await?;
                 items.push(serde_json::to_value(CanonicalRow::new(&versioned.record, &owed)).unwrap_or_default());
             }

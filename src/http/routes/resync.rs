@@ -80,7 +80,9 @@ pub async fn differences(State(api): Shared, Path(system): Path<String>, mut que
         looked_at += page.len();
         for versioned in page {
             after = Some(versioned.record.id);
-            items.extend(difference(&api, &versioned.record, &system));
+            if versioned.record.is_live() {
+                items.extend(difference(&api, &versioned.record, &system));
+            }
             if items.len() == limit {
                 // The rest of the page is looked at by the next request.
                 more = true;

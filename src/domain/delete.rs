@@ -1,0 +1,232 @@
+//! Deletes, and what comes after them (§1.10): tombstones, systems that let go of a record, records that come back.
+
+use serde::{Deserialize, Serialize};
+
+use super::canonical::CanonicalRecord;
+use super::change::Rejection;
+use super::conclude::{Outcome, Waits, blank};
+use super::decide::{Arrival, Situation, old_copy};
+use super::decision::{Decision, DecisionKind};
+use super::handler::{Answer, Verdict};
+use super::ids::{NativeId, SystemName, UpdateId};
+use super::link::{Link, LinkState, SendOp, Shadow};
+use super::overlay::Overlay;
+use super::planted;
+use super::provenance::{ByKind, DecidedBy};
+use super::time::Timestamp;
+use super::value::Leaves;
+use super::waiting::WaitingFor;
+
+/// What a system's delete of its own record means for the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeletePolicy {
+    /// The record is deleted everywhere.
+    #[default]
+    Propagate,
+    /// Only this system lets go of it.
+    Unlink,
+    /// Nothing.
+    Ignore,
+    /// A person says.
+    Review,
+}
+
+/// What an update of a deleted record does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeleteConflict {
+    /// It is dropped, and its system is sent the delete again.
+    #[default]
+    DeleteWins,
+    /// The record comes back.
+    UpdateRevives,
+}
+
+/// How a record was deleted. The record itself stays for a while, so that what comes late is known to be about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Tombstone {
+    /// When.
+    pub at: Timestamp,
+    /// The system that deleted it.
+    pub system: SystemName,
+    /// By which update.
+    pub update: UpdateId,
+    /// The version it became by this.
+    pub version: u64,
+}
+
+/// The model hash of "it is gone": a system that rejects a delete is not sent it again.
+pub const GONE: u64 = 0x6465_6c65_7465_6421;
+
+/// Deletes a record: a new version with a tombstone. Its key values are free for a new thing of that name. The link at `index`
+/// is the source's, which has let go of it already; who else is sent the delete follows from the tombstone.
+pub fn bury(record: &mut CanonicalRecord, index: usize, update: &UpdateId, now: Timestamp) {
+    record.version += 1;
+    record.updated_at = now;
+    let system = record.links[index].system.clone();
+    let gone = Link { rev: record.links[index].rev, ..Link::new(system.clone(), None, Overlay::nothing(&record.data)) };
+    let native_id = record.links[index].native_id.take();
+    record.links[index] = Link { native_id, state: LinkState::Detached, seq: record.links[index].seq.clone(), ..gone };
+    record.tombstone = Some(Box::new(Tombstone { at: now, system, update: update.clone(), version: record.version }));
+    // Who was never sent the create has nothing to delete. Who was may have it by now: its answer says so.
+    record.links.retain(|link| link.state != LinkState::Reserved || link.is_open_create() && !planted::fault("open_create_forgotten"));
+}
+
+/// A system has no such record any more: it holds nothing, and no message to it is open.
+pub fn let_go(link: &mut Link, data: &Leaves) {
+    link.state = LinkState::Detached;
+    link.shadow = Shadow { held: Overlay::nothing(data), answered_rev: link.rev, held_rev: link.rev, ..Shadow::default() };
+    link.waits.clear();
+    link.rejected = None;
+    link.failures = 0;
+}
+
+/// The record is to live on, as the system of the link at `source` has it. Every other system that had it and lost it, or is
+/// about to, is to be sent it as a new one; returns the native ids that are given up for this and lead nowhere from now on.
+pub fn revive(record: &mut CanonicalRecord, source: usize) -> Vec<(SystemName, NativeId)> {
+    record.tombstone = None;
+    let (mut given_up, data) = (Vec::new(), &record.data);
+    for (index, link) in record.links.iter_mut().enumerate() {
+        let told = link.shadow.sends.iter().any(|sent| sent.op == SendOp::Delete);
+        let lost = match link.state {
+            LinkState::Linked => told,
+            LinkState::Detached => !link.unlinked,
+            LinkState::Reserved => false,
+        };
+        if index == source {
+            link.state = LinkState::Linked;
+            link.shadow.sends.retain(|sent| sent.op != SendOp::Delete);
+            link.rejected = None;
+        } else if lost {
+            given_up.extend(link.native_id.take().into_iter().chain(std::mem::take(&mut link.aliases)).map(|id| (link.system.clone(), id)));
+            // The delete may be on its way still: its answer must not be taken for one to the create that follows.
+            link.shadow.sends.retain(|sent| sent.op == SendOp::Delete);
+            link.shadow.held = Overlay::nothing(data);
+            link.state = LinkState::Reserved;
+            link.rejected = None;
+        }
+    }
+    given_up
+}
+
+/// A system reports a record it was told to delete: it is sent the delete once more.
+pub fn told_again(link: &mut Link) {
+    if link.state == LinkState::Detached {
+        link.state = LinkState::Linked;
+    }
+    link.shadow.sends.retain(|sent| sent.op != SendOp::Delete);
+}
+
+/// Whether a system still has to be sent the delete.
+#[must_use]
+pub fn lacks_delete(link: &Link) -> bool {
+    let told = link.newest().is_some_and(|sent| sent.op == SendOp::Delete);
+    link.state == LinkState::Linked && link.native_id.is_some() && !told && link.rejected != Some(GONE)
+}
+
+/// What a delete comes to before anyone is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleting {
+    /// There is nothing to decide.
+    Nothing {
+        /// The system does what it was told.
+        echo: bool,
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// Handlers and the policy decide.
+    Asked,
+}
+
+/// Looks at a system's delete of its record. That it holds nothing any more is a fact, whatever becomes of it.
+pub fn prepare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>) -> Result<Deleting, Rejection> {
+    let CanonicalRecord { links, data, tombstone, .. } = record;
+    let link = &mut links[index];
+    if arrival.waited.is_none()
+        && let Some(reason) = old_copy(link, arrival)?
+    {
+        return Ok(Deleting::Nothing { echo: false, reason });
+    }
+    if link.state == LinkState::Detached {
+        return Ok(Deleting::Nothing { echo: false, reason: format!("{} has let go of it before", link.system) });
+    }
+    if tombstone.is_some() {
+        let told = link.shadow.sends.iter().any(|sent| sent.op == SendOp::Delete);
+        let_go(link, data);
+        let reason = if told { format!("{} deleted the record as it was told", link.system) } else { "it is deleted already".to_owned() };
+        return Ok(Deleting::Nothing { echo: told, reason });
+    }
+    Ok(Deleting::Asked)
+}
+
+/// Decides a delete by the handlers' verdict and the policy of its type. Returns the row, and what it waits for if it waits.
+pub fn conclude(
+    record: &mut CanonicalRecord,
+    index: usize,
+    answer: &Answer,
+    policy: DeletePolicy,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> Outcome {
+    let mut decision = blank(arrival, situation, Some(record.id));
+    decision.version_before = record.version;
+    decision.version_after = record.version;
+    if let Some(by) = &answer.by {
+        decision.decided_by.clone_from(by);
+    } else if let Some(approval) = &arrival.approval {
+        decision.decided_by = DecidedBy::named(ByKind::Person, approval.by.clone());
+    }
+    let system = record.links[index].system.clone();
+    let given = match &answer.verdict {
+        Verdict::Accept { reason } => reason.clone(),
+        Verdict::Skip { reason } => {
+            decision.decision = DecisionKind::Dropped;
+            decision.reason.clone_from(reason);
+            let_go(&mut record.links[index], &record.data);
+            return Outcome { decision, waits: None };
+        }
+        Verdict::Defer { reason, after } => return waits(decision, DecisionKind::Deferred, reason, WaitingFor::Time, Some(*after)),
+        Verdict::Review { reason } => return waits(decision, DecisionKind::Parked, reason, WaitingFor::Review, None),
+    };
+    let reason = match policy {
+        DeletePolicy::Review if arrival.approval.is_none() => {
+            let reason = format!("{system} deleted the record; a person says whether it is deleted everywhere (delete.policy)");
+            return waits(decision, DecisionKind::Parked, &reason, WaitingFor::Review, None);
+        }
+        DeletePolicy::Propagate | DeletePolicy::Review => {
+            bury(record, index, &arrival.change.update, situation.now);
+            decision.decision = DecisionKind::Accepted;
+            decision.version_after = record.version;
+            decision.accepted_snapshot = Some(record.data.clone());
+            format!("{system} deleted the record: it is deleted everywhere")
+        }
+        DeletePolicy::Unlink => {
+            let_go(&mut record.links[index], &record.data);
+            record.links[index].unlinked = true;
+            format!("{system} let go of the record; it stays as it is for all others (delete.policy = \"unlink\")")
+        }
+        DeletePolicy::Ignore => {
+            decision.decision = DecisionKind::Dropped;
+            "deletes of this type are ignored (delete.policy = \"ignore\")".to_owned()
+        }
+    };
+    decision.reason = given.into_iter().chain([reason]).collect::<Vec<_>>().join("; ");
+    Outcome { decision, waits: None }
+}
+
+fn waits(
+    mut decision: Decision,
+    kind: DecisionKind,
+    reason: &str,
+    waiting_for: WaitingFor,
+    retry_after: Option<Option<std::time::Duration>>,
+) -> Outcome {
+    decision.decision = kind;
+    reason.clone_into(&mut decision.reason);
+    Outcome { decision, waits: Some(Waits { waiting_for, retry_after, change: None, untouched: true }) }
+}
+
+/// The source of a refused delete is to be sent the record again, as a new one: its native id leads nowhere from now on.
+pub fn give_back(link: &mut Link) -> Vec<NativeId> {
+    link.state = LinkState::Reserved;
+    link.native_id.take().into_iter().chain(std::mem::take(&mut link.aliases)).collect()
+}

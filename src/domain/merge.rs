@@ -1,0 +1,205 @@
+//! Two canonical records that turn out to be one thing become one (§1.10).
+
+use serde_json::Value;
+
+use super::canonical::CanonicalRecord;
+use super::decision::{Conflict, Winner};
+use super::ids::{CanonicalId, NativeId, SystemName};
+use super::link::{Link, LinkState};
+use super::provenance::Source;
+use super::rules::TypeRules;
+use super::survivorship::{Contest, Survivor, survive};
+use super::time::Timestamp;
+use super::value::{FieldPath, Leaves, same_held};
+
+/// Why two records can't become one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CantMerge {
+    /// They are one already.
+    #[error("they are one record already")]
+    Same,
+    /// They are of different types.
+    #[error("{0} and {1} are of different types")]
+    OtherType(CanonicalId, CanonicalId),
+    /// One of them is deleted.
+    #[error("record {0} is deleted")]
+    Deleted(CanonicalId),
+    /// One of them is part of another record already.
+    #[error("record {0} is part of record {1} already; merge that one")]
+    Merged(CanonicalId, CanonicalId),
+    /// A system has both, and can't be told that they are one.
+    #[error("{0} has both, as {1} and as {2}; merge them there first: delete one of the two in {0}")]
+    BothIn(SystemName, NativeId, NativeId),
+}
+
+/// What a merge did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Merged {
+    /// The fields of the surviving record it changed.
+    pub changed: Vec<FieldPath>,
+    /// The fields in which the two differed.
+    pub conflicts: Vec<Conflict>,
+    /// The native records that moved, former ids included.
+    pub moved: Vec<(SystemName, NativeId)>,
+    /// The messages of the record that is gone which nobody has to send any more: system and newest rev.
+    pub closed: Vec<(SystemName, u64)>,
+}
+
+/// Makes two records one: the fields by the rules, the links and what their systems are known to hold as they are. What was
+/// `loser` leads to `winner` from now on.
+pub fn merge(winner: &mut CanonicalRecord, loser: &mut CanonicalRecord, types: &TypeRules, now: Timestamp) -> Result<Merged, CantMerge> {
+    check(winner, loser)?;
+    let mut merged = Merged::default();
+    let (outcome, taken) = fields(winner, loser, types, &mut merged.conflicts);
+    merged.changed = winner.data.differing(&outcome);
+    winner.version += 1;
+    winner.updated_at = now;
+    winner.created_at = winner.created_at.min(loser.created_at);
+    winner.replace_data(outcome, &merged.changed);
+    for path in taken {
+        if let Some(source) = loser.provenance.of(&path) {
+            let source = Source { version: winner.version, ..source.clone() };
+            winner.provenance.set([path], &source);
+        }
+    }
+    let data = &winner.data;
+    winner.provenance.retain(|path| data.get(path).is_some());
+    for link in std::mem::take(&mut loser.links) {
+        merged.closed.push((link.system.clone(), link.rev));
+        merged.moved.extend(link.native_id.iter().chain(&link.aliases).map(|id| (link.system.clone(), id.clone())));
+        take_over(winner, rebased(link, &loser.data, &winner.data, loser.id));
+    }
+    winner.absorbed.insert(loser.id);
+    winner.absorbed.append(&mut loser.absorbed);
+    loser.merged_into = Some(winner.id);
+    Ok(merged)
+}
+
+fn check(winner: &CanonicalRecord, loser: &CanonicalRecord) -> Result<(), CantMerge> {
+    if winner.id == loser.id {
+        return Err(CantMerge::Same);
+    }
+    if winner.entity_type != loser.entity_type {
+        return Err(CantMerge::OtherType(winner.id, loser.id));
+    }
+    for record in [winner, loser] {
+        if let Some(into) = record.merged_into {
+            return Err(CantMerge::Merged(record.id, into));
+        }
+        if record.tombstone.is_some() {
+            return Err(CantMerge::Deleted(record.id));
+        }
+    }
+    for link in &loser.links {
+        if let (Some(id), Some(own)) = (loser.native_id(&link.system), winner.native_id(&link.system)) {
+            return Err(CantMerge::BothIn(link.system.clone(), own.clone(), id.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// The fields of both, and which of them are the loser's.
+fn fields(winner: &CanonicalRecord, loser: &CanonicalRecord, types: &TypeRules, conflicts: &mut Vec<Conflict>) -> (Leaves, Vec<FieldPath>) {
+    let mut outcome = winner.data.clone();
+    let mut taken = Vec::new();
+    for (path, theirs) in loser.data.iter().filter(|(_, value)| !value.is_null()) {
+        let ours = winner.data.held(path);
+        let clashes = winner.data.has_inside(path) || !winner.data.around(path).is_empty();
+        if same_held(ours, Some(theirs)) || clashes {
+            continue;
+        }
+        let (from, theirs_from) = (winner.provenance.of(path), loser.provenance.of(path));
+        let (survivor, rule) = match (ours, theirs_from) {
+            (None, _) => (Survivor::Incoming, None),
+            (Some(_), None) => (Survivor::Current, None),
+            (Some(_), Some(source)) => survivor(ours, from, theirs, source, path, types),
+        };
+        if ours.is_some() {
+            conflicts.push(Conflict {
+                field: path.clone(),
+                base: None,
+                ours: ours.cloned().unwrap_or(Value::Null),
+                theirs: theirs.clone(),
+                ours_from: from.map(|from| from.system.clone()),
+                winner: match &survivor {
+                    Survivor::Incoming => Winner::Theirs,
+                    Survivor::Current => Winner::Ours,
+                    Survivor::Combined(_) => Winner::Handler,
+                },
+                rule: rule.unwrap_or_else(|| "latest".to_owned()),
+            });
+        }
+        match survivor {
+            Survivor::Incoming => {
+                outcome.set(path.clone(), theirs.clone());
+                taken.push(path.clone());
+            }
+            Survivor::Combined(value) => outcome.set(path.clone(), value),
+            Survivor::Current => {}
+        }
+    }
+    (outcome, taken)
+}
+
+fn survivor(
+    ours: Option<&Value>,
+    from: Option<&Source>,
+    theirs: &Value,
+    source: &Source,
+    path: &FieldPath,
+    types: &TypeRules,
+) -> (Survivor, Option<String>) {
+    let chain = types.survivorship.get(path).map_or(&[][..], Vec::as_slice);
+    let contest = Contest {
+        current: ours,
+        current_from: from,
+        incoming: theirs,
+        base: None,
+        source: &source.system,
+        occurred_at: source.occurred_at,
+        first_contact: true,
+    };
+    let verdict = survive(chain, &contest);
+    match verdict.rule {
+        Some(rule) => (verdict.survivor, Some(rule)),
+        // Nothing is declared: what was decided later is the newer.
+        None if from.is_none_or(|from| source.at > from.at) => (Survivor::Incoming, None),
+        None => (Survivor::Current, None),
+    }
+}
+
+/// A link, said against another record's data: what its system is known to hold stays what it was.
+pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves, from: CanonicalId) -> Link {
+    let differing = old.differing(new);
+    link.shadow.held.rebase(old, new, &differing);
+    link.shadow.disputed.retain(|path, said| !same_held(new.get(path), Some(said)));
+    for sent in link.shadow.sends.iter_mut().chain(link.shadow.last.as_deref_mut()) {
+        sent.rebase(old, new, &differing);
+    }
+    link.shadow.stored.retain(|path, _| !differing.contains(path));
+    if let Some(newest) = link.shadow.sends.last_mut() {
+        // It may not have been published yet, and its place in the outbox goes with the other record.
+        newest.unannounced = true;
+    }
+    link.rejected = None;
+    link.from.get_or_insert(from);
+    link
+}
+
+/// Gives the record a link. Where one of the two is only a reservation, the other one counts.
+fn take_over(winner: &mut CanonicalRecord, link: Link) {
+    let Some(index) = winner.link_with(&link.system) else {
+        winner.links.push(link);
+        return;
+    };
+    let own = &mut winner.links[index];
+    // Whatever is sent next comes after all that was sent of either.
+    let rev = own.rev.max(link.rev);
+    if own.state == LinkState::Reserved && link.state == LinkState::Linked {
+        *own = link;
+    } else if link.state == LinkState::Detached {
+        winner.links.push(link);
+        return;
+    }
+    own.rev = rev;
+}

@@ -1,0 +1,299 @@
+//! Deletes of a system's own records, and what comes of records that are deleted (§1.10).
+
+use super::decide::{Decider, due_from};
+use super::lanes::{Answered, Question};
+use super::load::ChangeItem;
+use super::unit::{Owner, Unit};
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::{ChangeBody, DeadReason, Rejection};
+use crate::domain::conclude::{Outcome, Waits, blank};
+use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, prepare};
+use crate::domain::decision::DecisionKind;
+use crate::domain::delete::{self, DeleteConflict, DeletePolicy, Deleting};
+use crate::domain::handler::Answer;
+use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
+use crate::domain::link::LinkState;
+use crate::domain::provenance::DecidedBy;
+use crate::domain::review::Word;
+use crate::domain::waiting::{Waiting, WaitingFor};
+use crate::ports::error::PortError;
+use crate::ports::store::OutboxChange;
+
+impl Decider {
+    /// A system deletes its record.
+    pub(super) async fn decide_delete(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+    ) -> Result<(), PortError> {
+        let key = &item.change.key;
+        let known = unit.linked(key).and_then(|id| unit.draft_of(id));
+        let loaded = known.and_then(|draft| Some((draft, unit.drafts[draft].work.as_ref()?.record.clone())));
+        let found = loaded.and_then(|(draft, record)| Some((draft, record.link_of(&key.system, &key.native_id)?, record)));
+        let Some((draft, index, before)) = found else {
+            self.delete_unknown(unit, position, item, arrival, situation);
+            return Ok(());
+        };
+        let mut record = before.clone();
+        let outcome = match delete::prepare(&mut record, index, arrival) {
+            Err(rejection) => {
+                self.bury(unit, position, item, &rejection);
+                return Ok(());
+            }
+            Ok(Deleting::Nothing { echo, reason }) => nothing(&record, echo, reason, arrival, situation),
+            Ok(Deleting::Asked) => {
+                if let Some(id) = self.brake_on(item, arrival.received_at, situation.now).await? {
+                    self.park(unit, position, item, arrival, situation, WaitingFor::Brake { id }, None);
+                    return Ok(());
+                }
+                let word = item.word.as_ref();
+                match self.ask_about_delete(&record, arrival, word).await {
+                    Ok(answer) => {
+                        let answer = word.map_or_else(|| answer.clone(), |word| word.over(answer.clone(), &record.data, None));
+                        // What the policy asks a person, or the time, to say is said.
+                        let said = word.is_some() && item.types.delete_policy == DeletePolicy::Review;
+                        let policy = if said { DeletePolicy::Propagate } else { item.types.delete_policy };
+                        delete::conclude(&mut record, index, &answer, policy, arrival, situation)
+                    }
+                    Err(error) => {
+                        self.delete_handler_failed(unit, position, draft, item, arrival, situation, &error.to_string());
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        if outcome.waits.is_some() {
+            self.write_row(unit, position, draft, item, outcome.decision, outcome.waits);
+            return Ok(());
+        }
+        let given_up = if outcome.decision.decision == DecisionKind::Dropped && record.links[index].state == LinkState::Detached {
+            self.restored(&mut record, index, item)
+        } else {
+            Vec::new()
+        };
+        self.give_up(unit, draft, given_up);
+        self.overtake_all(unit, position, draft, item, situation);
+        self.take_down_delete(unit, position, draft, item, situation, &before, record, outcome);
+        Ok(())
+    }
+
+    async fn ask_about_delete(&self, record: &CanonicalRecord, arrival: &Arrival<'_>, word: Option<&Word>) -> Answered {
+        if !self.handlers.has_for_deletes(&record.entity_type) || word.is_some_and(Word::asks_nobody) {
+            return Ok(Answer::nobody(record.data.clone()));
+        }
+        let proposal = Proposal {
+            footing: Footing::Linked,
+            changes: Vec::new(),
+            stale: Vec::new(),
+            proposed: record.data.clone(),
+            ruled: record.data.clone(),
+            conflicts: Vec::new(),
+            rules: std::collections::BTreeMap::new(),
+        };
+        self.handlers.ask(&Question::about(record, &proposal, arrival), &self.settings).await
+    }
+
+    /// The source of a delete that nobody wants gets the record again, if it is sent records at all.
+    fn restored(&self, record: &mut CanonicalRecord, index: usize, item: &ChangeItem) -> Vec<(SystemName, NativeId)> {
+        let creates = self.settings.rules.creates(&item.source.side, &item.types);
+        let link = &mut record.links[index];
+        if !creates {
+            link.unlinked = true;
+            return Vec::new();
+        }
+        delete::give_back(link).into_iter().map(|id| (item.change.key.system.clone(), id)).collect()
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn take_down_delete(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        draft: usize,
+        item: &ChangeItem,
+        situation: &Situation<'_>,
+        before: &CanonicalRecord,
+        mut record: CanonicalRecord,
+        outcome: Outcome,
+    ) {
+        let Outcome { mut decision, .. } = outcome;
+        let due = record.claims_due(&item.types.keys);
+        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
+        self.release_claims(unit, draft, &mut record, gone);
+        let system = &item.change.key.system;
+        let mut outbox = Vec::new();
+        let has = |record: &CanonicalRecord| record.link_with(system).map(|index| record.links[index].rev);
+        if let (Some(rev), None) = (has(before), has(&record)) {
+            // Whatever it was still to be sent is about a record it does not have.
+            outbox.push(OutboxChange::Rejected { system: system.clone(), rev });
+        }
+        let due = self.plan_sends(&mut record, &item.types, situation.now, Some(system));
+        decision.notified = due.iter().map(|due| due.system.clone()).collect();
+        outbox.extend(due.into_iter().map(|due| due_from(due, None)));
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.record = record;
+            work.outbox.extend(outbox);
+        }
+        self.write_row(unit, position, draft, item, decision, None);
+    }
+
+    /// What nobody knows can't be deleted. What waited of it waits in vain.
+    fn delete_unknown(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, arrival: &Arrival<'_>, situation: &Situation<'_>) {
+        let mut decision = blank(arrival, situation, None);
+        decision.decided_by = DecidedBy::SYSTEM;
+        decision.reason = "nobody knows this record, so there is nothing to delete".to_owned();
+        let draft = unit.add_loose();
+        self.overtake_all(unit, position, draft, item, situation);
+        self.write_row(unit, position, draft, item, decision, None);
+    }
+
+    /// What waits of a native record that is gone is overtaken.
+    fn overtake_all(&mut self, unit: &mut Unit, position: usize, draft: usize, item: &ChangeItem, situation: &Situation<'_>) {
+        unit.drafts[draft].inputs.insert(position);
+        let own = item.woken.as_ref().map(|woken| woken.arrival);
+        let earlier = |waiting: &Waiting| waiting.update != item.change.update && own.is_none_or(|own| waiting.arrival < own);
+        for waiting in unit.waiting_of(&item.change.key).into_iter().filter(earlier) {
+            unit.take_waiting(draft, &waiting.update);
+            if let Some(row) = super::waiting::superseded_row(&waiting, &item.change.update, situation) {
+                unit.put_row(draft, row);
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn delete_handler_failed(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        draft: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        error: &str,
+    ) {
+        let (attempt, max) = (arrival.attempt, self.settings.max_attempts);
+        if attempt >= max {
+            let detail = format!("the handler failed {attempt} times, the last time: {error}; mend it, then requeue this message");
+            self.bury(unit, position, item, &Rejection::new(DeadReason::HandlerFailed, detail));
+            return;
+        }
+        let mut decision = blank(arrival, situation, unit.linked(&item.change.key));
+        decision.decision = DecisionKind::Deferred;
+        decision.decided_by = DecidedBy::SYSTEM;
+        decision.reason = format!("the handler failed (attempt {attempt} of {max}): {error}; it is tried again");
+        let waits = Waits { waiting_for: WaitingFor::Time, retry_after: Some(None), change: None, untouched: true };
+        self.write_row(unit, position, draft, item, decision, Some(waits));
+    }
+
+    /// Whether an update is about a record that is deleted.
+    pub(super) fn is_deleted(&self, unit: &Unit, id: CanonicalId) -> bool {
+        unit.record(id).is_some_and(|record| record.tombstone.is_some())
+    }
+
+    /// Whether an update brings a deleted record back: the system that deleted it has it again as a whole, or the policy says
+    /// that a real change wins.
+    pub(super) fn may_revive(
+        &self,
+        unit: &Unit,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        id: CanonicalId,
+    ) -> bool {
+        let Some(record) = unit.record(id) else { return false };
+        let Some(tombstone) = &record.tombstone else { return false };
+        let key = &item.change.key;
+        let whole = matches!(item.change.body, ChangeBody::Upsert(_));
+        let own = tombstone.system == key.system;
+        let wins = item.types.delete_conflict == DeleteConflict::UpdateRevives;
+        if !(own && whole || wins && !own) {
+            return false;
+        }
+        let mut tried = record.clone();
+        revived(&mut tried, item);
+        match prepare(&mut tried, Footing::Linked, arrival, situation) {
+            Ok(Prepared::Proposal(_) | Prepared::Waits(_)) => true,
+            Ok(Prepared::Nothing { .. }) | Err(_) => false,
+        }
+    }
+
+    /// The update of a deleted record is dropped, and its system is sent the delete again.
+    pub(super) fn tell_again(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        id: CanonicalId,
+    ) {
+        let Some(draft) = unit.draft_of(id) else { return };
+        let Some(before) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return };
+        let Some(tombstone) = before.tombstone.clone() else { return };
+        let mut record = before.clone();
+        let key = &item.change.key;
+        let index = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
+        let own = tombstone.system == key.system;
+        let mut decision = blank(arrival, situation, Some(id));
+        decision.decided_by = DecidedBy::SYSTEM;
+        decision.decision = DecisionKind::Dropped;
+        (decision.version_before, decision.version_after) = (before.version, before.version);
+        decision.changed = arrival.leaves.iter().map(|(path, _)| path.clone()).collect();
+        decision.modified_fields.clone_from(&decision.changed);
+        decision.reason = format!("{} deleted the record (version {})", tombstone.system, tombstone.version);
+        if own {
+            decision.reason.push_str("; it has to send the whole record to bring it back");
+        } else if let Some(index) = index {
+            let link = &mut record.links[index];
+            link.native_id.get_or_insert_with(|| key.native_id.clone());
+            link.state = LinkState::Linked;
+            delete::told_again(link);
+            link.waits.retain(|waits| waits.update != item.change.update);
+            decision.reason.push_str("; a delete wins over what comes later (delete.conflict)");
+        }
+        let due = self.plan_sends(&mut record, &item.types, situation.now, None);
+        decision.notified = due.iter().map(|due| due.system.clone()).collect();
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
+        }
+        self.keep(unit, draft, record, item, &before);
+        self.write_row(unit, position, draft, item, decision, None);
+    }
+
+    /// Native ids that lead nowhere from now on.
+    pub(super) fn give_up(&self, unit: &mut Unit, draft: usize, given_up: Vec<(SystemName, NativeId)>) {
+        let Some(work) = unit.drafts[draft].work.as_mut() else { return };
+        let entity_type = work.record.entity_type.clone();
+        let keys: Vec<NativeKey> =
+            given_up.into_iter().map(|(system, native_id)| NativeKey { system, entity_type: entity_type.clone(), native_id }).collect();
+        for key in &keys {
+            work.links_added.retain(|added| added != key);
+        }
+        work.links_removed.extend(keys.iter().cloned());
+        for key in keys {
+            unit.links.insert(key, Owner { id: None, made_by: Some(draft) });
+        }
+    }
+}
+
+/// Takes a deleted record's tombstone away for the system of an update; what is given up for it.
+pub(super) fn revived(record: &mut CanonicalRecord, item: &ChangeItem) -> Vec<(SystemName, NativeId)> {
+    let key = &item.change.key;
+    let index = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
+    match index {
+        Some(index) if record.tombstone.is_some() => delete::revive(record, index),
+        Some(_) | None => Vec::new(),
+    }
+}
+
+fn nothing(record: &CanonicalRecord, echo: bool, reason: String, arrival: &Arrival<'_>, situation: &Situation<'_>) -> Outcome {
+    let mut decision = blank(arrival, situation, Some(record.id));
+    decision.decision = if echo { DecisionKind::Echo } else { DecisionKind::Unchanged };
+    decision.decided_by = DecidedBy::SYSTEM;
+    decision.reason = reason;
+    (decision.version_before, decision.version_after) = (record.version, record.version);
+    Outcome { decision, waits: None }
+}
