@@ -432,10 +432,25 @@ fn s30_a_delete_in_review() {
         assert!(matches!(refused, Err(Refusal::Unfit(_))), "{refused:?}");
         if approves {
             scene.approve("bms:d", "anna").unwrap();
-            insta::assert_snapshot!(scene.story(), @"");
+            insta::assert_snapshot!(scene.story(), @r#"
+            d bms delete device b1
+              bms:d parked (review): bms deleted the record; a person says whether it is deleted everywhere (delete.policy)
+            … anna approves bms:d as {"serial":"S2"}
+            … anna approves bms:d
+              bms:d accepted: approved by anna; bms deleted the record: it is deleted everywhere | by Person anna | attempt 2
+              = <device 1> v2 deleted {"serial":"S1"} [bms b1 (gone), oem o1]
+              → oem: delete device o1 rev 1 {} changed:
+            "#);
         } else {
             scene.reject("bms:d", "anna", "it is still there").unwrap();
-            insta::assert_snapshot!(scene.story(), @"");
+            insta::assert_snapshot!(scene.story(), @r#"
+            d bms delete device b1
+              bms:d parked (review): bms deleted the record; a person says whether it is deleted everywhere (delete.policy)
+            … anna approves bms:d as {"serial":"S2"}
+            … anna rejects bms:d
+              bms:d dropped: rejected by anna: it is still there | by Person anna | attempt 2
+              = <device 1> v1 {"serial":"S1"} [bms b1 (gone), oem o1]
+            "#);
         }
     }
 }
