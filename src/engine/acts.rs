@@ -27,7 +27,7 @@ use super::unit::Unit;
 use crate::domain::change::Rejection;
 use crate::domain::decision::Decision;
 use crate::domain::ids::UpdateId;
-use crate::domain::review::Word;
+use crate::domain::review::{Says, Word};
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::{PortError, PortErrorKind};
@@ -283,7 +283,11 @@ impl Name {
 fn log(request: &Request, by: &str) {
     match request {
         Request::Judge { update, word, .. } => {
-            let what = word.as_ref().map_or_else(|| "retried".to_owned(), |word| word.sentence(None));
+            let what = match word.as_ref().map(|word| &word.says) {
+                None => "retried",
+                Some(Says::Approved { .. }) => "approved",
+                Some(Says::Rejected) => "rejected",
+            };
             tracing::info!(update.id = %update, by, what, "a person decided about a waiting update");
         }
         Request::Requeue { id, edited } => {
