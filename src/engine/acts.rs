@@ -157,17 +157,41 @@ impl Act {
 /// How the running pipeline is asked for acts.
 #[derive(Clone, Debug)]
 pub struct Acts {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) ids: Arc<dyn Ids>,
-    pub(super) settings: Arc<Settings>,
-    pub(super) handlers: Arc<Handlers>,
-    pub(super) directory: Arc<Directory>,
-    pub(super) activity: Arc<Activity>,
-    pub(super) again: mpsc::Sender<InputKind>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    settings: Arc<Settings>,
+    handlers: Arc<Handlers>,
+    directory: Arc<Directory>,
+    activity: Arc<Activity>,
+    again: mpsc::Sender<InputKind>,
 }
 
 impl Acts {
+    /// Those of an engine that is fed by way of `again`.
+    #[allow(clippy::too_many_arguments, reason = "the parts of an engine, once")]
+    pub(super) fn new(
+        store: &Arc<dyn Store>,
+        clock: &Arc<dyn Clock>,
+        ids: &Arc<dyn Ids>,
+        settings: &Arc<Settings>,
+        handlers: &Arc<Handlers>,
+        directory: &Arc<Directory>,
+        activity: &Arc<Activity>,
+        again: mpsc::Sender<InputKind>,
+    ) -> Self {
+        Self {
+            store: store.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            settings: settings.clone(),
+            handlers: handlers.clone(),
+            directory: directory.clone(),
+            activity: activity.clone(),
+            again,
+        }
+    }
+
     /// Does it; returns once it is durable.
     pub async fn run(&self, request: Request, by: &str) -> Result<Done, Refusal> {
         let name = Name::of(&request, self.store.as_ref()).await?;

@@ -139,7 +139,7 @@ impl Decider {
             Inbound::Receipt(receipt) => self.ready_receipt(unit, receipt.clone()),
             Inbound::ChangeSet { id, .. } => {
                 let body = super::waiting::inbound_message(message);
-                Content::Dead(Box::new(super::waiting::not_supported(input, body, &format!("change set {id}"), "change sets are")))
+                Content::Dead(Box::new(super::waiting::not_supported(input, &body, &format!("change set {id}"), "change sets are")))
             }
         }
     }

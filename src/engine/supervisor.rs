@@ -152,16 +152,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let (holds, kept) = (store.clone(), store.clone());
     let (again, resends) = mpsc::channel(RESENDS);
     let (wanted, activity) = (Arc::new(Wanted::default()), Arc::new(Activity::default()));
-    let acts = Acts {
-        store: store.clone(),
-        clock: clock.clone(),
-        ids: ids.clone(),
-        settings: settings.clone(),
-        handlers: handlers.clone(),
-        directory: directory.clone(),
-        activity: activity.clone(),
-        again: again.clone(),
-    };
+    let acts = Acts::new(&store, &clock, &ids, &settings, &handlers, &directory, &activity, again.clone());
     let mut decider = Decider::new(store, clock.clone(), ids, settings.clone(), handlers, caches.clone(), directory.clone());
     decider.lanes = Some(Lanes::default());
     let mut pipeline = Pipeline::new(decider);

@@ -498,7 +498,7 @@ pub fn dead_waiting(waiting: &Waiting, rejection: &Rejection) -> DeadLetter {
 
 /// A message for a part of the product that is not built yet.
 #[must_use]
-pub fn not_supported(input: &Input, body: Value, id: &str, what: &str) -> DeadLetter {
+pub fn not_supported(input: &Input, body: &Value, id: &str, what: &str) -> DeadLetter {
     let rejection = unsupported(what);
     DeadLetter {
         id: id.to_owned(),

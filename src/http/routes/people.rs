@@ -196,5 +196,5 @@ fn already(row: &Decision) -> Problem {
     let verb = if row.decision.is_waiting() { "waits again" } else { "was decided already" };
     let detail = format!("{} {verb}: {}{by} at {}: {}", row.update, row.decision.as_str(), row.timestamp, row.reason);
     let problem = Problem::new(StatusCode::CONFLICT, "already_decided", "It is decided already", detail);
-    Problem { decision: serde_json::to_value(row).ok(), ..problem }
+    Problem { decision: serde_json::to_value(row).ok().map(Box::new), ..problem }
 }
