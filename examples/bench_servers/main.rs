@@ -7,9 +7,11 @@
 
 mod bare;
 mod engine;
+#[allow(dead_code, reason = "shared with the other measurement")]
 #[path = "../bench_embedded/machine.rs"]
 mod machine;
 mod servers;
+#[allow(dead_code, reason = "shared with the other measurement")]
 #[path = "../bench_embedded/workload.rs"]
 mod workload;
 

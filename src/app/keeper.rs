@@ -181,6 +181,10 @@ impl Store for Beside {
         self.store.dead_letters(after, limit).await
     }
 
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, PortError> {
+        self.store.dead_letter(id).await
+    }
+
     async fn tally(&self) -> Result<Tally, PortError> {
         self.store.tally().await
     }

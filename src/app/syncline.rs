@@ -220,6 +220,7 @@ impl Syncline {
             caches: orchestrator.running.caches.clone(),
             activity: orchestrator.running.activity.clone(),
             resync: orchestrator.running.resync.clone(),
+            acts: orchestrator.running.acts.clone(),
             metrics: orchestrator.running.metrics.clone(),
             limits: Limits::default(),
             ready: orchestrator.running.ready.clone(),

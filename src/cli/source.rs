@@ -1,5 +1,6 @@
 //! Where a reading command looks: into a store's folder, or at the orchestrator that has it open.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -37,6 +38,18 @@ impl Source {
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value)
         .map_err(|error| Failure::internal(format!("the orchestrator answers in a form this version can't read: {error}")))
+}
+
+/// The whole of a file, or of stdin.
+pub fn whole_text(path: &Path) -> Result<String, Failure> {
+    let read = if path == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+    read.map_err(|error| Failure::file("read", path, &error))
+}
+
+/// Who acts: the name given, else the name of whoever is logged in.
+pub fn login_name(given: Option<&str>) -> String {
+    let known = || ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    given.map(str::to_owned).or_else(known).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// A part of a path or query, so that no character of it is taken for more.

@@ -18,7 +18,6 @@ pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
     ("orchestration.retention.unchanged", &[r#""7d""#]),
     ("orchestration.retention.echo", &[r#""7d""#]),
     ("orchestration.dedup_retention", &[r#""forever""#, r#""never""#]),
-    ("orchestration.review_timeout.after", &[r#""never""#, r#""forever""#]),
     ("orchestration.tombstone_retention", &[r#""90d""#]),
     ("orchestration.events", &["false"]),
     ("entities.*.duplicates", &[r#""park""#, r#""separate""#]),

@@ -28,8 +28,6 @@ pub enum Op {
     Receipt,
     /// Two records became one. Never sent by an adapter.
     Merge,
-    /// A native record was taken out of its record. Never sent by an adapter.
-    Split,
 }
 
 impl Op {
@@ -43,7 +41,6 @@ impl Op {
             Self::Rekey => "rekey",
             Self::Receipt => "receipt",
             Self::Merge => "merge",
-            Self::Split => "split",
         }
     }
 }

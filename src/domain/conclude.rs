@@ -264,6 +264,7 @@ fn accepted_reason(
         let rule = |path: &FieldPath| match (&decision.decided_by, proposal.rules.get(path)) {
             (_, Some(rule)) => Some(rule.clone()),
             (DecidedBy { kind: ByKind::Handler, name: Some(name) }, None) => Some(format!("handler {name}")),
+            (DecidedBy { kind: ByKind::Person, name: Some(name) }, None) => Some(format!("edited by {name}")),
             _ => None,
         };
         parts.push(explain::refused(refused, before, after, &rule));

@@ -54,6 +54,8 @@ pub struct Arrival<'a> {
     pub overtaken: Vec<FieldChange>,
     /// A person's approval, if it was in review.
     pub approval: Option<super::handler::Approval>,
+    /// A person requeued it: that its own `seq` was seen already is no reason to leave it out.
+    pub requeued: bool,
 }
 
 /// How the native record stands to the canonical one.
@@ -116,7 +118,7 @@ pub fn prepare(
 ) -> Result<Prepared, Rejection> {
     let (index, footing) = footing_link(record, footing, arrival, situation);
     if arrival.waited.is_none()
-        && let Some(reason) = old_copy(&mut record.links[index], arrival.change)?
+        && let Some(reason) = old_copy(&mut record.links[index], arrival)?
     {
         return Ok(Prepared::Nothing { echo: false, reason });
     }
@@ -188,9 +190,11 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
 }
 
 /// An update at or below the last `seq` of its native record says nothing new, whatever its id.
-pub fn old_copy(link: &mut Link, change: &NativeChange) -> Result<Option<String>, Rejection> {
+pub fn old_copy(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>, Rejection> {
+    let change = arrival.change;
     let Some(seq) = &change.seq else { return Ok(None) };
-    if let Some(seen) = link.seq.as_ref().filter(|seen| seen.seq.epoch == seq.epoch) {
+    let own = |seen: &SeqSeen| arrival.requeued && seen.seq.number == seq.number;
+    if let Some(seen) = link.seq.as_ref().filter(|seen| seen.seq.epoch == seq.epoch && !own(seen)) {
         if seq.number == seen.seq.number && change.content_hash != seen.content {
             let detail =
                 format!("seq {} of {} came before with other content; number every change of a record anew", seq.number, change.key);

@@ -140,7 +140,7 @@ pub fn prepare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>
     let CanonicalRecord { links, data, tombstone, .. } = record;
     let link = &mut links[index];
     if arrival.waited.is_none()
-        && let Some(reason) = old_copy(link, arrival.change)?
+        && let Some(reason) = old_copy(link, arrival)?
     {
         return Ok(Deleting::Nothing { echo: false, reason });
     }

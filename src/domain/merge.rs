@@ -169,7 +169,7 @@ fn survivor(
 }
 
 /// A link, said against another record's data: what its system is known to hold stays what it was.
-pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves, from: CanonicalId) -> Link {
+fn rebased(mut link: Link, old: &Leaves, new: &Leaves, from: CanonicalId) -> Link {
     let differing = old.differing(new);
     link.shadow.held.rebase(old, new, &differing);
     link.shadow.disputed.retain(|path, said| !same_held(new.get(path), Some(said)));

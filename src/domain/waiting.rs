@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{CanonicalId, NativeKey, UpdateId};
+use super::review::Word;
 use super::shadow::FieldChange;
 use super::time::Timestamp;
 use super::value::FieldPath;
@@ -120,6 +121,20 @@ pub struct Waiting {
     /// For records that are known: what it changed. Its shadow has moved on already, so it can't be compared again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<WaitingChange>,
+    /// What a person has said about it already: it waits for something else by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word: Option<Word>,
+}
+
+impl Waiting {
+    /// Names this very state of it: whoever decides about it can say which one they looked at.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        // FNV-1a: short, and the same everywhere.
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    }
 }
 
 /// The stored change of a waiting update.

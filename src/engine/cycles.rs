@@ -104,12 +104,16 @@ impl Decider {
     /// The updates of a cycle in arrival order, made ready; `None` if one can't be read any more.
     async fn members(&mut self, unit: &mut Unit, position: usize, waiting: Vec<Waiting>) -> Result<Option<Vec<Member>>, PortError> {
         let closing = unit.inputs[position].clone();
-        let mut items = vec![Item { position, content: self.make_ready(unit, &closing) }];
+        let content = match unit.acted_on.get(&position) {
+            Some(item) => Content::Change(item.clone()),
+            None => self.make_ready(unit, &closing),
+        };
+        let mut items = vec![Item { position, content, acting: None }];
         items.extend(self.load(unit, waiting.into_iter().map(awake_input).collect()).await?);
         items.sort_by_key(|item| unit.inputs[item.position].arrival);
         let member = |item: Item| match item.content {
             Content::Change(change) => Some((item.position, *change)),
-            Content::Receipt(..) | Content::Dead(_) | Content::Resend(..) => None,
+            Content::Receipt(..) | Content::Dead(_) | Content::Resend(..) | Content::Nothing => None,
         };
         Ok(items.into_iter().map(member).collect())
     }

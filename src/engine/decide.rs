@@ -13,6 +13,7 @@ use super::identify::Located;
 use super::input::Input;
 use super::lanes::{Answered, Lanes, Question};
 use super::load::{ChangeItem, Content, Item};
+use super::person::with_word;
 use super::settings::Settings;
 use super::unit::{Owner, Unit, Work};
 use crate::domain::canonical::CanonicalRecord;
@@ -27,6 +28,7 @@ use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
 use crate::domain::link::SendOp;
 use crate::domain::projection::resolve_references;
 use crate::domain::provenance::DecidedBy;
+use crate::domain::review::Word;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::{Due, SendContext, plan_sends};
 use crate::domain::time::Timestamp;
@@ -110,17 +112,25 @@ impl Decider {
     }
 
     async fn decide_one(&mut self, unit: &mut Unit, item: Item) -> Result<(), PortError> {
-        match item.content {
-            Content::Change(change) => self.decide_change(unit, item.position, *change).await,
-            Content::Receipt(receipt, source, types) => self.decide_receipt(unit, item.position, &receipt, &source, &types).await,
+        let Item { position, content, acting } = item;
+        if acting.as_ref().is_some_and(|acting| !self.may_act(unit, acting, &content)) {
+            return Ok(());
+        }
+        match content {
+            Content::Change(change) => self.decide_change(unit, position, *change).await?,
+            Content::Receipt(receipt, source, types) => self.decide_receipt(unit, position, &receipt, &source, &types).await?,
             Content::Dead(dead) => {
                 let draft = unit.add_loose();
-                unit.drafts[draft].inputs.insert(item.position);
+                unit.drafts[draft].inputs.insert(position);
                 unit.drafts[draft].dead_letters.push(*dead);
-                Ok(())
             }
-            Content::Resend(record, what) => self.resend(unit, item.position, record, what).await,
+            Content::Resend(record, what) => self.resend(unit, position, record, what).await?,
+            Content::Nothing => {}
         }
+        if let Some(acting) = acting {
+            self.acted(unit, position, acting);
+        }
+        Ok(())
     }
 
     async fn decide_change(&mut self, unit: &mut Unit, position: usize, item: ChangeItem) -> Result<(), PortError> {
@@ -142,7 +152,8 @@ impl Decider {
             attempt: item.attempt(),
             waited: item.woken.as_ref().and_then(|woken| woken.change.clone()),
             overtaken: Vec::new(),
-            approval: None,
+            approval: item.word.as_ref().and_then(Word::approval),
+            requeued: item.requeued,
         }
     }
 
@@ -277,7 +288,11 @@ impl Decider {
                 self.bury(unit, position, item, &rejection);
                 return Ok(());
             }
-            Ok(Prepared::Nothing { echo, reason }) => nothing(&record, &before, footing, echo, reason, arrival, situation),
+            Ok(Prepared::Nothing { echo, reason }) => {
+                let mut outcome = nothing(&record, &before, footing, echo, reason, arrival, situation);
+                item.word.iter().for_each(|word| word.about_nothing(&mut outcome));
+                outcome
+            }
             Ok(Prepared::Waits(change)) => {
                 self.keep(unit, draft, record, item, &before);
                 let waiting_for = WaitingFor::MissingReference { references: arrival.missing.clone(), behind: None };
@@ -285,9 +300,14 @@ impl Decider {
                 return Ok(());
             }
             Ok(Prepared::Proposal(proposal)) => {
-                let asked = self.ask(&record, &proposal, arrival).await;
+                let asked = self.ask(&record, &proposal, arrival, item.word.as_ref()).await;
+                let asked = asked.map(|answer| with_word(answer, unit, item, arrival, &before.data));
                 match asked {
-                    Ok(answer) => conclude(&mut record, &before, &proposal, answer, arrival, situation),
+                    Ok(Ok(answer)) => conclude(&mut record, &before, &proposal, answer, arrival, situation),
+                    Ok(Err(rejection)) => {
+                        self.bury(unit, position, item, &rejection);
+                        return Ok(());
+                    }
                     Err(error) => {
                         self.handler_failed(unit, position, item, arrival, situation, &proposal, &before, record, &error.to_string());
                         return Ok(());
@@ -299,8 +319,8 @@ impl Decider {
         self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
     }
 
-    async fn ask(&mut self, record: &CanonicalRecord, proposal: &Proposal, arrival: &Arrival<'_>) -> Answered {
-        if !self.handlers.has(&record.entity_type) {
+    async fn ask(&mut self, record: &CanonicalRecord, proposal: &Proposal, arrival: &Arrival<'_>, word: Option<&Word>) -> Answered {
+        if !self.handlers.has(&record.entity_type) || word.is_some_and(Word::asks_nobody) {
             return Ok(Answer::nobody(proposal.ruled.clone()));
         }
         let question = Question::about(record, proposal, arrival);

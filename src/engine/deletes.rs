@@ -11,11 +11,12 @@ use crate::domain::change::{ChangeBody, DeadReason, Rejection};
 use crate::domain::conclude::{Outcome, Waits, blank};
 use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, old_copy, prepare};
 use crate::domain::decision::DecisionKind;
-use crate::domain::delete::{self, DeleteConflict, Deleting};
+use crate::domain::delete::{self, DeleteConflict, DeletePolicy, Deleting};
 use crate::domain::handler::Answer;
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
 use crate::domain::link::LinkState;
 use crate::domain::provenance::DecidedBy;
+use crate::domain::review::Word;
 use crate::domain::value::FieldPath;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
@@ -51,8 +52,15 @@ impl Decider {
                     self.park(unit, position, item, arrival, situation, WaitingFor::Brake { id }, None);
                     return Ok(());
                 }
-                match self.ask_about_delete(&record, arrival).await {
-                    Ok(answer) => delete::conclude(&mut record, index, &answer, item.types.delete_policy, arrival, situation),
+                let word = item.word.as_ref();
+                match self.ask_about_delete(&record, arrival, word).await {
+                    Ok(answer) => {
+                        let answer = word.map_or_else(|| answer.clone(), |word| word.over(answer.clone(), &record.data, None));
+                        // What the policy asks a person, or the time, to say is said.
+                        let said = word.is_some() && item.types.delete_policy == DeletePolicy::Review;
+                        let policy = if said { DeletePolicy::Propagate } else { item.types.delete_policy };
+                        delete::conclude(&mut record, index, &answer, policy, arrival, situation)
+                    }
                     Err(error) => {
                         self.delete_handler_failed(unit, position, draft, item, arrival, situation, &error.to_string());
                         return Ok(());
@@ -75,8 +83,8 @@ impl Decider {
         Ok(())
     }
 
-    async fn ask_about_delete(&self, record: &CanonicalRecord, arrival: &Arrival<'_>) -> Answered {
-        if !self.handlers.has_for_deletes(&record.entity_type) {
+    async fn ask_about_delete(&self, record: &CanonicalRecord, arrival: &Arrival<'_>, word: Option<&Word>) -> Answered {
+        if !self.handlers.has_for_deletes(&record.entity_type) || word.is_some_and(Word::asks_nobody) {
             return Ok(Answer::nobody(record.data.clone()));
         }
         let proposal = Proposal {
@@ -246,7 +254,7 @@ impl Decider {
             decision.reason.push_str("; it has to send the whole record to bring it back");
         }
         if let Some(index) = index
-            && let Ok(Some(reason)) = old_copy(&mut record.links[index].clone(), &item.change)
+            && let Ok(Some(reason)) = old_copy(&mut record.links[index].clone(), arrival)
         {
             decision.decision = DecisionKind::Unchanged;
             (decision.changed, decision.modified_fields) = (Vec::new(), Vec::new());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::acts::Act;
 use crate::domain::change::Inbound;
 use crate::domain::ids::CanonicalId;
 use crate::domain::ids::SystemName;
@@ -39,6 +40,8 @@ pub enum InputKind {
         /// Why.
         what: Resend,
     },
+    /// What somebody wants done with an update that waits, or with a dead letter.
+    Act(Arc<Act>),
 }
 
 /// Why sends are looked at without an update.
@@ -63,7 +66,7 @@ impl Input {
     pub const fn is_original(&self) -> bool {
         match self.kind {
             InputKind::Awake(_) => self.tag.is_some(),
-            InputKind::Message(_) | InputKind::Broken(_) | InputKind::Resend { .. } => true,
+            InputKind::Message(_) | InputKind::Broken(_) | InputKind::Resend { .. } | InputKind::Act(_) => true,
         }
     }
 }

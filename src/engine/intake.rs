@@ -200,7 +200,7 @@ fn paused_in(row: HoldRow) -> Option<SystemName> {
 fn system_of(input: &Input) -> Option<&SystemName> {
     match &input.kind {
         InputKind::Message(message) => sender(message),
-        InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } => None,
+        InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } | InputKind::Act(_) => None,
     }
 }
 

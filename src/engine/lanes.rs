@@ -19,6 +19,7 @@ use crate::domain::change::Record;
 use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, meta, prepare};
 use crate::domain::handler::{Answer, UpdateMeta};
 use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
+use crate::domain::review::Word;
 use crate::domain::value::Leaves;
 
 /// How long a handler is waited for before it gets a lane, while no other has one.
@@ -222,6 +223,9 @@ impl Decider {
         if self.answers_in_lane(unit, position, Some(key), Some(id)) {
             unit.decided.remove(&item.change.update);
             return true;
+        }
+        if item.word.as_ref().is_some_and(Word::asks_nobody) {
+            return false;
         }
         let known = if footing == Footing::New { None } else { unit.record(id) };
         let mut record = known.cloned().unwrap_or_else(|| CanonicalRecord::new(id, key.entity_type.clone(), situation.now));

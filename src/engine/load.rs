@@ -6,17 +6,19 @@ use std::sync::Arc;
 use super::decide::Decider;
 use super::directory::Shown;
 use super::input::{Input, InputKind, Resend};
+use super::person::Acting;
 use super::unit::{Owner, Unit};
 use crate::domain::change::{ChangeBody, Inbound, NativeChange, Receipt, Rejection};
 use crate::domain::identity::{TypedClaim, claims_of};
 use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
 use crate::domain::projection::{NativeReference, native_references, open_native};
+use crate::domain::review::{Says, Word};
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
 use crate::domain::value::Leaves;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
-use crate::ports::store::{DeadLetter, Found, Lookup, WAITING_ON_MAX};
+use crate::ports::store::{DeadLetter, Found, LetterEnd, Lookup, WAITING_ON_MAX};
 
 /// An input made ready: in canonical names, with the rules it is decided by.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct Item {
     pub position: usize,
     /// What it is.
     pub content: Content,
+    /// The act it comes from, if it does.
+    pub acting: Option<Acting>,
 }
 
 /// What an item is.
@@ -38,6 +42,8 @@ pub enum Content {
     Dead(Box<DeadLetter>),
     /// A record whose sends are looked at again.
     Resend(CanonicalId, Resend),
+    /// There is nothing to decide.
+    Nothing,
 }
 
 /// A change in canonical names.
@@ -55,6 +61,12 @@ pub struct ChangeItem {
     pub types: Arc<TypeRules>,
     /// The row it waited as, if it did.
     pub woken: Option<Arc<Waiting>>,
+    /// The last word about it, if it was spoken.
+    pub word: Option<Word>,
+    /// The record as a person wants it, in canonical names, with its references as native ids.
+    pub edit: Option<(Leaves, Vec<NativeReference>)>,
+    /// A person requeued it.
+    pub requeued: bool,
 }
 
 impl ChangeItem {
@@ -80,13 +92,27 @@ impl Decider {
         // That a link is missing is never remembered: a unit may stay open while another process makes it.
         unit.links.retain(|_, owner| owner.id.is_some() || owner.made_by.is_some());
         let mut items = Vec::with_capacity(inputs.len());
-        for input in inputs {
+        for mut input in inputs {
             let position = unit.inputs.len();
-            let content = self.make_ready(unit, &input);
+            let (content, acting) = match &input.kind {
+                InputKind::Act(act) => self.ready_act(unit, &act.clone(), &mut input).await?,
+                InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } => {
+                    (self.make_ready(unit, &input), None)
+                }
+            };
+            if let (Some(_), Content::Change(item)) = (&acting, &content) {
+                unit.acted_on.insert(position, item.clone());
+            }
             unit.inputs.push(input);
-            items.push(Item { position, content });
+            items.push(Item { position, content, acting });
         }
         let cached = self.look_up(unit, &items).await?;
+        for settled in items.iter().filter_map(|item| item.acting.as_ref()?.settles.as_ref()) {
+            // The marker it left goes with it.
+            if let LetterEnd::Requeued(Some(update)) = &settled.end {
+                unit.markers.remove(update);
+            }
+        }
         self.load_records(unit, &items).await?;
         self.distrust_stale_ids(unit, &cached).await?;
         self.distrust_stale_records(unit, &items).await?;
@@ -98,27 +124,72 @@ impl Decider {
         match &input.kind {
             InputKind::Broken(dead) => Content::Dead(Box::new(DeadLetter::clone(dead))),
             InputKind::Resend { record, what } => Content::Resend(*record, what.clone()),
-            InputKind::Message(message) => match message.as_ref() {
-                Inbound::Change(change) => self.ready_change(unit, change.clone(), None, input),
-                Inbound::Receipt(receipt) => self.ready_receipt(unit, receipt.clone()),
-                Inbound::ChangeSet { id, .. } => {
-                    Content::Dead(Box::new(super::waiting::not_supported(input, &format!("change set {id}"), "change sets are")))
-                }
-            },
-            InputKind::Awake(waiting) => match super::waiting::change_of(waiting) {
-                Ok(change) => self.ready_change(unit, change, Some(waiting.clone()), input),
-                Err(rejection) => Content::Dead(Box::new(super::waiting::dead_waiting(waiting, &rejection))),
-            },
+            InputKind::Message(message) => self.ready_message(unit, message, input),
+            InputKind::Awake(waiting) => {
+                let word = waiting.word.clone().or_else(|| self.last_word(waiting));
+                self.ready_waiting(unit, waiting, word, input)
+            }
+            // What it is about has to be read first.
+            InputKind::Act(_) => Content::Nothing,
         }
     }
 
-    fn ready_change(&mut self, unit: &mut Unit, change: Arc<NativeChange>, woken: Option<Arc<Waiting>>, input: &Input) -> Content {
+    pub(super) fn ready_message(&mut self, unit: &mut Unit, message: &Inbound, input: &Input) -> Content {
+        match message {
+            Inbound::Change(change) => self.ready_change(unit, change.clone(), None, None, input),
+            Inbound::Receipt(receipt) => self.ready_receipt(unit, receipt.clone()),
+            Inbound::ChangeSet { id, .. } => {
+                let body = super::waiting::inbound_message(message);
+                Content::Dead(Box::new(super::waiting::not_supported(input, &body, &format!("change set {id}"), "change sets are")))
+            }
+        }
+    }
+
+    pub(super) fn ready_waiting(&mut self, unit: &mut Unit, waiting: &Arc<Waiting>, word: Option<Word>, input: &Input) -> Content {
+        let opened = super::waiting::change_of(waiting).and_then(|change| {
+            let (types, source) = self.sides_of(&waiting.key);
+            Ok((change, open_edit(word.as_ref(), &waiting.key, &source, &types)?))
+        });
+        match opened {
+            Ok((change, edit)) => {
+                let mut content = self.ready_change(unit, change, Some(waiting.clone()), word, input);
+                if let Content::Change(item) = &mut content {
+                    item.edit = edit;
+                }
+                content
+            }
+            Err(rejection) => Content::Dead(Box::new(super::waiting::dead_waiting(waiting, &rejection))),
+        }
+    }
+
+    /// The rules of a native record's type, and how its system takes part.
+    pub(super) fn sides_of(&self, key: &NativeKey) -> (Arc<TypeRules>, Target) {
+        (self.settings.rules.of_type(&key.entity_type), self.directory.target(&key.system, &key.entity_type))
+    }
+
+    fn ready_change(
+        &mut self,
+        unit: &mut Unit,
+        change: Arc<NativeChange>,
+        woken: Option<Arc<Waiting>>,
+        word: Option<Word>,
+        input: &Input,
+    ) -> Content {
         let shown = Shown { entity_type: Some(&change.key.entity_type), base: change.base.is_some(), receipt: false };
         self.learn(unit, &change.key.system, shown);
-        let types = self.settings.rules.of_type(&change.key.entity_type);
-        let source = self.directory.target(&change.key.system, &change.key.entity_type);
+        let (types, source) = self.sides_of(&change.key);
         match open_change(&change, &source, &types) {
-            Ok((leaves, references)) => Content::Change(Box::new(ChangeItem { change, leaves, references, source, types, woken })),
+            Ok((leaves, references)) => Content::Change(Box::new(ChangeItem {
+                change,
+                leaves,
+                references,
+                source,
+                types,
+                woken,
+                word,
+                edit: None,
+                requeued: false,
+            })),
             Err(rejection) => Content::Dead(Box::new(super::waiting::dead_change(&change, &rejection, input.received_at))),
         }
     }
@@ -155,7 +226,7 @@ impl Decider {
                         }
                     }
                 }
-                Content::Dead(_) | Content::Resend(..) => {}
+                Content::Dead(_) | Content::Resend(..) | Content::Nothing => {}
             }
         }
         let found = if lookup.is_empty() { Found::default() } else { self.store.look_up(&lookup).await? };
@@ -176,7 +247,7 @@ impl Decider {
             lookup.waiting_of.push(new.clone());
             lookup.waiting_on.push(new);
         }
-        for reference in &item.references {
+        for reference in item.references.iter().chain(item.edit.iter().flat_map(|(_, references)| references)) {
             self.want_link(unit, &reference.key, lookup, cached);
         }
         if unit.linked(key).is_none() {
@@ -290,7 +361,7 @@ impl Decider {
                 Content::Resend(id, _) => {
                     ids.insert(*id);
                 }
-                Content::Dead(_) => {}
+                Content::Dead(_) | Content::Nothing => {}
             }
         }
         self.load_ids(unit, ids).await
@@ -401,6 +472,19 @@ impl Decider {
         }
         Ok(claims.iter().filter_map(|claim| Some((claim.clone(), *unit.claims.get(claim)?))).collect())
     }
+}
+
+/// A person's edit in canonical names, with what it refers to.
+pub(super) fn open_edit(
+    word: Option<&Word>,
+    key: &NativeKey,
+    source: &Target,
+    types: &TypeRules,
+) -> Result<Option<(Leaves, Vec<NativeReference>)>, Rejection> {
+    let Some(Says::Approved { edited: Some(edited) }) = word.map(|word| &word.says) else { return Ok(None) };
+    let leaves = open_native(edited.clone(), key, &source.side)?;
+    let references = native_references(&leaves, key, types)?;
+    Ok(Some((leaves, references)))
 }
 
 fn open_change(change: &NativeChange, source: &Target, types: &TypeRules) -> Result<(Leaves, Vec<NativeReference>), Rejection> {

@@ -3,6 +3,7 @@
 //! Read [`pipeline`] top to bottom and you have understood the product.
 
 pub mod activity;
+pub mod acts;
 pub mod attendance;
 pub mod brake;
 pub mod caches;
@@ -18,8 +19,10 @@ mod identify;
 pub mod input;
 pub mod intake;
 pub mod lanes;
+mod letters;
 pub mod load;
 pub mod merging;
+pub mod person;
 pub mod pipeline;
 pub mod receipts;
 mod rekey;
@@ -28,7 +31,6 @@ mod resend;
 pub mod resync;
 pub mod settings;
 mod settle;
-mod splitting;
 pub mod supervisor;
 mod suspects;
 pub mod unit;

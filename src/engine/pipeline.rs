@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::acts::Act;
 use super::commit::{Overlay, SharedOverlay};
 use super::decide::Decider;
-use super::input::Input;
+use super::input::{Input, InputKind};
 use super::lanes::Lanes;
 use super::relay::Pair;
 use super::unit::{Sealed, Unit};
@@ -85,6 +86,8 @@ pub struct Committed {
     pub dead_letters: u64,
     /// Whether anything waits now that did not before.
     pub waits: bool,
+    /// What people asked for and is done, or refused.
+    pub acts: Vec<Arc<Act>>,
     /// More waiting updates miss nothing any more than one commit takes: [`Store::waiting_due`] gives them out now.
     ///
     /// [`Store::waiting_due`]: crate::ports::store::Store::waiting_due
@@ -306,6 +309,10 @@ fn wait(tries: u32) -> Duration {
 impl Committed {
     fn add(&mut self, sealed: &Sealed) {
         self.tags.extend(sealed.inputs.iter().flatten().filter_map(|input| input.tag));
+        self.acts.extend(sealed.inputs.iter().flatten().filter_map(|input| match &input.kind {
+            InputKind::Act(act) => Some(act.clone()),
+            InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } => None,
+        }));
         self.due.extend(sealed.due());
         self.due_later.extend(sealed.due_later());
         self.duplicates += sealed.duplicates;
@@ -326,6 +333,7 @@ impl Committed {
     /// Adds another commit's results.
     pub fn append(&mut self, mut other: Self) {
         self.tags.append(&mut other.tags);
+        self.acts.append(&mut other.acts);
         self.due.append(&mut other.due);
         self.due_later.append(&mut other.due_later);
         self.linked.append(&mut other.linked);

@@ -41,7 +41,7 @@ impl Decider {
         };
         unit.drafts[draft].inputs.insert(position);
         let old = match record.link_of(&item.change.key.system, &item.change.key.native_id) {
-            Some(index) if arrival.waited.is_none() => old_copy(&mut record.links[index], &item.change),
+            Some(index) if arrival.waited.is_none() => old_copy(&mut record.links[index], arrival),
             Some(_) | None => Ok(None),
         };
         let rekeyed = match old {

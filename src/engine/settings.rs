@@ -40,6 +40,8 @@ pub struct Settings {
     pub retry_initial: Duration,
     /// Factor from try to try.
     pub retry_factor: f64,
+    /// When a review ends by itself, and how; `None`: it never does.
+    pub review_ends: Option<ReviewEnds>,
     /// Creates of one type that one system is sent at once.
     pub create_brake: super::brake::Limit,
     /// How long an unknown record waits while it may be a create of ours coming back.
@@ -48,6 +50,15 @@ pub struct Settings {
     pub id_cache_bytes: u64,
     /// Bytes for the cache of records.
     pub record_cache_bytes: u64,
+}
+
+/// How a review ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReviewEnds {
+    /// So long after it began.
+    pub after: Duration,
+    /// What was proposed is accepted; else it is skipped.
+    pub accepts: bool,
 }
 
 /// What a handler that took too long is taken to have said.
@@ -86,6 +97,7 @@ impl Settings {
             max_attempts: retry.max_attempts.get(),
             retry_initial: retry.initial,
             retry_factor: retry.backoff_multiplier,
+            review_ends: review_ends(orchestration.review_timeout),
             create_brake: super::brake::Limit {
                 count: usize::try_from(orchestration.create_brake.count).unwrap_or(usize::MAX),
                 window: orchestration.create_brake.window,
@@ -105,6 +117,14 @@ impl Settings {
 fn senders(config: &Config) -> Senders {
     let users = config.systems.iter().filter_map(|(name, system)| Some((name.clone(), system.amqp_user.clone()?)));
     Senders { users: users.collect(), required: config.broker.require_user_id }
+}
+
+fn review_ends(timeout: config::ReviewTimeout) -> Option<ReviewEnds> {
+    let accepts = match timeout.verdict {
+        config::ReviewTimeoutVerdict::Accept => true,
+        config::ReviewTimeoutVerdict::Skip => false,
+    };
+    timeout.after.duration().map(|after| ReviewEnds { after, accepts })
 }
 
 fn timeout_verdict(verdict: config::HandlerTimeoutVerdict) -> Option<TimeoutVerdict> {

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::activity::Activity;
+use super::acts::Acts;
 use super::caches::Caches;
 use super::decide::Decider;
 use super::directory::Directory;
@@ -91,6 +92,8 @@ pub struct Running {
     wanted: Arc<Wanted>,
     /// Sends a system what it lacks, when somebody asks for it.
     pub resync: Resync,
+    /// Does what people ask for about updates that wait and about dead letters.
+    pub acts: Acts,
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// Whether it takes messages and decides them.
@@ -147,6 +150,9 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     relay.metrics = Some(metrics.clone());
     let first = store.count_up("arrival").await? << 40;
     let (holds, kept) = (store.clone(), store.clone());
+    let (again, resends) = mpsc::channel(RESENDS);
+    let (wanted, activity) = (Arc::new(Wanted::default()), Arc::new(Activity::default()));
+    let acts = Acts::new(&store, &clock, &ids, &settings, &handlers, &directory, &activity, again.clone());
     let mut decider = Decider::new(store, clock.clone(), ids, settings.clone(), handlers, caches.clone(), directory.clone());
     decider.lanes = Some(Lanes::default());
     let mut pipeline = Pipeline::new(decider);
@@ -155,9 +161,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
 
     let (stop, told) = watch::channel(false);
     let (chunks, inbox) = mpsc::channel(2);
-    let (again, resends) = mpsc::channel(RESENDS);
     let (tags, settling) = mpsc::channel(64);
-    let (wanted, activity) = (Arc::new(Wanted::default()), Arc::new(Activity::default()));
     let intake = Intake::new(broker.clone(), holds, metrics.clone(), &settings, first);
     let dispatch = Dispatch {
         relay,
@@ -200,7 +204,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         }
         outcome
     });
-    Ok(Running { stop, engine, caches, directory, activity, wanted, resync, metrics, ready })
+    Ok(Running { stop, engine, caches, directory, activity, wanted, resync, acts, metrics, ready })
 }
 
 struct Engine {
@@ -249,6 +253,11 @@ impl Engine {
 
     /// Decides about sends that nobody's update brought about.
     async fn look_again(&mut self, kinds: &mut Vec<InputKind>) -> Result<(), PortError> {
+        if kinds.iter().any(|kind| matches!(kind, InputKind::Act(_))) {
+            // What was decided already must be in the store first: that is what an act is about.
+            let committed = self.pipeline.flush().await?;
+            self.committed(committed).await?;
+        }
         let inputs = kinds.drain(..).map(|kind| self.own(kind)).collect();
         self.pipeline.decide(inputs).await?;
         let committed = self.pipeline.flush().await?;
@@ -292,6 +301,7 @@ impl Engine {
     /// Only now: before the commit a crash would lose the update, after it the decision's unique id stops a redelivery.
     async fn committed(&mut self, mut committed: Committed) -> Result<(), PortError> {
         self.wanted.note(&committed);
+        committed.acts.drain(..).for_each(|act| act.answer());
         let tags = std::mem::take(&mut committed.tags);
         self.measure(tags.len(), &committed);
         if !tags.is_empty() && self.tags.send(tags).await.is_err() {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::input::Input;
+use super::load::ChangeItem;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
@@ -14,7 +15,7 @@ use crate::domain::sending::seal;
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::{
-    Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SystemFacts, Versioned, WAITING_ON_MAX,
+    Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SettledLetter, SystemFacts, Versioned, WAITING_ON_MAX,
 };
 
 /// A record being worked on.
@@ -45,6 +46,8 @@ pub struct Draft {
     pub awake: Vec<UpdateId>,
     /// Messages that can't be processed.
     pub dead_letters: Vec<DeadLetter>,
+    /// Dead letters somebody has dealt with.
+    pub settled: Vec<SettledLetter>,
     /// The inputs it comes from, as positions in the unit.
     pub inputs: BTreeSet<usize>,
     /// Other drafts of this unit whose results it relies on.
@@ -69,6 +72,8 @@ pub struct Unit {
     pub inputs: Vec<Input>,
     /// Positions of inputs that were set aside while a handler thinks; they are no part of this unit any more.
     pub aside: BTreeSet<usize>,
+    /// The changes people act on, by the position of the act: they can't be made ready from the input alone.
+    pub acted_on: HashMap<usize, Box<ChangeItem>>,
     /// What it came to.
     pub drafts: Vec<Draft>,
     /// The draft of each record that was touched.
@@ -216,6 +221,18 @@ impl Unit {
         self.drafts[draft].decisions.push(row);
     }
 
+    /// The row of an update, if this unit writes one.
+    pub fn row_of(&mut self, update: &UpdateId) -> Option<&mut DecisionWrite> {
+        let draft = *self.rows.get(update)?;
+        self.drafts[draft].decisions.iter_mut().find(|row| row.decision.update == *update)
+    }
+
+    /// Whether an update waits no more because of this unit.
+    #[must_use]
+    pub fn is_awake(&self, update: &UpdateId) -> bool {
+        self.awake.contains(update)
+    }
+
     /// Notes that an update waits (again).
     pub fn put_waiting(&mut self, draft: usize, waiting: Waiting) {
         self.drafts[draft].awake.retain(|update| *update != waiting.update);
@@ -288,7 +305,8 @@ impl Unit {
                 && plan.decisions.is_empty()
                 && plan.waiting.is_empty()
                 && plan.awake.is_empty()
-                && plan.dead_letters.is_empty();
+                && plan.dead_letters.is_empty()
+                && plan.settled.is_empty();
             if !empty {
                 batch.plans.push(plan);
                 positions.push(position);
@@ -317,6 +335,7 @@ fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>) -> Plan {
         waiting: std::mem::take(&mut draft.waiting),
         awake: std::mem::take(&mut draft.awake),
         dead_letters: std::mem::take(&mut draft.dead_letters),
+        settled: std::mem::take(&mut draft.settled),
     }
 }
 

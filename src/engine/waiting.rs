@@ -195,7 +195,11 @@ impl Decider {
         match waits {
             Some(waits) if !planted::fault("waiting_row_missing") => {
                 let woken = item.woken.as_ref();
-                let retry_at = waits.retry_after.map(|after| now.plus(after.unwrap_or_else(|| self.settings.backoff(attempts))));
+                let retry_at = if waits.waiting_for == WaitingFor::Review {
+                    self.review_ends_at(woken.map(AsRef::as_ref), now)
+                } else {
+                    waits.retry_after.map(|after| now.plus(after.unwrap_or_else(|| self.settings.backoff(attempts))))
+                };
                 let waiting = Waiting {
                     update: update.clone(),
                     key: item.change.key.clone(),
@@ -207,6 +211,7 @@ impl Decider {
                     arrival: woken.map_or(unit.inputs[position].arrival, |woken| woken.arrival),
                     message: message_of(&item.change),
                     change: waits.change,
+                    word: item.word.clone(),
                 };
                 unit.put_waiting(draft, waiting);
             }
@@ -289,14 +294,16 @@ impl Decider {
     pub(super) fn bury(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, rejection: &Rejection) {
         let mut dead = dead_change(&item.change, rejection, unit.inputs[position].received_at);
         if rejection.reason == DeadReason::IdReuse {
-            dead.id = format!("{}#{:016x}", dead.id, item.change.content_hash);
+            dead.id = super::letters::reused(&item.change.update, item.change.content_hash);
         }
         let waited = item.woken.as_ref().and_then(|woken| woken.change.as_ref()).map(|change| change.canonical_id);
         let known = waited.or_else(|| unit.linked(&item.change.key)).and_then(|id| unit.draft_of(id));
         let draft = known.unwrap_or_else(|| unit.add_loose());
         unit.drafts[draft].inputs.insert(position);
-        if item.woken.is_some() {
+        if item.woken.is_some() || item.requeued && rejection.reason != DeadReason::IdReuse {
             dead.marks = Some((item.change.update.clone(), item.change.content_hash));
+        }
+        if item.woken.is_some() {
             unit.take_waiting(draft, &item.change.update);
         }
         unit.drafts[draft].dead_letters.push(dead);
@@ -381,6 +388,7 @@ pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situa
         waited: None,
         overtaken: Vec::new(),
         approval: None,
+        requeued: false,
     };
     let mut decision = blank(&arrival, situation, waiting.change.as_ref().map(|change| change.canonical_id));
     decision.decision = DecisionKind::Superseded;
@@ -489,7 +497,7 @@ pub fn dead_waiting(waiting: &Waiting, rejection: &Rejection) -> DeadLetter {
 
 /// A message for a part of the product that is not built yet.
 #[must_use]
-pub fn not_supported(input: &Input, id: &str, what: &str) -> DeadLetter {
+pub fn not_supported(input: &Input, body: &Value, id: &str, what: &str) -> DeadLetter {
     let rejection = unsupported(what);
     DeadLetter {
         id: id.to_owned(),
@@ -499,10 +507,7 @@ pub fn not_supported(input: &Input, id: &str, what: &str) -> DeadLetter {
         system: None,
         entity_type: None,
         native_id: None,
-        body: Some(match &input.kind {
-            InputKind::Message(message) => inbound_message(message).to_string(),
-            InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } => String::new(),
-        }),
+        body: Some(body.to_string()),
         encoding: None,
         marks: None,
     }

@@ -22,6 +22,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::engine::activity::Activity;
+use crate::engine::acts::Acts;
 use crate::engine::caches::Caches;
 use crate::engine::directory::Directory;
 use crate::engine::resync::Resync;
@@ -62,6 +63,8 @@ pub struct Api {
     pub activity: Arc<Activity>,
     /// Sends a system what it lacks.
     pub resync: Resync,
+    /// Does what people ask for about updates that wait and about dead letters.
+    pub acts: Acts,
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// How big messages may be.
@@ -95,7 +98,13 @@ fn router(api: Api) -> Router {
         .route("/v1/decisions", get(routes::decisions::list))
         .route("/v1/decisions/{update}", get(routes::decisions::one))
         .route("/v1/parked", get(routes::decisions::parked))
+        .route("/v1/parked/{update}", get(routes::people::one))
+        .route("/v1/parked/{update}/approve", post(routes::people::approve))
+        .route("/v1/parked/{update}/reject", post(routes::people::reject))
+        .route("/v1/parked/{update}/retry", post(routes::people::retry))
         .route("/v1/dead-letters", get(routes::decisions::dead_letters))
+        .route("/v1/dead-letters/{id}/requeue", post(routes::people::requeue))
+        .route("/v1/dead-letters/{id}/discard", post(routes::people::discard))
         .route("/v1/status", get(routes::health::status))
         .route("/metrics", get(routes::health::metrics))
         .route("/healthz", get(routes::health::alive))

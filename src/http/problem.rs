@@ -26,17 +26,20 @@ pub struct Problem {
     pub detail: String,
     /// Which part of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// Each bad message of several, by its index.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Value>,
+    /// What was decided already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Box<Value>>,
 }
 
 impl Problem {
     /// A problem of this kind.
     pub fn new(status: StatusCode, code: &str, title: &'static str, detail: impl fmt::Display) -> Self {
         let kind = format!("urn:syncline:error:{code}");
-        Self { kind, title, status: status.as_u16(), detail: detail.to_string(), field: None, problems: Vec::new() }
+        Self { kind, title, status: status.as_u16(), detail: detail.to_string(), field: None, problems: Vec::new(), decision: None }
     }
 
     /// Something that is not there.
@@ -52,7 +55,7 @@ impl Problem {
     /// Says which part of the request.
     #[must_use]
     pub fn at(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.field = Some(field.into().into_boxed_str());
         self
     }
 
@@ -78,7 +81,7 @@ impl From<&Rejection> for Problem {
     fn from(rejection: &Rejection) -> Self {
         let problem =
             Self::new(StatusCode::UNPROCESSABLE_ENTITY, &rejection.reason.to_string(), "The message can't be processed", &rejection.detail);
-        Self { field: rejection.field.clone(), ..problem }
+        Self { field: rejection.field.as_deref().map(Into::into), ..problem }
     }
 }
 

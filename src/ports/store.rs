@@ -122,6 +122,27 @@ pub struct Plan {
     pub awake: Vec<UpdateId>,
     /// Messages that cannot be processed; one with the id of a stored dead letter replaces it.
     pub dead_letters: Vec<DeadLetter>,
+    /// Dead letters somebody has dealt with. They go before anything else of the batch comes.
+    pub settled: Vec<SettledLetter>,
+}
+
+/// A dead letter somebody has dealt with.
+#[derive(Clone, Debug)]
+pub struct SettledLetter {
+    /// The letter as it was read: it must still be stored just so, else somebody else was faster.
+    pub letter: DeadLetter,
+    /// How it ends.
+    pub end: LetterEnd,
+}
+
+/// How a dead letter ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LetterEnd {
+    /// It is decided once more, by this very batch. If it left a marker for this update, that goes: it may be decided.
+    Requeued(Option<UpdateId>),
+    /// Nobody looks at it again. A marker with this content hash stays for the update, unless it has one already: a
+    /// redelivery is harmless from now on.
+    Discarded(Option<(UpdateId, u64)>),
 }
 
 /// A record to write.
@@ -349,9 +370,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// Fails with [`Conflict`](super::error::PortErrorKind::Conflict), naming the plans in its way (as positions in
     /// `batch.plans`; as many as it can find), when a stored revision differs from the expected or checked one, a decision or
-    /// dead letter with the same update id exists that is not to be replaced, or a link or key belongs to another
-    /// record. Releases count before additions. Rows get their place in lists by [`DecisionWrite::place`], then in the
-    /// order of `batch`.
+    /// dead letter with the same update id exists that is not to be replaced, a dead letter that was dealt with is not
+    /// stored as it was read, or a link or key belongs to another record. Releases and settled dead letters
+    /// count before additions. Rows get their place in lists by [`DecisionWrite::place`], then in the order of `batch`.
     async fn commit(&self, batch: &Batch) -> Result<(), PortError>;
 
     /// Outbox rows in the order they became due, starting after `after` (a position), at most `limit`, each with its
@@ -393,6 +414,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Dead letters, oldest first.
     async fn dead_letters(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError>;
+
+    /// One dead letter.
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, PortError>;
 
     /// Counts what is still to be done. A store that can count does it in a few queries.
     async fn tally(&self) -> Result<Tally, PortError> {

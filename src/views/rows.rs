@@ -159,6 +159,16 @@ pub struct ParkedRow<'a> {
     attempts: u32,
     /// The message, as an envelope.
     message: &'a Value,
+    /// Names this state of it: for `If-Match`, over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+}
+
+impl<'a> ParkedRow<'a> {
+    /// With its tag, for whoever may decide about it.
+    pub fn with_tag(waiting: &'a Waiting) -> Self {
+        Self { etag: Some(waiting.tag()), ..Self::from(waiting) }
+    }
 }
 
 impl<'a> From<&'a Waiting> for ParkedRow<'a> {
@@ -171,6 +181,7 @@ impl<'a> From<&'a Waiting> for ParkedRow<'a> {
             retry_at: waiting.retry_at,
             attempts: waiting.attempts,
             message: &waiting.message,
+            etag: None,
         }
     }
 }

@@ -120,9 +120,9 @@ fn s53_what_cannot_be_read_is_kept_and_the_next_is_processed() {
     scene.send(device("AHU"));
     insta::assert_snapshot!(scene.story(), @r#"
     not json
-      dead letter raw-1 not_json: the message is not JSON: expected ident, at line 1 column 2
+      dead letter bytes:1 not_json: the message is not JSON: expected ident, at line 1 column 2
     ��
-      dead letter raw-2 not_utf8: byte 0 (0xff) is not UTF-8; encode the message as UTF-8
+      dead letter bytes:2 not_utf8: byte 0 (0xff) is not UTF-8; encode the message as UTF-8
     {"id":"deep","system":"bms","type":"device","native_id":"d","entity":{"a":[[[[[[[[[[[[[[[[[[[[[[[[[[… (236 bytes)
       dead letter bms:deep too_deep: the message nests deeper than 64 objects and arrays; flatten it (line 1 column 137)
     {"id":"big","system":"bms","type":"device","native_id":"d","entity":{"a":"xxxxxxxxxxxxxxxxxxxxxxxxxx… (1048653 bytes)
@@ -132,7 +132,7 @@ fn s53_what_cannot_be_read_is_kept_and_the_next_is_processed() {
     {"id":"no-native","system":"bms","type":"device","entity":{}}
       dead letter bms:no-native bad_envelope: native_id is missing; send the record's id in the sending system
     {"system":"bms","type":"device","native_id":"d","entity":{}}
-      dead letter raw-7 no_id: the message has no id; send id, the same one when you send the message again
+      dead letter bytes:7 no_id: the message has no id; send id, the same one when you send the message again
     {"id":"twice","system":"bms","type":"device","native_id":"d","entity":{"a":1,"a":2}}
       dead letter bms:twice duplicate_key: the key "a" appears twice in one object; send it once (line 1 column 83)
     {"id":"huge","system":"bms","type":"device","native_id":"d","entity":{"a":1e400}}

@@ -17,6 +17,7 @@ mod faults;
 mod holds;
 mod identity;
 mod merging;
+mod people;
 mod references;
 mod rules;
 mod sending;

@@ -98,7 +98,9 @@ impl Story {
         }
         let known: BTreeSet<String> = rows.items.iter().map(|row| row.update.to_string()).collect();
         self.decisions.retain(|update, _| known.contains(update));
-        for dead in store.dead_letters(None, 10_000).await.unwrap().items {
+        let letters = store.dead_letters(None, 10_000).await.unwrap().items;
+        self.dead.retain(|id, _| letters.iter().any(|letter| letter.id == *id));
+        for dead in letters {
             let line = format!("  dead letter {} {}: {}", dead.id, plain(&serde_json::to_value(dead.reason).unwrap()), dead.detail);
             if self.dead.insert(dead.id, line.clone()).as_ref() != Some(&line) {
                 self.line(line);

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use syncline::backends::embedded::{Embedded, Options};
 use syncline::config::Config;
 use syncline::domain::ids::{EntityType, SystemName};
+use syncline::domain::time::Timestamp;
+use syncline::engine::acts::{Act, Refusal, Request};
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
@@ -288,6 +290,38 @@ impl Scene {
         serde_json::to_string(&self.runtime.block_on(holds::kept(store.as_ref())).unwrap()).unwrap()
     }
 
+    /// A person does something about an update that waits, or about a dead letter.
+    pub fn act(&mut self, request: Request, by: &str) -> Result<(), Refusal> {
+        self.story.line(crate::people::told(&request, by));
+        let (act, mut answer) = Act::new(request, by);
+        self.arrival += 1;
+        let input = Input { tag: None, received_at: self.clock.now(), arrival: self.arrival, kind: InputKind::Act(act) };
+        self.decide(0, vec![input]);
+        self.commit(0);
+        answer.try_recv().unwrap()
+    }
+
+    /// Two people act by two orchestrators, each decided before either commits.
+    pub fn two_acts_at_once(&mut self, acts: [(Request, &str); 2]) -> [Result<(), Refusal>; 2] {
+        let mut answers = Vec::new();
+        for (who, (request, by)) in acts.into_iter().enumerate() {
+            self.story.line(crate::people::told(&request, by));
+            let (act, answer) = Act::new(request, by);
+            answers.push(answer);
+            self.arrival += 1;
+            let input = Input { tag: None, received_at: self.clock.now(), arrival: self.arrival, kind: InputKind::Act(act) };
+            self.decide(who, vec![input]);
+        }
+        self.commit(0);
+        self.commit(1);
+        let mut answers = answers.into_iter().map(|mut answer| answer.try_recv().unwrap());
+        [answers.next().unwrap(), answers.next().unwrap()]
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// The store, to look at something the story does not tell.
     pub fn ask<T>(&self, question: impl AsyncFnOnce(&dyn Store) -> Result<T, PortError>) -> T {
         let store = self.store.clone().unwrap();
@@ -322,9 +356,10 @@ impl Scene {
             Err(bad) => {
                 let (body, encoding) = body_json(bytes);
                 InputKind::Broken(Arc::new(DeadLetter {
-                    id: bad
-                        .id
-                        .map_or_else(|| format!("raw-{}", self.arrival), |id| format!("{}:{id}", bad.system.as_deref().unwrap_or("?"))),
+                    id: bad.id.map_or_else(
+                        || format!("bytes:{}", self.arrival),
+                        |id| format!("{}:{id}", bad.system.as_deref().unwrap_or("unknown")),
+                    ),
                     reason: bad.rejection.reason,
                     detail: bad.rejection.detail,
                     received_at,
@@ -347,6 +382,7 @@ impl Scene {
 
     fn commit(&mut self, who: usize) {
         let committed: Committed = self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
+        committed.acts.iter().for_each(|act| act.answer());
         let store = self.store.clone().unwrap();
         self.runtime.block_on(self.story.look(store.as_ref(), committed.duplicates));
         if !self.relay_paused {

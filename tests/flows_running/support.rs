@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use syncline::config::Config;
 use syncline::domain::ids::{EntityType, SystemName};
+use syncline::domain::time::Timestamp;
+use syncline::engine::acts::{Refusal, Request};
 use syncline::engine::handlers::{DeleteFn, Handlers, UpdateFn};
 use syncline::engine::settings::Settings;
 use syncline::engine::supervisor::{self, Parts, Running};
@@ -164,6 +166,7 @@ impl Scene {
                 caches: running.caches.clone(),
                 activity: running.activity.clone(),
                 resync: running.resync.clone(),
+                acts: running.acts.clone(),
                 metrics: running.metrics.clone(),
                 limits: Limits::default(),
                 ready: Arc::new(AtomicBool::new(true)),
@@ -293,6 +296,23 @@ impl Scene {
     /// What is kept back, for a person.
     pub fn kept(&self) -> String {
         serde_json::to_string(&self.runtime.block_on(holds::kept(self.work().store.as_ref())).unwrap()).unwrap()
+    }
+
+    /// A person does something about an update that waits, or about a dead letter.
+    pub fn act(&mut self, request: Request, by: &str) -> Result<(), Refusal> {
+        self.story.line(crate::people::told(&request, by));
+        let acts = self.work().running.acts.clone();
+        let done = self.runtime.block_on(acts.run(request, by));
+        self.goes_on();
+        done.map(|_| ())
+    }
+
+    pub fn two_acts_at_once(&mut self, _: [(Request, &str); 2]) -> [Result<(), Refusal>; 2] {
+        unreachable!("this scene is told by hand")
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The store, to look at something the story does not tell.

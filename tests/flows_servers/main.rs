@@ -27,6 +27,8 @@ mod identity;
 mod merging;
 #[path = "../support/message.rs"]
 mod message;
+#[path = "../flows/people.rs"]
+mod people;
 mod place;
 #[path = "../flows/references.rs"]
 mod references;

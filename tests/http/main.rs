@@ -5,6 +5,7 @@
 mod commands;
 mod demo;
 mod metrics;
+mod people;
 mod reading;
 mod steering;
 mod support;

@@ -39,10 +39,26 @@ impl Served {
         Self::within(self.folder, config).await
     }
 
+    /// With a merge handler of devices.
+    pub async fn with_handler(config: &str, handler: impl UpdateFn<Record>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let syncline = Self::syncline(&folder, config).on_update("device", handler);
+        Self::serves(folder, syncline).await
+    }
+
     async fn within(folder: TempDir, config: &str) -> Self {
+        let syncline = Self::syncline(&folder, config);
+        Self::serves(folder, syncline).await
+    }
+
+    fn syncline(folder: &TempDir, config: &str) -> Syncline {
         let mut config = Config::from_toml(config, "test.toml").unwrap();
         config.store.path = folder.path().join("data");
-        let orchestrator = Syncline::new(config).serve().await.unwrap();
+        Syncline::new(config)
+    }
+
+    async fn serves(folder: TempDir, syncline: Syncline) -> Self {
+        let orchestrator = syncline.serve().await.unwrap();
         let url = format!("http://{}", orchestrator.address().unwrap());
         Self { orchestrator, url, http: reqwest::Client::new(), folder }
     }

@@ -8,5 +8,6 @@ mod killers;
 mod lanes;
 mod load;
 mod mongodb;
+mod people;
 mod queue;
 mod support;

@@ -11,7 +11,7 @@ use super::writer::Session;
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{EntityType, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::store::{Batch, DeadLetter, DecisionWrite, OutboxChange, Plan, RecordWrite, SystemFacts};
+use crate::ports::store::{Batch, DeadLetter, DecisionWrite, LetterEnd, OutboxChange, Plan, RecordWrite, SettledLetter, SystemFacts};
 
 pub(super) const COMMIT: &str = "commit";
 
@@ -30,6 +30,7 @@ struct EncodedPlan {
     waiting: Vec<EncodedWaiting>,
     awake: Vec<String>,
     dead: Vec<EncodedDead>,
+    settled: Vec<EncodedSettled>,
 }
 
 struct EncodedRecord {
@@ -63,6 +64,14 @@ struct EncodedDead {
     marks: Option<(Key, u64)>,
 }
 
+/// A dead letter that goes, and the marker it leaves or takes with it.
+struct EncodedSettled {
+    id: String,
+    body: String,
+    frees: Option<Key>,
+    leaves: Option<(Key, u64)>,
+}
+
 /// Writes a batch down. Runs beside the writer, on the caller's thread.
 pub(super) fn encode(hasher: &Hasher, batch: &Batch) -> Result<Encoded, PortError> {
     let plans = batch.plans.iter().map(|plan| encode_plan(hasher, plan)).collect::<Result<_, _>>();
@@ -85,7 +94,16 @@ fn encode_plan(hasher: &Hasher, plan: &Plan) -> Result<EncodedPlan, serde_json::
         waiting: plan.waiting.iter().map(|waiting| parked::encode(hasher, waiting)).collect::<Result<_, _>>()?,
         awake: plan.awake.iter().map(ToString::to_string).collect(),
         dead: plan.dead_letters.iter().map(dead).collect::<Result<_, _>>()?,
+        settled: plan.settled.iter().map(|settled| encode_settled(hasher, settled)).collect::<Result<_, _>>()?,
     })
+}
+
+fn encode_settled(hasher: &Hasher, SettledLetter { letter, end }: &SettledLetter) -> Result<EncodedSettled, serde_json::Error> {
+    let (frees, leaves) = match end {
+        LetterEnd::Requeued(update) => (update.as_ref().map(|update| hasher.update(update)), None),
+        LetterEnd::Discarded(mark) => (None, mark.as_ref().map(|(update, content_hash)| (hasher.update(update), *content_hash))),
+    };
+    Ok(EncodedSettled { id: letter.id.clone(), body: serde_json::to_string(letter)?, frees, leaves })
 }
 
 fn encode_record(hasher: &Hasher, write: &RecordWrite) -> Result<EncodedRecord, serde_json::Error> {
@@ -147,6 +165,13 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), Po
     }
     for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
         release(session, write).map_err(error)?;
+    }
+    for (index, plan) in batch.plans.iter().enumerate() {
+        for settled in &plan.settled {
+            if !settle(session, settled).map_err(error)? && !conflicts.contains(&index) {
+                conflicts.push(index);
+            }
+        }
     }
     let numbers = number(session, batch).map_err(error)?;
     for (index, plan) in batch.plans.iter().enumerate() {
@@ -347,6 +372,22 @@ fn bury(session: &mut Session<'_>, dead: &EncodedDead) -> rusqlite::Result<bool>
         }
     }
     session.sql.dead_put.execute((&dead.id, &dead.body)).map(|_| true)
+}
+
+/// Takes a dead letter away; false if it is not stored as it was read. Only a marker without a row goes with it.
+fn settle(session: &mut Session<'_>, settled: &EncodedSettled) -> rusqlite::Result<bool> {
+    if session.sql.dead_drop.execute((&settled.id, &settled.body))? == 0 {
+        return Ok(false);
+    }
+    if let Some(key) = settled.frees
+        && session.keys.get(Kind::Marker, key)?.is_some_and(|entry| marker_row(entry) == 0)
+    {
+        session.keys.change(Kind::Marker, key, None);
+    }
+    if let Some((key, content_hash)) = settled.leaves {
+        session.keys.add(Kind::Marker, key, &marker_entry(content_hash, 0))?;
+    }
+    Ok(true)
 }
 
 /// Adds what became known about a system to what was.

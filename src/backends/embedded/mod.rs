@@ -248,6 +248,11 @@ impl Store for EmbeddedStore {
         self.0.list("list dead letters", move |_, conn| queries::dead_letters(conn, after.as_ref(), limit)).await
     }
 
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, PortError> {
+        let id = id.to_owned();
+        self.0.list("read a dead letter", move |_, conn| queries::dead_letter(conn, &id)).await
+    }
+
     async fn tally(&self) -> Result<Tally, PortError> {
         self.0.list("count what is to be done", |_, conn| tally::count(conn)).await
     }

@@ -265,6 +265,13 @@ pub(super) fn dead_letters(conn: &Connection, after: Option<&Cursor>, limit: usi
     Ok(page(found, limit))
 }
 
+/// One dead letter.
+pub(super) fn dead_letter(conn: &Connection, id: &str) -> Result<Option<DeadLetter>, PortError> {
+    let mut statement = conn.prepare_cached("SELECT body FROM dead WHERE id = ?1").map_err(failed(DEAD))?;
+    let body: Option<String> = statement.query_row([id], |row| row.get(0)).optional().map_err(failed(DEAD))?;
+    body.map(|body| serde_json::from_str(&body).map_err(|error| unreadable(DEAD, "dead letter", error))).transpose()
+}
+
 /// Everything known about systems.
 pub(super) fn facts(conn: &Connection) -> Result<Vec<SystemFacts>, PortError> {
     let error = failed(FACTS);

@@ -55,6 +55,7 @@ statements! {
     waits_on_drop = "DELETE FROM waits_on WHERE h = ?1 AND c = ?2 AND n = ?3";
 
     dead_put = "INSERT INTO dead(id, body) VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET body = excluded.body";
+    dead_drop = "DELETE FROM dead WHERE id = ?1 AND body = ?2";
 
     owed_get = "SELECT rev, published, delivered, retry_at, attempts, position FROM outbox WHERE record = ?1 AND system = ?2";
     owed_add = "INSERT INTO outbox VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";

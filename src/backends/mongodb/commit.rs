@@ -18,7 +18,7 @@ use super::staging::{Before, Owners, Row, Staged, stage};
 use super::writes::{Transaction, Trouble, Update};
 use super::{lookup, outbox, parked, presence};
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::store::{Batch, SystemFacts};
+use crate::ports::store::{Batch, LetterEnd, SettledLetter, SystemFacts};
 
 pub(super) const COMMIT: &str = "commit";
 /// Tries of one batch that meets others who write the same.
@@ -139,6 +139,7 @@ fn unwritable(error: serde_json::Error) -> Trouble {
 
 impl Writer<'_> {
     async fn write(&mut self, positions: outbox::Positions) -> Result<Proof, Trouble> {
+        self.settle().await?;
         let rows = self.rows().await?;
         // After the places of the rows, so that whoever reads a record knows its rows' places to be taken.
         let stamp = self.shared.numbers.next(0);
@@ -225,6 +226,36 @@ impl Writer<'_> {
             return Ok(());
         }
         self.tx.delete(CREATES, vec![doc! {"_id": {"$in": closed}}]).await.map(|_| ())
+    }
+
+    /// Takes dead letters away, each only if it is stored as it was read. A mark goes with it, or is left.
+    async fn settle(&mut self) -> Result<(), Trouble> {
+        let (mut letters, mut freed, mut marked) = (Vec::new(), Vec::new(), Vec::new());
+        for SettledLetter { letter, end } in &self.staged.settled {
+            let fields = codec::dead_letter(letter).map_err(unwritable)?;
+            let lacking = codec::DEAD_OPTIONAL.iter().filter(|name| !fields.contains_key(**name));
+            let mut filter = doc! {"_id": {"$eq": &letter.id}};
+            filter.extend(lacking.map(|name| ((*name).to_owned(), Bson::from(doc! {"$exists": false}))));
+            filter.extend(fields.into_iter().map(|(name, value)| (name, Bson::from(doc! {"$eq": value}))));
+            letters.push(filter);
+            match end {
+                LetterEnd::Requeued(Some(update)) => {
+                    freed.push(doc! {"_id": {"$eq": update.to_string()}, "decision": {"$exists": false}});
+                }
+                LetterEnd::Discarded(Some((update, content_hash))) => {
+                    let mut mark = codec::mark(update, *content_hash);
+                    mark.remove("_id");
+                    marked.push(Update::put(doc! {"_id": {"$eq": update.to_string()}}, doc! {"$setOnInsert": mark}));
+                }
+                LetterEnd::Requeued(None) | LetterEnd::Discarded(None) => {}
+            }
+        }
+        let expected = letters.len() as i64;
+        if expected > 0 && self.tx.delete(DEAD_LETTERS, letters).await? != expected {
+            return Err(Trouble::Race);
+        }
+        self.tx.delete(DECISIONS, freed).await?;
+        self.tx.update(DECISIONS, marked).await
     }
 
     /// Keeps dead letters, each in the place of one with its id.

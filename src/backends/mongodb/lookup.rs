@@ -10,13 +10,13 @@ use super::codec::{self, number};
 use super::commit::COMMIT;
 use super::error::{failed, unreadable};
 use super::keys;
-use super::schema::{CANONICAL, CLAIMS, CREATES, DECISIONS, LINKS, WAITING};
+use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, WAITING};
 use super::shared::Shared;
 use super::staging::Stored;
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
 use crate::domain::waiting::Waiting;
 use crate::ports::error::PortError;
-use crate::ports::store::{Batch, Found, Lookup, Marker, Versioned, WAITING_ON_MAX};
+use crate::ports::store::{Batch, DeadLetter, Found, LetterEnd, Lookup, Marker, Versioned, WAITING_ON_MAX};
 
 const LOOK_UP: &str = "look up";
 const LOAD: &str = "load records";
@@ -56,15 +56,46 @@ pub(super) async fn stored(shared: &Shared, batch: &Batch) -> Result<Stored, Por
         .collect();
     let marked = batch.plans.iter().flat_map(|plan| plan.dead_letters.iter().filter_map(|letter| letter.marks.as_ref()));
     let decided = batch.plans.iter().flat_map(|plan| plan.decisions.iter().map(|row| &row.decision.update));
-    let updates: HashSet<&UpdateId> = decided.chain(marked.map(|(update, _)| update)).collect();
-    let (revisions, links, claims, markers) = tokio::try_join!(
+    let settled = || batch.plans.iter().flat_map(|plan| &plan.settled);
+    let ends = || settled().map(|settled| &settled.end);
+    let freed = ends().filter_map(|end| match end {
+        LetterEnd::Requeued(update) => update.as_ref(),
+        LetterEnd::Discarded(_) => None,
+    });
+    let kept = ends().filter_map(|end| match end {
+        LetterEnd::Discarded(mark) => mark.as_ref().map(|(update, _)| update),
+        LetterEnd::Requeued(_) => None,
+    });
+    let updates: HashSet<&UpdateId> = decided.chain(marked.map(|(update, _)| update)).chain(kept).collect();
+    let (revisions, links, claims, markers, marks, letters) = tokio::try_join!(
         revisions(shared, records),
         owners(shared, COMMIT, LINKS, &links),
         owners(shared, COMMIT, CLAIMS, &claims),
         markers(shared, COMMIT, updates.into_iter()),
+        marks(shared, freed.map(ToString::to_string).collect()),
+        dead_letters(shared, settled().map(|settled| settled.letter.id.as_str()).collect()),
     )?;
     let markers = markers.into_iter().map(|(update, marker)| (update, marker.waiting)).collect();
-    Ok(Stored { revisions, links, claims, markers })
+    Ok(Stored { revisions, links, claims, markers, marks, letters })
+}
+
+/// Which of these updates left a mark and no row.
+async fn marks(shared: &Shared, updates: Vec<String>) -> Result<HashSet<UpdateId>, PortError> {
+    if updates.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let filter = doc! {"_id": {"$in": updates}, "decision": {"$exists": false}};
+    let found = shared.find(COMMIT, DECISIONS, filter).project(doc! {"content_hash": 1}).all().await?;
+    found.iter().map(|row| codec::marker(COMMIT, row).map(|(update, _)| update)).collect()
+}
+
+async fn dead_letters(shared: &Shared, ids: Vec<&str>) -> Result<HashMap<String, DeadLetter>, PortError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = shared.find(COMMIT, DEAD_LETTERS, doc! {"_id": {"$in": ids}}).all().await?;
+    let read = |row| codec::read_dead_letter(COMMIT, row).map(|(_, letter)| (letter.id.clone(), letter));
+    found.into_iter().map(read).collect()
 }
 
 async fn markers<'u>(

@@ -157,6 +157,11 @@ impl Store for MongoStore {
         self.0.run("list dead letters", move |shared| async move { queries::dead_letters(&shared, after.as_ref(), limit).await }).await
     }
 
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, PortError> {
+        let id = id.to_owned();
+        self.0.run("read a dead letter", move |shared| async move { queries::dead_letter(&shared, &id).await }).await
+    }
+
     async fn count_up(&self, name: &str) -> Result<u64, PortError> {
         let name = format!("count:{name}");
         let count = self.0.run("count up", |shared| async move { shared.add("count up", schema::COUNTERS, &name, 1).await }).await?;

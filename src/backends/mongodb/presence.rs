@@ -101,10 +101,10 @@ pub(super) async fn leave(shared: &Shared, presence: &Presence) -> Result<(), Po
     orchestrators.delete_one(doc! {"_id": {"$eq": &presence.id}}).await.map(|_| ()).map_err(failed(ATTEND))
 }
 
-fn read(document: &Document) -> Result<Presence, mongodb::bson::error::Error> {
-    let since = document.get_datetime("since").map_err(mongodb::bson::error::Error::from)?.timestamp_millis();
-    let text = |name: &str| document.get_str(name).map(str::to_owned).map_err(mongodb::bson::error::Error::from);
-    Ok(Presence { id: text("_id")?, config: text("config")?, since: Timestamp::from_micros(since.saturating_mul(1_000)) })
+fn read(document: &Document) -> Result<Presence, Box<dyn std::error::Error + Send + Sync>> {
+    let since = document.get_datetime("since")?.timestamp_millis();
+    let (id, config) = (document.get_str("_id")?.to_owned(), document.get_str("config")?.to_owned());
+    Ok(Presence { id, config, since: Timestamp::from_micros(since.saturating_mul(1_000)) })
 }
 
 /// This machine's name, as far as it is known, and this process.

@@ -217,6 +217,12 @@ pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit:
     Ok(pager.page())
 }
 
+/// One dead letter.
+pub(super) async fn dead_letter(shared: &Shared, id: &str) -> Result<Option<DeadLetter>, PortError> {
+    let found = shared.find(DEAD, DEAD_LETTERS, doc! {"_id": {"$eq": id}}).limit(1).all().await?;
+    found.into_iter().next().map(|row| codec::read_dead_letter(DEAD, row).map(|(_, letter)| letter)).transpose()
+}
+
 /// Everything known about systems.
 pub(super) async fn facts(shared: &Shared) -> Result<Vec<SystemFacts>, PortError> {
     let rows = shared.find(FACTS, SYSTEMS, Document::new()).sort(doc! {"_id": 1}).all().await?;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::keys;
 use crate::domain::ids::{CanonicalId, UpdateId};
 use crate::domain::waiting::Waiting;
-use crate::ports::store::{Batch, DeadLetter, DecisionWrite, Plan, RecordWrite};
+use crate::ports::store::{Batch, DeadLetter, DecisionWrite, LetterEnd, Plan, RecordWrite, SettledLetter};
 
 /// What is stored under the keys of a batch.
 #[derive(Debug, Default)]
@@ -19,6 +19,10 @@ pub(super) struct Stored {
     pub claims: HashMap<String, CanonicalId>,
     /// Whether the update waits.
     pub markers: HashMap<UpdateId, bool>,
+    /// Those of them that are only marks, left by dead letters: asked for where one is requeued.
+    pub marks: HashSet<UpdateId>,
+    /// Dead letters that are to go.
+    pub letters: HashMap<String, DeadLetter>,
 }
 
 /// What must be known of an update for its row to be written.
@@ -74,6 +78,11 @@ pub(super) struct Staged<'b> {
     /// Creates to open or close: (system and type, record) to whether it is open.
     pub creates: BTreeMap<(String, CanonicalId), bool>,
     pub dead_letters: Vec<&'b DeadLetter>,
+    /// Dead letters that go.
+    pub settled: Vec<&'b SettledLetter>,
+    /// Updates whose mark goes with its dead letter, and those that get one.
+    freed: HashSet<UpdateId>,
+    marked: HashSet<UpdateId>,
     updates: HashMap<UpdateId, (Before, bool)>,
 }
 
@@ -84,7 +93,8 @@ pub(super) fn stage<'b>(batch: &'b Batch, stored: Option<&Stored>) -> Result<Sta
     for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
         staged.release(stored, write);
     }
-    let in_the_way = |(index, plan)| (!staged.add(stored, plan)).then_some(index);
+    let stale: Vec<usize> = (0..batch.plans.len()).filter(|index| !staged.settle(stored, &batch.plans[*index])).collect();
+    let in_the_way = |(index, plan)| (!staged.add(stored, plan) || stale.contains(&index)).then_some(index);
     let conflicts: Vec<usize> = batch.plans.iter().enumerate().filter_map(in_the_way).collect();
     if !conflicts.is_empty() || !staged.check(stored.is_some()) {
         return Err(conflicts);
@@ -142,6 +152,35 @@ impl<'b> Staged<'b> {
         }
     }
 
+    /// Notes the dead letters that go with a plan; false if one is not stored as it was read.
+    fn settle(&mut self, stored: Option<&Stored>, plan: &'b Plan) -> bool {
+        let mut current = true;
+        for settled in &plan.settled {
+            let letter = &settled.letter;
+            current &= self.settled.iter().all(|other| other.letter.id != letter.id);
+            current &= stored.is_none_or(|stored| stored.letters.get(&letter.id) == Some(&DeadLetter { marks: None, ..letter.clone() }));
+            match &settled.end {
+                LetterEnd::Requeued(Some(update)) => {
+                    self.freed.insert(update.clone());
+                }
+                LetterEnd::Discarded(Some((update, _))) => {
+                    self.marked.insert(update.clone());
+                }
+                LetterEnd::Requeued(None) | LetterEnd::Discarded(None) => {}
+            }
+            self.settled.push(settled);
+        }
+        current
+    }
+
+    /// Whether an update waits, as far as is known: what is stored, without the marks that go, with those that come.
+    fn waits(&self, stored: Option<&Stored>, update: &UpdateId) -> Option<Option<bool>> {
+        let stored = stored?;
+        let waiting = stored.markers.get(update).copied();
+        let goes = self.freed.contains(update) && stored.marks.contains(update);
+        Some(if goes { None } else { waiting.or(self.marked.contains(update).then_some(false)) })
+    }
+
     /// Adds one plan; false if it is in the way of what is there.
     fn add(&mut self, stored: Option<&Stored>, plan: &'b Plan) -> bool {
         let mut free = plan.record.as_ref().is_none_or(|write| self.add_record(stored, write));
@@ -179,7 +218,7 @@ impl<'b> Staged<'b> {
 
     fn add_update(&mut self, stored: Option<&Stored>, update: &UpdateId, wanted: Before, waits: bool) -> bool {
         let known = self.updates.get(update).map(|(_, waits)| Some(*waits));
-        let known = known.or_else(|| stored.map(|stored| stored.markers.get(update).copied()));
+        let known = known.or_else(|| self.waits(stored, update));
         self.updates.entry(update.clone()).or_insert((wanted, waits)).1 = waits;
         match (known, wanted) {
             // Nothing is known of what is stored: it is as it should be.
@@ -215,6 +254,7 @@ impl<'b> Staged<'b> {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.checks.is_empty() && self.rows.is_empty() && self.waiting.is_empty() && self.dead_letters.is_empty()
+        let nothing_else = self.waiting.is_empty() && self.dead_letters.is_empty() && self.settled.is_empty();
+        self.records.is_empty() && self.checks.is_empty() && self.rows.is_empty() && nothing_else
     }
 }

@@ -1,11 +1,41 @@
-//! `dead-letters`: messages that could not be processed, and why.
+//! `dead-letters`: messages that could not be processed, and why; decided once more, or put away.
 
-use crate::cli::args::{ListArgs, Options};
+use serde_json::{Value, json};
+
+use super::outcome;
+use crate::cli::args::{DeadLettersAct, DeadLettersArgs, ListArgs, Options};
 use crate::cli::client::Client;
+use crate::cli::source::{escaped, login_name, whole_text};
 use crate::cli::{Failure, output};
 
 /// Runs `dead-letters`.
-pub async fn run(args: &ListArgs, options: &Options) -> Result<(), Failure> {
+pub async fn run(args: &DeadLettersArgs, options: &Options) -> Result<(), Failure> {
+    match &args.act {
+        None => list(&args.list, options).await,
+        Some(DeadLettersAct::List(args)) => list(args, options).await,
+        Some(DeadLettersAct::Requeue(args)) => {
+            let message = args.edit.as_deref().map(whole_text).transpose()?;
+            let answer = post(&args.id, "requeue", &json!({ "by": login_name(args.by.as_deref()), "message": message }), options).await?;
+            match options.json {
+                true => output::json(&answer),
+                false => output::line(outcome(&args.id, &answer, false)),
+            }
+        }
+        Some(DeadLettersAct::Discard(args)) => {
+            let answer = post(&args.id, "discard", &json!({ "by": login_name(args.by.as_deref()) }), options).await?;
+            match options.json {
+                true => output::json(&answer),
+                false => output::line(format!("{} is discarded", args.id)),
+            }
+        }
+    }
+}
+
+async fn post(id: &str, what: &str, request: &Value, options: &Options) -> Result<Value, Failure> {
+    Client::new(options)?.post(&format!("/v1/dead-letters/{}/{what}", escaped(id)), request).await
+}
+
+async fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
     let answer = Client::new(options)?.get(&format!("/v1/dead-letters?limit={}", args.limit.clamp(1, 1000))).await?;
     if options.json {
         return output::json(&answer["items"]);

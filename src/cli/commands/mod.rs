@@ -23,3 +23,18 @@ pub mod systems;
 pub mod topology;
 pub mod verify;
 pub mod why;
+
+use serde_json::Value;
+
+/// What became of an update a person acted on, in a sentence.
+fn outcome(id: &str, answer: &Value, would_be: bool) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("?").replace('_', " ");
+    let verb = if would_be { "would be" } else { "is" };
+    if let Some(letter) = answer.get("dead_letter") {
+        return format!("{id} {verb} a dead letter ({}): {}", text(&letter["reason"]), letter["detail"].as_str().unwrap_or("?"));
+    }
+    match answer.get("decision").filter(|row| row.is_object()) {
+        Some(row) => format!("{id} {verb} {}: {}", text(&row["decision"]), row["reason"].as_str().unwrap_or("?")),
+        None => format!("{id} had been decided before, with the same content"),
+    }
+}

@@ -207,7 +207,6 @@ t.toml:6: http.tls: is not available in this version; leave it out
 t.toml:10: orchestration.decision_logging: "changes" is not available in this version; leave it at "all"
 t.toml:11: orchestration.retention.default: "30d" is not available in this version; leave it at "400d"
 t.toml:12: orchestration.dedup_retention: "30d" is not available in this version; leave it at "forever"
-t.toml:13: orchestration.review_timeout.after: "1d" is not available in this version; leave it at "never"
 t.toml:17: orchestration.tombstone_retention: "forever" is not available in this version; leave it at "90d"
 t.toml:18: orchestration.events: true is not available in this version; leave it at false
 t.toml:20: entities.device.on_parent_delete: "cascade" is not available in this version; leave it at "keep"

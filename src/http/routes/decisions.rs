@@ -52,7 +52,7 @@ pub async fn parked(State(api): Shared, mut query: Query) -> Result<Json<Value>,
     query.finish("limit and cursor")?;
     let rows = api.store.list_waiting(after, limit).await?;
     let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.arrival.to_string());
-    let items: Vec<ParkedRow<'_>> = rows.iter().map(ParkedRow::from).collect();
+    let items: Vec<ParkedRow<'_>> = rows.iter().map(ParkedRow::with_tag).collect();
     Ok(Json(json!({ "items": items, "next": next })))
 }
 

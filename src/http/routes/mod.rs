@@ -5,6 +5,7 @@ pub mod entities;
 pub mod health;
 pub mod holds;
 pub mod lease;
+pub mod people;
 pub mod resync;
 pub mod systems;
 pub mod updates;

@@ -15,8 +15,8 @@ use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Found, Lookup, Marker, Owed, Page, Plan, Published, RecordWrite, Store,
-    SystemFacts, Versioned,
+    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Found, LetterEnd, Lookup, Marker, Owed, Page, Plan, Published, RecordWrite,
+    SettledLetter, Store, SystemFacts, Versioned,
 };
 
 /// Keeps everything in memory. A clone is the same store.
@@ -49,8 +49,10 @@ struct Staged {
     revisions: HashMap<CanonicalId, u64>,
     links: HashMap<NativeKey, Option<CanonicalId>>,
     claims: HashMap<TypedClaim, Option<CanonicalId>>,
-    /// Whether the update waits.
-    updates: HashMap<UpdateId, bool>,
+    /// Whether the update waits; `None`: nothing is known of it any more.
+    updates: HashMap<UpdateId, Option<bool>>,
+    /// Dead letters that are dealt with.
+    letters: HashSet<String>,
 }
 
 impl MemoryStore {
@@ -75,8 +77,33 @@ impl State {
         for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
             self.stage_releases(&mut staged, write);
         }
-        let clashes = |(index, plan): (usize, &Plan)| (!self.stage(&mut staged, plan)).then_some(index);
+        let stale: Vec<usize> = (0..batch.plans.len()).filter(|index| !self.stage_settled(&mut staged, &batch.plans[*index])).collect();
+        let clashes = |(index, plan): (usize, &Plan)| (!self.stage(&mut staged, plan) || stale.contains(&index)).then_some(index);
         batch.plans.iter().enumerate().filter_map(clashes).collect()
+    }
+
+    /// False if a dead letter is not stored as it was read.
+    fn stage_settled(&self, staged: &mut Staged, plan: &Plan) -> bool {
+        let mut current = true;
+        for SettledLetter { letter, end } in &plan.settled {
+            let stored = self.dead.values().any(|kept| *kept == DeadLetter { marks: None, ..letter.clone() });
+            current &= stored && staged.letters.insert(letter.id.clone());
+            match end {
+                LetterEnd::Requeued(Some(update)) if self.is_marked_only(update) => {
+                    staged.updates.insert(update.clone(), None);
+                }
+                LetterEnd::Discarded(Some((update, _))) if !self.markers.contains_key(update) => {
+                    staged.updates.insert(update.clone(), Some(false));
+                }
+                LetterEnd::Requeued(_) | LetterEnd::Discarded(_) => {}
+            }
+        }
+        current
+    }
+
+    /// Whether an update left a marker and no row.
+    fn is_marked_only(&self, update: &UpdateId) -> bool {
+        self.markers.contains_key(update) && !self.rows.contains_key(update)
     }
 
     fn stage_releases(&self, staged: &mut Staged, write: &RecordWrite) {
@@ -125,21 +152,28 @@ impl State {
     }
 
     fn stage_update(&self, staged: &mut Staged, update: &UpdateId, replaces: bool, waits: bool) -> bool {
-        let waiting = staged.updates.get(update).copied().or_else(|| self.markers.get(update).map(|marker| marker.waiting));
-        staged.updates.insert(update.clone(), waits);
+        let waiting = self.waits(staged, update);
+        staged.updates.insert(update.clone(), Some(waits));
         // A final row never changes; a row that is to replace needs a waiting one.
         (if replaces { waiting == Some(true) } else { waiting.is_none() }) || fault("duplicate_not_refused")
     }
 
     /// A dead letter ends an update that waits, or is the first that is heard of it.
     fn stage_end(&self, staged: &mut Staged, update: &UpdateId) -> bool {
-        let waits = staged.updates.get(update).copied().or_else(|| self.markers.get(update).map(|marker| marker.waiting));
+        let waits = self.waits(staged, update);
         self.stage_update(staged, update, waits == Some(true), false)
+    }
+
+    fn waits(&self, staged: &Staged, update: &UpdateId) -> Option<bool> {
+        staged.updates.get(update).copied().unwrap_or_else(|| self.markers.get(update).map(|marker| marker.waiting))
     }
 
     fn apply(&mut self, batch: &Batch) {
         for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
             self.release(write);
+        }
+        for settled in batch.plans.iter().flat_map(|plan| &plan.settled) {
+            self.settle(settled);
         }
         for (plan, row) in batch.rows_in_order() {
             self.apply_row(&batch.plans[plan].decisions[row]);
@@ -166,6 +200,19 @@ impl State {
             if self.claims.get(&claim) == Some(&id) && !fault("claim_not_released") {
                 self.claims.remove(&claim);
             }
+        }
+    }
+
+    fn settle(&mut self, SettledLetter { letter, end }: &SettledLetter) {
+        self.dead.retain(|_, kept| kept.id != letter.id);
+        match end {
+            LetterEnd::Requeued(Some(update)) if self.is_marked_only(update) => {
+                self.markers.remove(update);
+            }
+            LetterEnd::Discarded(Some((update, content_hash))) => {
+                self.markers.entry(update.clone()).or_insert(Marker { content_hash: *content_hash, waiting: false });
+            }
+            LetterEnd::Requeued(_) | LetterEnd::Discarded(None) => {}
         }
     }
 
@@ -359,6 +406,10 @@ impl Store for MemoryStore {
         let after = position(after, "list dead letters")?.unwrap_or(0);
         let state = self.state();
         Ok(page(state.dead.range(after.saturating_add(1)..), limit))
+    }
+
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, PortError> {
+        Ok(self.state().dead.values().find(|letter| letter.id == id).cloned())
     }
 
     async fn count_up(&self, name: &str) -> Result<u64, PortError> {

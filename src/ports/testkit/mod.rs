@@ -14,6 +14,7 @@ mod memory_outbox;
 mod outbox_suite;
 mod random_suite;
 pub mod sample;
+mod settled_suite;
 mod waiting_suite;
 
 use std::sync::Arc;
@@ -100,6 +101,16 @@ pub async fn store_conformance(kit: &dyn StoreKit) {
         counters_count,
         what_was_committed_survives_a_restart,
         two_stores_see_each_other,
+    );
+    run!(kit, settled_suite:
+        a_dead_letter_is_found_by_its_id,
+        a_requeued_letter_gives_way_to_its_decision,
+        a_requeued_letter_can_die_again,
+        a_requeued_letter_never_undoes_a_row,
+        a_discarded_letter_leaves_a_marker,
+        a_discarded_letter_leaves_a_row_alone,
+        a_letter_is_settled_once_and_as_it_was_read,
+        what_was_settled_survives_a_restart,
     );
     run!(kit, waiting_suite:
         look_ups_find_waiting_updates_in_arrival_order,

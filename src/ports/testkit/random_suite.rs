@@ -9,7 +9,8 @@ use crate::domain::identity::Claim;
 use crate::domain::ids::NativeKey;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Lookup, OutboxChange, Plan, Published, RecordWrite, Store, SystemFacts,
+    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, LetterEnd, Lookup, OutboxChange, Plan, Published, RecordWrite, SettledLetter,
+    Store, SystemFacts,
 };
 
 /// Few enough of each that they meet.
@@ -98,7 +99,27 @@ impl Player {
             }
             plan.dead_letters.push(DeadLetter { marks, ..letter(&text, "x") });
         }
+        if self.dice.roll(8) == 0 {
+            plan.settled.extend(self.settled().await);
+        }
         plan
+    }
+
+    /// One of the dead letters there are, or one that is not stored so.
+    async fn settled(&mut self) -> Option<SettledLetter> {
+        let known = self.reference.dead_letters(None, 99).await.unwrap().items;
+        let mut letter = known.get(self.dice.index(known.len().max(1)))?.clone();
+        if self.dice.roll(8) == 0 {
+            letter.body = Some("other".to_owned());
+        }
+        let of = update(&letter.id);
+        let end = match self.dice.roll(4) {
+            0 => LetterEnd::Requeued(None),
+            1 => LetterEnd::Requeued(Some(of)),
+            2 => LetterEnd::Discarded(None),
+            _ => LetterEnd::Discarded(Some((of, 11))),
+        };
+        Some(SettledLetter { letter, end })
     }
 
     async fn write(&mut self, n: u64) -> RecordWrite {

@@ -168,6 +168,7 @@ pub fn waiting(text: &str, arrival: u64, missing: &[&str]) -> Waiting {
         arrival,
         message: json!({"id": text}),
         change: None,
+        word: None,
     }
 }
 

@@ -1,0 +1,118 @@
+//! Dead letters, read once more: which message is in them, and whose they are.
+
+use crate::domain::change::{DeadReason, Inbound, Rejection};
+use crate::domain::ids::UpdateId;
+use crate::ports::store::DeadLetter;
+use crate::wire::inbound::{Transport, decode};
+use crate::wire::limits::Limits;
+
+/// The message of a dead letter, or the one to decide in its place.
+pub(super) fn read(letter: &DeadLetter, text: Option<&str>) -> Result<Inbound, Rejection> {
+    let Some(text) = text.filter(|_| letter.encoding.is_none() || text != letter.body.as_deref()) else {
+        let detail = "its bytes are no text; send the message as it should be, to be decided in its place";
+        return Err(Rejection::new(DeadReason::NotUtf8, detail));
+    };
+    // What gave it its id may have stood beside the body.
+    let message_id = own_name(letter).and_then(|name| name.split_once(':')).map(|(_, id)| id.to_owned());
+    decode(text.as_bytes(), &Transport { message_id, origin: None }, &Limits::default()).map_err(|bad| bad.rejection)
+}
+
+/// The update a message is.
+pub(super) fn update_of(message: &Inbound) -> Option<&UpdateId> {
+    match message {
+        Inbound::Change(change) => Some(&change.update),
+        Inbound::Receipt(receipt) => Some(&receipt.update),
+        Inbound::ChangeSet { .. } => None,
+    }
+}
+
+/// The hash of what a message says.
+pub(super) fn content_hash(message: &Inbound) -> Option<u64> {
+    match message {
+        Inbound::Change(change) => Some(change.content_hash),
+        Inbound::Receipt(receipt) => Some(receipt.content_hash),
+        Inbound::ChangeSet { .. } => None,
+    }
+}
+
+/// The name of a dead letter whose update was decided with other content.
+pub(super) fn reused(update: &UpdateId, content_hash: u64) -> String {
+    format!("{update}#{content_hash:016x}")
+}
+
+/// A message's name among dead letters.
+pub(super) fn name(message: &Inbound) -> String {
+    match message {
+        Inbound::ChangeSet { id, .. } => format!("change set {}", id.as_str()),
+        Inbound::Change(_) | Inbound::Receipt(_) => update_of(message).map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// Whether a message may take a dead letter's place: it has its id, as far as that could be read.
+pub(super) fn fits(letter: &DeadLetter, message: &Inbound) -> bool {
+    let Some(own) = own_name(letter) else { return true };
+    let name = name(message);
+    // Whose it is could not be read; or it is a change set, which no one system sends.
+    let id = own.strip_prefix("unknown:");
+    own == name || id.is_some_and(|id| name.split_once([':', ' ']).is_some_and(|(_, rest)| rest == id || rest == format!("set {id}")))
+}
+
+/// The id of the message a letter is about; `None`: it has none.
+fn own_name(letter: &DeadLetter) -> Option<&str> {
+    if letter.id.starts_with("bytes:") {
+        return None;
+    }
+    let suffixed = matches!(letter.reason, DeadReason::IdReuse | DeadReason::NotYourSystem);
+    Some(letter.id.rsplit_once('#').filter(|_| suffixed).map_or(letter.id.as_str(), |(name, _)| name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    fn letter(id: &str, reason: DeadReason, body: &str, encoding: Option<&str>) -> DeadLetter {
+        DeadLetter {
+            id: id.to_owned(),
+            reason,
+            detail: String::new(),
+            received_at: Timestamp::from_micros(0),
+            system: None,
+            entity_type: None,
+            native_id: None,
+            body: Some(body.to_owned()),
+            encoding: encoding.map(str::to_owned),
+            marks: None,
+        }
+    }
+
+    const CHANGE: &str = r#"{"id": "u1", "system": "bms", "type": "device", "native_id": "1", "entity": {}}"#;
+
+    #[test]
+    fn a_letter_keeps_its_id() {
+        let message = read(&letter("bms:u1", DeadReason::NotJson, "{", None), Some(CHANGE)).unwrap();
+        let fits = |id: &str, reason| super::fits(&letter(id, reason, "{", None), &message);
+        assert!(fits("bms:u1", DeadReason::NotJson));
+        assert!(fits("unknown:u1", DeadReason::BadEnvelope), "whose it is was not readable");
+        assert!(fits("bytes:0102", DeadReason::NotJson), "it had none");
+        assert!(fits("bms:u1#00ff", DeadReason::IdReuse));
+        assert!(!fits("bms:u2", DeadReason::NotJson));
+        assert!(!fits("oem:u1", DeadReason::NotJson));
+        assert!(!fits("bms:u1#00ff", DeadReason::NotJson), "an id may have any character");
+        assert!(!fits("unknown:u2", DeadReason::BadEnvelope));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_need_an_edit() {
+        let bytes = letter("bytes:01", DeadReason::NotUtf8, "/wA=", Some("base64"));
+        assert_eq!(read(&bytes, bytes.body.as_deref()).unwrap_err().reason, DeadReason::NotUtf8);
+        assert!(read(&bytes, Some(CHANGE)).is_ok());
+    }
+
+    #[test]
+    fn an_id_that_stood_beside_the_body_counts() {
+        let body = r#"{"system": "bms", "type": "device", "native_id": "1", "entity": {}}"#;
+        let message = read(&letter("bms:m7", DeadReason::HandlerFailed, body, None), Some(body)).unwrap();
+        assert_eq!(name(&message), "bms:m7");
+    }
+}

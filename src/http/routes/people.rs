@@ -1,0 +1,200 @@
+//! What people do about updates that wait and about dead letters. Answered once it is durable.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::domain::change::Record;
+use crate::domain::decision::Decision;
+use crate::domain::explain;
+use crate::domain::ids::{NativeKey, UpdateId};
+use crate::domain::review::{Says, Word};
+use crate::engine::acts::{Done, Refusal, Request};
+use crate::http::{Api, Problem};
+use crate::ports::store::Lookup;
+use crate::views::rows::ParkedRow;
+use crate::wire::strict_json;
+
+/// Longest name of a person, and longest reason, in characters.
+const NAME_MAX: usize = 200;
+const REASON_MAX: usize = 2_000;
+
+/// Who does it and why, until there is a log-in that says who.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Judgement {
+    entity: Option<Record>,
+    by: Option<String>,
+    reason: Option<String>,
+    dry_run: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Settlement {
+    message: Option<Value>,
+    by: Option<String>,
+}
+
+/// `GET /v1/parked/{update}`: one update that waits, with its tag.
+pub async fn one(State(api): Shared, Path(update): Path<String>) -> Result<Response, Problem> {
+    let update = UpdateId::try_from(update).map_err(Problem::question)?;
+    let absent = || Problem::absent(format!("no update {update} waits"));
+    let row = api.store.decision(&update).await?.ok_or_else(absent)?;
+    let native_id = row.native_id.ok_or_else(absent)?;
+    let key = NativeKey { system: row.source_system, entity_type: row.entity_type, native_id };
+    let found = api.store.look_up(&Lookup { waiting_of: vec![key], ..Lookup::default() }).await?;
+    let waiting = found.waiting.iter().find(|waiting| waiting.update == update).ok_or_else(absent)?;
+    let mut response = Json(ParkedRow::with_tag(waiting)).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", waiting.tag())) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// `POST /v1/parked/{update}/approve`: takes the update, as it is or edited.
+pub async fn approve(State(api): Shared, Path(update): Path<String>, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: Judgement = read(&api, &body)?;
+    let edited = asked.entity.clone();
+    judge(&api, update, &headers, asked, Some(Says::Approved { edited })).await
+}
+
+/// `POST /v1/parked/{update}/reject`: takes nothing of it.
+pub async fn reject(State(api): Shared, Path(update): Path<String>, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: Judgement = read(&api, &body)?;
+    no_entity(&asked)?;
+    judge(&api, update, &headers, asked, Some(Says::Rejected)).await
+}
+
+/// `POST /v1/parked/{update}/retry`: looks at it again now.
+pub async fn retry(State(api): Shared, Path(update): Path<String>, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: Judgement = read(&api, &body)?;
+    no_entity(&asked)?;
+    if asked.reason.is_some() {
+        return Err(Problem::question("a retry has no reason: what becomes of it is decided anew").at("reason"));
+    }
+    judge(&api, update, &headers, asked, None).await
+}
+
+fn no_entity(asked: &Judgement) -> Result<(), Problem> {
+    match asked.entity {
+        Some(_) => Err(Problem::question("only an approval takes an edited entity").at("entity")),
+        None => Ok(()),
+    }
+}
+
+async fn judge(api: &Api, update: String, headers: &HeaderMap, asked: Judgement, says: Option<Says>) -> Result<Json<Value>, Problem> {
+    let update = UpdateId::try_from(update).map_err(Problem::question)?;
+    let by = name(asked.by)?;
+    let reason = asked.reason.filter(|reason| !reason.trim().is_empty());
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_MAX) {
+        return Err(Problem::question(format!("a reason has {REASON_MAX} characters at most")).at("reason"));
+    }
+    let word = says.map(|says| Word { says, by: Some(by.clone()), at: api.clock.now(), reason });
+    let request = Request::Judge { update: update.clone(), word, if_match: if_match(headers)? };
+    let done = if asked.dry_run { api.acts.preview(request, &by).await } else { api.acts.run(request, &by).await };
+    Ok(Json(answer(&json!({ "update": update, "dry_run": asked.dry_run }), done?)))
+}
+
+/// `POST /v1/dead-letters/{id}/requeue`: decides the message once more, as it is or edited.
+pub async fn requeue(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: Settlement = read(&api, &body)?;
+    let edited = asked.message.map(|message| match message {
+        Value::String(text) => text,
+        message @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => message.to_string(),
+    });
+    let by = name(asked.by)?;
+    let done = api.acts.run(Request::Requeue { id: id.clone(), edited }, &by).await?;
+    Ok(Json(answer(&json!({ "id": id }), done)))
+}
+
+/// `POST /v1/dead-letters/{id}/discard`: nobody looks at it again.
+pub async fn discard(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: Settlement = read(&api, &body)?;
+    if asked.message.is_some() {
+        return Err(Problem::question("what is discarded takes no message").at("message"));
+    }
+    let by = name(asked.by)?;
+    api.acts.run(Request::Discard { id: id.clone() }, &by).await?;
+    Ok(Json(json!({ "id": id, "discarded": true })))
+}
+
+/// A body as strict as a message: nothing of an edited record is read otherwise than it is written.
+fn read<T: DeserializeOwned + Default>(api: &Api, body: &Bytes) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    // A message within the body has its own limit; the text of one may need twice its bytes.
+    let limits = crate::wire::Limits { message_bytes: 2 * api.limits.message_bytes + 4096, depth: api.limits.depth + 1, ..api.limits };
+    let value = strict_json::parse(body, &limits).map_err(|rejection| Problem::from(&rejection))?;
+    serde_json::from_value(value).map_err(Problem::question)
+}
+
+/// The name for the decision row.
+fn name(by: Option<String>) -> Result<String, Problem> {
+    let Some(by) = by.map(|by| by.trim().to_owned()).filter(|by| !by.is_empty()) else { return Ok("unknown".to_owned()) };
+    if by.chars().count() > NAME_MAX || by.chars().any(char::is_control) {
+        return Err(Problem::question(format!("a name has {NAME_MAX} characters at most, on one line")).at("by"));
+    }
+    Ok(by)
+}
+
+fn if_match(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::question("the tag can't be read").at("if-match"))?.trim();
+    Ok((text != "*").then(|| text.trim_start_matches("W/").trim_matches('"').to_owned()))
+}
+
+fn answer(about: &Value, done: Done) -> Value {
+    let mut answer = about.clone();
+    match done {
+        Done::Row(row) => answer["decision"] = json!(row),
+        Done::Dead(letter) => answer["dead_letter"] = json!(letter),
+        // The same update had been decided before, with the same content.
+        Done::Nothing => answer["decision"] = Value::Null,
+    }
+    answer
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Gone => Self::absent("it is not there any more"),
+            Refusal::Absent(text) => Self::absent(text),
+            Refusal::Decided(row) => already(&row),
+            Refusal::IsDead(letter) => {
+                let detail = format!("{} is a dead letter ({}): requeue or discard that", letter.id, letter.reason);
+                Self::new(StatusCode::CONFLICT, "is_dead_letter", "It does not wait any more", detail)
+            }
+            Refusal::WaitsOtherwise(update, waiting_for) => {
+                let detail = format!("{update} is not in review: {}; retry looks at it again", explain::waiting(&waiting_for));
+                Self::new(StatusCode::CONFLICT, "not_in_review", "It does not wait for a person", detail)
+            }
+            Refusal::Changed(tag) => {
+                let detail = format!("it is not what was looked at any more; look again, its tag is \"{tag}\" now");
+                Self::new(StatusCode::PRECONDITION_FAILED, "changed", "It has changed meanwhile", detail)
+            }
+            Refusal::Unfit(rejection) => Self::from(&rejection),
+            Refusal::OtherId { letter, message } => {
+                let detail = format!("the message is {message}; a dead letter keeps its id, {letter}: send another change as an update");
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "other_id", "The message has another id", detail).at("id")
+            }
+            Refusal::Port(error) => error.into(),
+        }
+    }
+}
+
+/// It is done already: what was decided, by whom.
+fn already(row: &Decision) -> Problem {
+    let by = row.decided_by.name.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
+    let verb = if row.decision.is_waiting() { "waits again" } else { "was decided already" };
+    let detail = format!("{} {verb}: {}{by} at {}: {}", row.update, row.decision.as_str(), row.timestamp, row.reason);
+    let problem = Problem::new(StatusCode::CONFLICT, "already_decided", "It is decided already", detail);
+    Problem { decision: serde_json::to_value(row).ok().map(Box::new), ..problem }
+}
