@@ -60,15 +60,7 @@ impl Decider {
         let situation = Situation { rules: &rules, types, source, now };
         let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
         if let Some(other) = by_key.filter(|id| *id != record.id && reserved) {
-            if record.tombstone.is_some() {
-                self.found_another(unit, position, draft, receipt, record, other, &situation);
-                return Ok(());
-            }
-            if self.is_deleted(unit, other) {
-                self.create_again(unit, position, draft, receipt, record, types, &situation);
-                return Ok(());
-            }
-            return self.prove_merge(unit, position, receipt, record.id, other, &situation).await;
+            return self.names_another(unit, position, draft, receipt, record, other, types, &situation).await;
         }
         let stored = key.as_ref().and_then(|key| open_native(receipt.stored.clone(), key, &source.side).ok()).unwrap_or_default();
         let answered = match answer(&mut record, receipt, &stored, &situation) {
@@ -104,6 +96,30 @@ impl Decider {
         let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 };
         unit.put_row(draft, row);
         Ok(())
+    }
+
+    /// The answer to a create names a native record that is known as another record.
+    #[allow(clippy::too_many_arguments)]
+    async fn names_another(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        draft: usize,
+        receipt: &Receipt,
+        record: CanonicalRecord,
+        other: CanonicalId,
+        types: &Arc<TypeRules>,
+        situation: &Situation<'_>,
+    ) -> Result<(), PortError> {
+        if record.tombstone.is_some() {
+            self.found_another(unit, position, draft, receipt, record, other, situation);
+            return Ok(());
+        }
+        if self.is_deleted(unit, other) {
+            self.create_again(unit, position, draft, receipt, record, types, situation);
+            return Ok(());
+        }
+        self.prove_merge(unit, position, receipt, record.id, other, situation).await
     }
 
     /// A record was deleted before its create was answered, and the answer names a native record that is another thing by
