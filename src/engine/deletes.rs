@@ -78,7 +78,9 @@ impl Decider {
             Vec::new()
         };
         self.give_up(unit, draft, given_up);
-        self.overtake_all(unit, position, draft, item, situation);
+        if record.links[index].state != LinkState::Linked {
+            self.overtake_all(unit, position, draft, item, situation);
+        }
         self.take_down_delete(unit, position, draft, item, situation, &before, record, outcome);
         Ok(())
     }
@@ -157,7 +159,10 @@ impl Decider {
     fn overtake_all(&mut self, unit: &mut Unit, position: usize, draft: usize, item: &ChangeItem, situation: &Situation<'_>) {
         unit.drafts[draft].inputs.insert(position);
         let own = item.woken.as_ref().map(|woken| woken.arrival);
-        let earlier = |waiting: &Waiting| waiting.update != item.change.update && own.is_none_or(|own| waiting.arrival < own);
+        let earlier = |waiting: &Waiting| {
+            let comes_before = waiting.update != item.change.update && own.is_none_or(|own| waiting.arrival < own);
+            comes_before && !super::waiting::is_old_copy(&item.change, waiting)
+        };
         for waiting in unit.waiting_of(&item.change.key).into_iter().filter(earlier) {
             unit.take_waiting(draft, &waiting.update);
             if let Some(row) = super::waiting::superseded_row(&waiting, &item.change.update, situation) {
@@ -254,7 +259,7 @@ impl Decider {
             decision.reason.push_str("; it has to send the whole record to bring it back");
         }
         if let Some(index) = index
-            && let Ok(Some(reason)) = old_copy(&mut record.links[index].clone(), arrival)
+            && let Ok(Some(reason)) = old_copy(&mut record.links[index], arrival)
         {
             decision.decision = DecisionKind::Unchanged;
             (decision.changed, decision.modified_fields) = (Vec::new(), Vec::new());

@@ -348,7 +348,7 @@ fn wake_followers(unit: &mut Unit, item: &ChangeItem) {
 }
 
 /// Whether a change is known to come no later than an update that waits: an old copy overtakes nothing.
-fn is_old_copy(change: &NativeChange, waiting: &Waiting) -> bool {
+pub(super) fn is_old_copy(change: &NativeChange, waiting: &Waiting) -> bool {
     let Some(seq) = &change.seq else { return false };
     let counted_alike = waiting.message["seq_epoch"].as_str() == seq.epoch.as_deref();
     counted_alike && waiting.message["seq"].as_u64().is_some_and(|number| seq.number <= number)

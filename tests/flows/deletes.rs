@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use syncline::prelude::*;
 
-use crate::support::{Scene, Setting, delete, patch, rekey};
+use crate::support::{Scene, Setting, delete, patch, rekey, whole};
 
 /// Two systems that both have the device, and know it by its serial.
 fn both(more: &str) -> Setting {
@@ -263,6 +263,44 @@ fn a_handler_may_refuse_a_delete_and_its_system_gets_the_record_again() {
       = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1 (gone), oem o2]
       → oem: delete device o2 rev 3 {} changed:
     "#);
+}
+
+#[test]
+fn an_old_copy_of_a_delete_overtakes_nothing_that_waits() {
+    let review = |proposed: &mut Record, _: Option<&Record>, meta: &UpdateMeta| match (meta.source(), proposed["name"] == "Pump") {
+        ("oem", true) => Verdict::review("is it a pump now?"),
+        (_, _) => Verdict::accept(None),
+    };
+    let mut scene = known(both("").handler::<Record, _>("device", review));
+    scene.send(whole("oem", "device", "o1", json!({"serial": "SN-1", "name": "Fan"})).seq(4));
+    scene.send(whole("oem", "device", "o1", json!({"serial": "SN-1", "name": "Pump"})).seq(5));
+    scene.send(delete("oem", "device", "o1").seq(3));
+    scene.send(delete("oem", "device", "o7").seq(1));
+    let waiting = scene.ask(async |store| store.list_waiting(None, 9).await);
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 oem device o1 {"name":"Fan","serial":"SN-1"} seq=4
+      oem:u3 echo: oem says back what it was sent
+    u4 oem device o1 {"name":"Pump","serial":"SN-1"} seq=5
+      oem:u4 parked (review): is it a pump now? | by Handler device
+    u5 oem delete device o1 seq=3
+      oem:u5 unchanged: an old copy: seq 3 is not after 5, the last one seen
+    u6 oem delete device o7 seq=1
+      oem:u6 unchanged: nobody knows this record, so there is nothing to delete
+    "#);
+}
+
+#[test]
+fn an_ignored_delete_overtakes_nothing_either() {
+    let review = |_: &mut Record, _: Option<&Record>, meta: &UpdateMeta| match meta.is_new() {
+        true => Verdict::accept(None),
+        false => Verdict::review("look at it"),
+    };
+    let mut scene = known(both("delete = { policy = \"ignore\" }\n").handler::<Record, _>("device", review));
+    scene.says("oem", "device", "o1", json!({"serial": "SN-1", "name": "Pump"}));
+    scene.send(delete("oem", "device", "o1"));
+    let waiting = scene.ask(async |store| store.list_waiting(None, 9).await);
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
 }
 
 #[test]
