@@ -166,7 +166,7 @@ async fn drop_and_measure(store: &Arc<dyn Store>, known: u64) {
     println!("look-up of {BATCH} known records: {:.0} us", start.elapsed().as_secs_f64() / ROUNDS as f64 * 1e6);
     let start = Instant::now();
     for round in 0..ROUNDS {
-        store.commit(&Batch { plans: vec![create((1 << 41) + round)], facts: vec![] }).await.unwrap();
+        store.commit(&Batch { plans: vec![create((1 << 41) + round)], facts: vec![], ..Batch::default() }).await.unwrap();
     }
     println!("commit of one update, alone: {:.0} us; {}", start.elapsed().as_secs_f64() / ROUNDS as f64 * 1e6, memory());
 }
@@ -198,15 +198,18 @@ fn main() {
         let store: Arc<dyn Store> = embedded.store;
         let mut from = 0;
         while from < preload {
-            let make = move |b: u64| (None, Batch { plans: (0..BATCH).map(|i| create(from + b * BATCH + i)).collect(), facts: vec![] });
+            let make = move |b: u64| {
+                (None, Batch { plans: (0..BATCH).map(|i| create(from + b * BATCH + i)).collect(), facts: vec![], ..Batch::default() })
+            };
             let rate = measure(&store, 2.0, LANES, make).await;
             from += (rate * 2.5) as u64 / BATCH * BATCH + 10 * BATCH;
         }
         let last = from;
         // Made beforehand, so that only the store is measured.
         let count = (seconds * 1_200.0) as u64;
-        let batches: Vec<Batch> =
-            (0..count).map(|b| Batch { plans: (0..BATCH).map(|i| create(from + b * BATCH + i)).collect(), facts: vec![] }).collect();
+        let batches: Vec<Batch> = (0..count)
+            .map(|b| Batch { plans: (0..BATCH).map(|i| create(from + b * BATCH + i)).collect(), facts: vec![], ..Batch::default() })
+            .collect();
         let batches = Arc::new(batches);
         println!("before: {}", memory());
         let make = move |b: u64| (None, batches[usize::try_from(b).unwrap()].clone());

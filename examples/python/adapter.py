@@ -3,14 +3,15 @@
     pip install pika
     python examples/python/adapter.py amqp://guest:guest@127.0.0.1 [PREFIX]
 
-Commands on stdin, one a line:  edit s1 name=Fan  ·  list
+Commands on stdin, one a line:  edit s1 name=Fan  ·  delete s1  ·  list
 """
 import json, sys, threading, uuid
 import pika
 
 url, prefix = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "syncline"
-records, applied = {}, {}  # native id -> record; canonical id -> (epoch, rev, native id)
-connection = pika.BlockingConnection(pika.URLParameters(url))
+records, applied = {}, {}  # native id -> record, None once it is deleted; canonical id -> (epoch, rev, native id)
+parameters = pika.URLParameters(url)
+connection = pika.BlockingConnection(parameters)
 channel = connection.channel()
 channel.confirm_delivery()
 
@@ -19,7 +20,8 @@ def publish(message):
     """Hands a message in; returns once RabbitMQ has it. The routing key keeps everything about one record in order."""
     message = {"id": str(uuid.uuid4()), "system": "shop", "type": "device", **message}
     key = f"shop.device.{message['native_id']}"
-    properties = pika.BasicProperties(content_type="application/json", delivery_mode=2)
+    user = parameters.credentials.username  # RabbitMQ checks that it is true, and Syncline that it is the system's
+    properties = pika.BasicProperties(content_type="application/json", delivery_mode=2, user_id=user)
     channel.basic_publish(f"{prefix}.inbound", key, json.dumps(message), properties, mandatory=True)
 
 
@@ -30,26 +32,38 @@ def report(native_id):
 
 
 def apply(channel, method, _properties, body):
-    """Find or create, or update; answered before anything that is read afterwards; never an older message over a newer."""
+    """Find or create, update, delete; answered before anything that is read afterwards; never an older message over a newer."""
     message = json.loads(body)
-    epoch, rev, native_id = applied.get(message["canonical_id"], (0, 0, message["native_id"]))
+    entity, status = message["entity"], "applied"
+    epoch, rev, native_id = applied.get(message["canonical_id"], (0, 0, None))
+    native_id = message["native_id"] or native_id
     if (message["epoch"], message["rev"]) > (epoch, rev):
-        entity = message["entity"]
-        same = (known for known, record in records.items() if record.get("serial") == entity.get("serial"))
-        native_id = native_id or next(same, None) or f"s{len(records) + 1}"
-        records[native_id] = {**entity, "id": native_id}
-        applied[message["canonical_id"]] = (message["epoch"], message["rev"], native_id)
-    publish({"op": "receipt", "native_id": native_id, "canonical_id": message["canonical_id"], "rev": message["rev"], "status": "applied"})
+        same = (known for known, record in records.items() if record and record.get("serial") == entity.get("serial"))
+        if message["op"] == "delete":
+            records[native_id] = None
+        elif native_id in records and records[native_id] is None:
+            status = "failed"  # deleted here a moment ago; the broker is being told
+        else:
+            native_id = native_id or next(same, None) or f"s{len(records) + 1}"
+            records[native_id] = {**entity, "id": native_id}
+        if status == "applied":
+            applied[message["canonical_id"]] = (message["epoch"], message["rev"], native_id if records[native_id] else None)
+    publish({"op": "receipt", "native_id": native_id, "canonical_id": message["canonical_id"], "rev": message["rev"], "status": status})
     channel.basic_ack(method.delivery_tag)
 
 
 def command(line):
     match line.split():
         case ["list"]:
-            print(json.dumps(records, sort_keys=True), flush=True)
+            print(json.dumps({known: record for known, record in records.items() if record}, sort_keys=True), flush=True)
         case ["edit", native_id, *fields]:
-            records.setdefault(native_id, {"id": native_id}).update(field.split("=", 1) for field in fields)
+            records[native_id] = {**(records.get(native_id) or {"id": native_id}), **dict(field.split("=", 1) for field in fields)}
             report(native_id)
+        case ["delete", native_id]:
+            records[native_id] = None
+            # Should it be wanted back, it comes as a create: a new record.
+            applied.update({key: (epoch, rev, None) for key, (epoch, rev, known) in applied.items() if known == native_id})
+            publish({"op": "delete", "native_id": native_id})
 
 
 def listen():

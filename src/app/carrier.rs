@@ -68,6 +68,7 @@ pub(super) fn shaped(config: &Config, address: Address, clock: Arc<dyn Clock>) -
     options.partitions = broker.partitions.get();
     options.prefetch = broker.prefetch.get();
     options.push_updates = config.orchestration.push_updates;
+    options.events = config.orchestration.events;
     options.systems = config.systems.keys().cloned().collect();
     Ok(options)
 }

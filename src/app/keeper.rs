@@ -19,9 +19,10 @@ use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::HoldRow;
 use crate::ports::presence::Presence;
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
+    Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
 use crate::ports::tally::Tally;
+use crate::ports::task::Task;
 
 /// Messages looked at in one go when the queues are compared with the store.
 const COMPARED: usize = 1_000;
@@ -132,6 +133,29 @@ impl Store for Beside {
         self.store.records(ids).await
     }
 
+    async fn children(
+        &self,
+        parents: &[CanonicalId],
+        entity_type: &EntityType,
+        after: Option<CanonicalId>,
+        limit: usize,
+    ) -> Result<Vec<CanonicalId>, PortError> {
+        self.store.children(parents, entity_type, after, limit).await
+    }
+
+    async fn deleted(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, CanonicalId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, CanonicalId)>, PortError> {
+        self.store.deleted(before, after, limit).await
+    }
+
+    async fn tasks(&self, limit: usize) -> Result<Vec<Task>, PortError> {
+        self.store.tasks(limit).await
+    }
+
     async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
         self.store.owed(after, limit).await
     }
@@ -154,6 +178,10 @@ impl Store for Beside {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, PortError> {
         self.store.next_due().await
+    }
+
+    async fn forget(&self, expired: &Expired, limit: usize) -> Result<bool, PortError> {
+        self.store.forget(expired, limit).await
     }
 
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
@@ -207,6 +235,10 @@ impl Store for Beside {
 
     async fn epoch(&self) -> Result<u64, PortError> {
         self.store.epoch().await
+    }
+
+    async fn raise_epoch(&self) -> Result<u64, PortError> {
+        self.store.raise_epoch().await
     }
 
     async fn attend(&self, presence: &Presence) -> Result<Vec<Presence>, PortError> {

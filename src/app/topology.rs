@@ -48,7 +48,7 @@ fn edge(config: &Config, options: &Options) -> Edge {
         vhost: options.address.vhost().to_owned(),
         inbound: names.inbound(),
         outbound: push.then(|| names.outbound()),
-        events: config.orchestration.events.then(|| format!("{}.events", config.broker.prefix)),
+        events: config.orchestration.events.then(|| names.events()),
         require_user_id: config.broker.require_user_id,
         parties: config.systems.keys().map(party).collect(),
     }

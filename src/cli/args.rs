@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::args_people::{
+    BrakesAct, BrakesArgs, DeadLettersAct, DeadLettersArgs, JudgeArgs, LetGoArgs, MergeArgs, ParkedAct, ParkedArgs, SayArgs, SplitArgs,
+};
 use super::batch::input::InputArg;
 use crate::schema::Contract;
 
@@ -64,8 +67,8 @@ pub enum Command {
     /// Show where a system really differs from what it should hold
     #[command(after_help = "Example:\n  syncline compare --system oem --type device")]
     Compare(CompareArgs),
-    /// Send a system what it lacks, or everything again
-    #[command(after_help = "Example:\n  syncline resync --system oem --dry-run")]
+    /// Send a system what it lacks, or everything again; a type of records, to everybody
+    #[command(after_help = "Example:\n  syncline resync --type device --dry-run")]
     Resync(ResyncArgs),
     /// Take nothing from a system, or send it nothing, until it is resumed
     #[command(after_help = "Example:\n  syncline pause --system oem --direction out")]
@@ -74,7 +77,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  syncline resume --system oem --dry-run")]
     Resume(PauseArgs),
     /// Show what is kept back until a person lets it go, and let it go
-    #[command(after_help = "Example:\n  syncline brakes --release create:oem:device")]
+    #[command(after_help = "Example:\n  syncline brakes release create:oem:device")]
     Brakes(BrakesArgs),
     /// Show updates that wait, and for what; approve, reject or retry one
     #[command(after_help = "Example:\n  syncline parked approve crm:1042 --reason \"checked with the customer\"")]
@@ -82,6 +85,12 @@ pub enum Command {
     /// Show messages that could not be processed, and why; requeue or discard one
     #[command(after_help = "Example:\n  syncline dead-letters requeue crm:1042 --edit corrected.json")]
     DeadLetters(DeadLettersArgs),
+    /// Say that two records are one thing: the second becomes part of the first
+    #[command(after_help = "Example:\n  syncline merge device bms:bmsD1 oem:oemD7 --dry-run")]
+    Merge(MergeArgs),
+    /// Say that native records are another thing: take them out of their record again
+    #[command(after_help = "Example:\n  syncline split device bms:bmsD1 oem:oemD7 --reason \"two fans with one serial\"")]
+    Split(SplitArgs),
     /// Feed files of native records through the engine and write what comes of it
     #[command(
         after_help = "Example:\n  syncline batch --config examples/batch/syncline.toml \\\n    --input bms:device:examples/batch/bms-devices.jsonl --input oem:device:examples/batch/oem-devices.jsonl --out out"
@@ -114,6 +123,9 @@ pub enum Command {
     /// Show every decision about one record, oldest first
     #[command(after_help = "Example:\n  syncline history --store out device bms:bmsD1")]
     History(RecordArgs),
+    /// After an older back-up was put back: have adapters take what they are sent from now on for newer than all before
+    #[command(after_help = "Example:\n  syncline recover --config syncline.toml")]
+    Recover,
     /// Check everything that must hold in a store
     #[command(after_help = "Example:\n  syncline verify --store out --config examples/batch/syncline.toml")]
     Verify,
@@ -231,9 +243,9 @@ pub struct CompareArgs {
 /// Arguments of `resync`.
 #[derive(Debug, Args)]
 pub struct ResyncArgs {
-    /// The system
-    #[arg(long)]
-    pub system: String,
+    /// The system [default: every one that is sent the type]
+    #[arg(long, required_unless_present = "entity_type")]
+    pub system: Option<String>,
     /// Only records of this type
     #[arg(long = "type", value_name = "TYPE")]
     pub entity_type: Option<String>,
@@ -281,144 +293,12 @@ impl DirectionArg {
     }
 }
 
-/// Arguments of `brakes`.
-#[derive(Debug, Args)]
-pub struct BrakesArgs {
-    /// Let this go
-    #[arg(long, value_name = "ID")]
-    pub release: Option<String>,
-}
-
 /// Arguments of lists.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// At most so many rows
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
-}
-
-/// Arguments of `parked`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct ParkedArgs {
-    /// What to do [default: list]
-    #[command(subcommand)]
-    pub act: Option<ParkedAct>,
-    /// Of the list.
-    #[command(flatten)]
-    pub list: ListArgs,
-}
-
-/// What to do about updates that wait.
-#[derive(Debug, Subcommand)]
-pub enum ParkedAct {
-    /// Show them
-    #[command(after_help = "Example:\n  syncline parked list --limit 10")]
-    List(ListArgs),
-    /// Take an update that is in review, as it is or edited
-    #[command(after_help = "Example:\n  syncline parked approve crm:1042 --edit corrected.json --dry-run")]
-    Approve(ApproveArgs),
-    /// Take nothing of an update that is in review; its system is corrected
-    #[command(after_help = "Example:\n  syncline parked reject crm:1042 --reason \"a test record\"")]
-    Reject(RejectArgs),
-    /// Look at a waiting update again now, whatever it waits for
-    #[command(after_help = "Example:\n  syncline parked retry crm:1042")]
-    Retry(RetryArgs),
-}
-
-/// Which waiting update, and who decides.
-#[derive(Debug, Args)]
-pub struct JudgeArgs {
-    /// The update: system:id
-    pub update: String,
-    /// Who decides [default: your login name]
-    #[arg(long, value_name = "NAME")]
-    pub by: Option<String>,
-    /// Only say what would come of it
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-/// Arguments of `parked approve`.
-#[derive(Debug, Args)]
-pub struct ApproveArgs {
-    /// Which, and who.
-    #[command(flatten)]
-    pub judge: JudgeArgs,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// The record as it should be, in the source's own names; - for stdin
-    #[arg(long, value_name = "FILE")]
-    pub edit: Option<PathBuf>,
-}
-
-/// Arguments of `parked reject`.
-#[derive(Debug, Args)]
-pub struct RejectArgs {
-    /// Which, and who.
-    #[command(flatten)]
-    pub judge: JudgeArgs,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-}
-
-/// Arguments of `parked retry`.
-#[derive(Debug, Args)]
-pub struct RetryArgs {
-    /// Which, and who.
-    #[command(flatten)]
-    pub judge: JudgeArgs,
-}
-
-/// Arguments of `dead-letters`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct DeadLettersArgs {
-    /// What to do [default: list]
-    #[command(subcommand)]
-    pub act: Option<DeadLettersAct>,
-    /// Of the list.
-    #[command(flatten)]
-    pub list: ListArgs,
-}
-
-/// What to do about dead letters.
-#[derive(Debug, Subcommand)]
-pub enum DeadLettersAct {
-    /// Show them
-    #[command(after_help = "Example:\n  syncline dead-letters list --limit 10")]
-    List(ListArgs),
-    /// Decide a message once more, as it is or edited; it keeps its id
-    #[command(after_help = "Example:\n  syncline dead-letters requeue crm:1042 --edit corrected.json")]
-    Requeue(RequeueArgs),
-    /// Put a message away for good
-    #[command(after_help = "Example:\n  syncline dead-letters discard crm:1042")]
-    Discard(DiscardArgs),
-}
-
-/// Arguments of `dead-letters requeue`.
-#[derive(Debug, Args)]
-pub struct RequeueArgs {
-    /// The dead letter
-    pub id: String,
-    /// The message as it should be; - for stdin
-    #[arg(long, value_name = "FILE")]
-    pub edit: Option<PathBuf>,
-    /// Who does it [default: your login name]
-    #[arg(long, value_name = "NAME")]
-    pub by: Option<String>,
-}
-
-/// Arguments of `dead-letters discard`.
-#[derive(Debug, Args)]
-pub struct DiscardArgs {
-    /// The dead letter
-    pub id: String,
-    /// Who does it [default: your login name]
-    #[arg(long, value_name = "NAME")]
-    pub by: Option<String>,
 }
 
 /// Arguments of `status`.

@@ -1,6 +1,7 @@
 //! The command line: arguments in, text or JSON out.
 
 mod args;
+mod args_people;
 mod batch;
 mod client;
 mod commands;
@@ -106,6 +107,8 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Brakes(args) => commands::brakes::run(args, options).await,
             Command::Parked(args) => commands::parked::run(args, options).await,
             Command::DeadLetters(args) => commands::dead_letters::run(args, options).await,
+            Command::Merge(args) => commands::identity::merge(args, options).await,
+            Command::Split(args) => commands::identity::split(args, options).await,
             Command::Batch(args) => batch::run(args, options, host).await,
             Command::Check => commands::check::run(options),
             Command::Topology(args) => commands::topology::run(args, options, host).await,
@@ -116,6 +119,7 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Entity(args) => commands::entity::run(args, options, host).await,
             Command::Why(args) => commands::why::run(args, options, host).await,
             Command::History(args) => commands::history::run(args, options, host).await,
+            Command::Recover => commands::recover::run(options, host).await,
             Command::Verify => commands::verify::run(options, host).await,
         }
     })

@@ -62,16 +62,16 @@ choice! {
 }
 
 choice! {
-    /// What becomes of the children of a deleted record.
+    /// What becomes of a record when one it refers to is deleted.
     OnParentDelete {
-        /// They stay, flagged; the reference is sent as null.
+        /// It stays as it is; the reference is sent as null.
         #[default]
         Keep = "keep",
-        /// Their reference is cleared.
+        /// Its reference becomes null.
         Clear = "clear",
-        /// They are deleted, too.
+        /// It is deleted, too.
         Cascade = "cascade",
-        /// A person decides.
+        /// A person says whether the other one is deleted.
         Review = "review",
     }
 }
@@ -144,7 +144,7 @@ pub struct Entity {
     pub references: BTreeMap<FieldPath, EntityType>,
     /// Where a referenced record is missing. Default: `park`, `hold`.
     pub on_missing_reference: OnMissingReference,
-    /// Children of a deleted record of this type. Default: `keep`.
+    /// What becomes of records of this type when one they refer to is deleted. Default: `keep`.
     pub on_parent_delete: OnParentDelete,
     /// Deletes. Default: `propagate`, `delete_wins`.
     pub delete: Delete,

@@ -10,21 +10,8 @@ use super::units;
 
 /// A key path (`*` stands for any name) and the values, as TOML, it may still have: its default, so that a configuration
 /// may spell it out. No values: the key itself is refused.
-pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[
-    ("http.auth", &[]),
-    ("http.tls", &[]),
-    ("orchestration.decision_logging", &[r#""all""#, "true"]),
-    ("orchestration.retention.default", &[r#""400d""#]),
-    ("orchestration.retention.unchanged", &[r#""7d""#]),
-    ("orchestration.retention.echo", &[r#""7d""#]),
-    ("orchestration.dedup_retention", &[r#""forever""#, r#""never""#]),
-    ("orchestration.tombstone_retention", &[r#""90d""#]),
-    ("orchestration.events", &["false"]),
-    ("entities.*.duplicates", &[r#""park""#, r#""separate""#]),
-    ("entities.*.on_parent_delete", &[r#""keep""#]),
-    ("entities.*.redact", &["[]"]),
-    ("systems.*.entities.*.on_reject", &[r#""keep""#]),
-];
+pub(super) const NOT_BUILT: &[(&str, &[&str])] =
+    &[("http.auth", &[]), ("http.tls", &[]), ("entities.*.duplicates", &[r#""park""#, r#""separate""#]), ("entities.*.redact", &["[]"])];
 
 /// Reports every use of what is not built: of [`NOT_BUILT`], except in tests.
 pub(super) fn refuse(not_built: &[(&str, &[&str])], root: &Node, report: &Report<'_>) {

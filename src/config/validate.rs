@@ -10,12 +10,10 @@ use super::suggest;
 use super::survivorship::Rule;
 use super::system::{Fields, Receipts, System, SystemEntity};
 use super::tree::Node;
+use super::units::Expiry;
 use super::values::{FieldPath, Scalar, Secret, Switch};
-use super::{Config, Entity, UnknownSystems};
+use super::{Config, Entity, OnParentDelete, UnknownSystems};
 use crate::domain::ids::{EntityType, SystemName};
-
-/// The system in the ids of decisions no update made, `syncline:merge:…`.
-const OWN_NAME: &str = "syncline";
 
 /// Longest prefix of RabbitMQ's objects, in bytes.
 const PREFIX_MAX: usize = 200;
@@ -25,12 +23,13 @@ pub(super) fn validate(config: &Config, root: &Node, report: &Report<'_>) {
     let checks = Checks { config, root, report };
     checks.backends();
     checks.http();
+    checks.retention();
     for (entity_type, entity) in &config.entities {
         checks.entity(entity_type, entity);
     }
     for (name, system) in &config.systems {
-        if name.as_str() == OWN_NAME {
-            checks.error(&KeyPath::of(&["systems", OWN_NAME]), "is the name of the broker's own decisions; give the system another");
+        if name.is_own() {
+            checks.error(&KeyPath::of(&["systems", SystemName::OWN]), "is the name of the broker's own decisions; give the system another");
         }
         for (entity_type, entity) in &system.entities {
             checks.system_entity(name, system, entity_type, entity);
@@ -108,6 +107,19 @@ impl Checks<'_> {
         }
     }
 
+    /// A duplicate of what a row is kept for must not be taken for new.
+    fn retention(&self) {
+        let orchestration = &self.config.orchestration;
+        let Some(markers) = orchestration.dedup_retention.duration() else { return };
+        let rows = &orchestration.retention;
+        let longer = |rows: Expiry| rows.duration().is_none_or(|rows| rows > markers);
+        if [rows.default, rows.unchanged, rows.echo].into_iter().any(longer) {
+            let message = "is shorter than \"retention\": a decision would still be shown while its message, delivered again, counts as new; \
+                           make it at least as long";
+            self.error(&KeyPath::of(&["orchestration", "dedup_retention"]), message);
+        }
+    }
+
     fn http(&self) {
         let http = &self.config.http;
         // An [http.auth] that was written but could not be read has its own problem.
@@ -122,6 +134,12 @@ impl Checks<'_> {
         let path = KeyPath::of(&["entities", entity_type.as_str()]);
         for (field, target) in &entity.references {
             self.known_type(&path.key("references").key(field.as_str()), target);
+        }
+        if entity.on_parent_delete != OnParentDelete::default() && entity.references.is_empty() {
+            self.warning(
+                &path.key("on_parent_delete"),
+                "the type has no references, so nothing it belongs to can be deleted; add \"references\"",
+            );
         }
         if entity.key_required && entity.keys.is_empty() {
             self.warning(&path.key("key_required"), "the type has no keys, so every new record will be parked; add \"keys\"");

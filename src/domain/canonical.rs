@@ -1,6 +1,6 @@
 //! The one merged record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use super::delete::Tombstone;
 use super::identity::{Claim, KeyRule, claims_of};
 use super::ids::{CanonicalId, EntityType, NativeId, SystemName};
 use super::link::{Link, LinkState};
+use super::merge::Undo;
 use super::planted;
 use super::provenance::Provenance;
 use super::time::Timestamp;
@@ -46,6 +47,15 @@ pub struct CanonicalRecord {
     /// The records that became part of it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub absorbed: BTreeSet<CanonicalId>,
+    /// What it brought into the record it became part of, so that a split can take it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Box<Undo>>,
+    /// Records a person has said are other things, although they share key values.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub apart: BTreeSet<CanonicalId>,
+    /// The last `rev` of links that are gone from here: what is sent to those systems later comes after it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub revs: BTreeMap<SystemName, u64>,
 }
 
 impl CanonicalRecord {
@@ -65,6 +75,9 @@ impl CanonicalRecord {
             tombstone: None,
             merged_into: None,
             absorbed: BTreeSet::new(),
+            undo: None,
+            apart: BTreeSet::new(),
+            revs: BTreeMap::new(),
         }
     }
 

@@ -28,6 +28,14 @@ pub enum Op {
     Receipt,
     /// Two records became one. Never sent by an adapter.
     Merge,
+    /// One record became two again. Never sent by an adapter.
+    Split,
+    /// A system is not corrected any more in a field. Never sent by an adapter.
+    Freeze,
+    /// An accepted change was taken back, since a system refused it. Never sent by an adapter.
+    Compensate,
+    /// References to a deleted record were taken out. Never sent by an adapter.
+    Clear,
 }
 
 impl Op {
@@ -41,6 +49,10 @@ impl Op {
             Self::Rekey => "rekey",
             Self::Receipt => "receipt",
             Self::Merge => "merge",
+            Self::Split => "split",
+            Self::Freeze => "freeze",
+            Self::Compensate => "compensate",
+            Self::Clear => "clear",
         }
     }
 }
@@ -209,8 +221,10 @@ pub enum DeadReason {
     KeyTooLong,
     /// The merge handler failed on every attempt.
     HandlerFailed,
-    /// The operation belongs to a part of the product that is not built yet.
+    /// An earlier version could not do it yet. Not given any more; letters of then may still have it.
     NotSupported,
+    /// A change set of which something can't be decided now.
+    ChangeSet,
     /// Deciding it ended the process again and again, or the broker gave up on it (delivery limit).
     Poison,
 }

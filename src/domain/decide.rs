@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::breaker;
 use super::canonical::CanonicalRecord;
 use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
 use super::decision::{Assumed, Conflict, ConflictBase, Winner};
@@ -122,11 +123,15 @@ pub fn prepare(
     {
         return Ok(Prepared::Nothing { echo: false, reason });
     }
-    let compared = match (&arrival.waited, footing) {
+    let mut compared = match (&arrival.waited, footing) {
         (Some(waited), _) => still_meant(record, index, waited, arrival, situation),
         (None, Footing::New | Footing::Joins) => first_report(record, index, arrival, footing),
         (None, Footing::Binds | Footing::Linked) => compare(record, index, arrival, situation),
     };
+    let mut frozen = Vec::new();
+    if arrival.waited.is_none() && footing == Footing::Linked {
+        frozen = breaker::count(record, index, &mut compared.changes, situation.rules);
+    }
     let changes = overtake(compared.changes, &arrival.overtaken, record, index, arrival);
     let mut stale = compared.stale;
     stale.retain(|field| changes.iter().all(|change| change.path != field.path));
@@ -134,7 +139,13 @@ pub fn prepare(
         return Ok(Prepared::Waits(wait_for_references(record, index, arrival, changes)));
     }
     if changes.is_empty() && footing != Footing::New {
-        let reason = nothing_reason(&stale, compared.echo, record, arrival);
+        let reason = match frozen.as_slice() {
+            [] => nothing_reason(&stale, compared.echo, record, arrival),
+            frozen => format!(
+                "{} is not taken: it answers what it is sent with the same other value, time and again",
+                super::explain::list(frozen)
+            ),
+        };
         return Ok(Prepared::Nothing { echo: compared.echo, reason });
     }
     Ok(Prepared::Proposal(Box::new(propose(record, footing, changes, stale, arrival, situation))))
@@ -156,7 +167,10 @@ fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arriva
         return (index, footing);
     }
     let nothing = Overlay::nothing(&record.data);
-    record.links.push(Link::new(key.system.clone(), Some(key.native_id.clone()), nothing));
+    // The number of the last message goes on, and what only said that the system does not have the record ends.
+    let rev = record.revs.get(&key.system).copied().unwrap_or(0);
+    record.links.retain(|link| link.system != key.system || link.native_id.is_some() || link.state != LinkState::Detached);
+    record.links.push(Link { rev, ..Link::new(key.system.clone(), Some(key.native_id.clone()), nothing) });
     (record.links.len() - 1, footing)
 }
 
@@ -211,7 +225,8 @@ pub fn old_copy(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>
 /// A record's first report: all it says is new, and all of it is held.
 fn first_report(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, footing: Footing) -> Compared {
     let mut changes = Vec::new();
-    let CanonicalRecord { links, data, .. } = record;
+    let CanonicalRecord { links, data, version, .. } = record;
+    links[index].shadow.known_version = *version;
     let held = &mut links[index].shadow.held;
     for (path, value) in arrival.leaves.iter() {
         held.write(data, path, value);

@@ -66,6 +66,30 @@ impl DecisionKind {
     }
 }
 
+/// Which rows are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logging {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that made a new version.
+    Changes,
+    /// None.
+    None,
+}
+
+impl Logging {
+    /// Whether a row is kept. One that waits always is: people act on it.
+    #[must_use]
+    pub const fn keeps(self, row: &Decision) -> bool {
+        match self {
+            Self::All => true,
+            Self::Changes => row.decision.is_waiting() || row.version_after != row.version_before,
+            Self::None => row.decision.is_waiting(),
+        }
+    }
+}
+
 /// Whose value a field has after the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -116,6 +140,15 @@ pub struct Conflict {
     pub rule: String,
 }
 
+/// Updates that were decided all or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ChangeSet {
+    /// The id its sender gave it.
+    pub id: String,
+    /// Its updates, in order.
+    pub updates: Vec<UpdateId>,
+}
+
 /// One row of the decision log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Decision {
@@ -163,6 +196,9 @@ pub struct Decision {
     pub duration_us: u64,
     /// The trace it belongs to.
     pub trace_id: Option<String>,
+    /// The updates it was decided together with, all or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_set: Option<Box<ChangeSet>>,
     /// Hash of the configuration and handlers that decided.
     pub config: String,
 }

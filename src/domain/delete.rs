@@ -8,7 +8,7 @@ use super::conclude::{Outcome, Waits, blank};
 use super::decide::{Arrival, Situation, old_copy};
 use super::decision::{Decision, DecisionKind};
 use super::handler::{Answer, Verdict};
-use super::ids::{NativeId, SystemName, UpdateId};
+use super::ids::{EntityType, NativeId, SystemName, UpdateId};
 use super::link::{Link, LinkState, SendOp, Shadow};
 use super::overlay::Overlay;
 use super::provenance::{ByKind, DecidedBy};
@@ -53,6 +53,18 @@ pub struct Tombstone {
     pub version: u64,
 }
 
+impl Tombstone {
+    /// How the record came to be deleted, in words.
+    #[must_use]
+    pub fn told(&self) -> String {
+        if self.system.is_own() {
+            format!("the record went with one it referred to (version {})", self.version)
+        } else {
+            format!("{} deleted the record (version {})", self.system, self.version)
+        }
+    }
+}
+
 /// The model hash of "it is gone": a system that rejects a delete is not sent it again.
 pub const GONE: u64 = 0x6465_6c65_7465_6421;
 
@@ -64,6 +76,11 @@ pub fn bury(record: &mut CanonicalRecord, index: usize, update: &UpdateId, now: 
     let CanonicalRecord { links, data, .. } = record;
     let system = links[index].system.clone();
     let_go(&mut links[index], data);
+    entomb(record, system, update, now);
+}
+
+/// Marks the present version of a record as the one that is deleted.
+pub(super) fn entomb(record: &mut CanonicalRecord, system: SystemName, update: &UpdateId, now: Timestamp) {
     record.tombstone = Some(Box::new(Tombstone { at: now, system, update: update.clone(), version: record.version }));
     // Who was never sent the create has nothing to delete. Who was may have it by now: its answer says so.
     record.links.retain(|link| link.state != LinkState::Reserved || link.is_open_create());
@@ -156,12 +173,14 @@ pub fn prepare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>
     Ok(Deleting::Asked)
 }
 
-/// Decides a delete by the handlers' verdict and the policy of its type. Returns the row, and what it waits for if it waits.
+/// Decides a delete by the handlers' verdict and the policy of its type. `children`: there are records of this type that refer
+/// to it, and nobody may delete it without a person's word. Returns the row, and what it waits for if it waits.
 pub fn conclude(
     record: &mut CanonicalRecord,
     index: usize,
     answer: &Answer,
     policy: DeletePolicy,
+    children: Option<&EntityType>,
     arrival: &Arrival<'_>,
     situation: &Situation<'_>,
 ) -> Outcome {
@@ -185,6 +204,13 @@ pub fn conclude(
         Verdict::Defer { reason, after } => return waits(decision, DecisionKind::Deferred, reason, WaitingFor::Time, Some(*after)),
         Verdict::Review { reason } => return waits(decision, DecisionKind::Parked, reason, WaitingFor::Review, None),
     };
+    if let (DeletePolicy::Propagate, Some(children)) = (policy, children) {
+        let reason = format!(
+            "{system} deleted the record, and there are records of type {children} that refer to it; a person says whether it is \
+             deleted (on_parent_delete)"
+        );
+        return waits(decision, DecisionKind::Parked, &reason, WaitingFor::Review, None);
+    }
     let reason = match policy {
         DeletePolicy::Review if arrival.approval.is_none() => {
             let reason = format!("{system} deleted the record; a person says whether it is deleted everywhere (delete.policy)");

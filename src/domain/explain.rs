@@ -129,8 +129,23 @@ pub fn waiting(waiting_for: &WaitingFor) -> String {
 #[must_use]
 pub fn decision(decision: &Decision) -> String {
     let native = decision.native_id.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
-    let who = format!("{} sent {} {} ({})", decision.source_system, decision.entity_type, native, decision.op.as_str());
+    let who = match decision.op {
+        Op::Merge => format!("Another {} became part of this one", decision.entity_type),
+        Op::Split => format!("This {} and another one are two things again", decision.entity_type),
+        Op::Clear => format!("A record that this {} referred to is deleted", decision.entity_type),
+        Op::Freeze => format!("Two systems would never agree about a field of this {}", decision.entity_type),
+        Op::Compensate => format!("A change of this {} was taken back", decision.entity_type),
+        Op::Upsert | Op::Patch | Op::Delete | Op::Rekey | Op::Receipt => {
+            format!("{} sent {} {} ({})", decision.source_system, decision.entity_type, native, decision.op.as_str())
+        }
+    };
     let what = match decision.decision {
+        DecisionKind::Accepted if matches!(decision.op, Op::Merge | Op::Split | Op::Compensate | Op::Clear) => {
+            match decision.changed.as_slice() {
+                [] => "No field changed by it.".to_owned(),
+                changed => format!("It changed {}.", fields(changed)),
+            }
+        }
         DecisionKind::Accepted if decision.op == Op::Delete => "The record is deleted.".to_owned(),
         DecisionKind::Dropped if decision.op == Op::Delete => "The delete was not followed.".to_owned(),
         DecisionKind::Accepted => format!("All of it became canonical: {}.", fields(&decision.changed)),

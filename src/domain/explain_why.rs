@@ -96,6 +96,9 @@ fn holds(record: &CanonicalRecord, link: &Link, path: &FieldPath, held: Option<&
         (LinkState::Linked, Some(held)) if same_held(Some(held), value) => format!("{system} holds the same"),
         (LinkState::Linked, Some(held)) => format!("{system} holds {} instead", shown(held)),
     };
+    if let Some((_, stored)) = super::breaker::frozen(link).find(|(frozen, _)| *frozen == path) {
+        return format!("{system} keeps {} instead, however often it is told; it is not corrected any more.", shown(&stored.stored));
+    }
     let newest = link.shadow.sends.iter().rev().find(|sent| sent.fields.contains(path) || sent.op == SendOp::Create);
     match newest {
         Some(sent) => format!("{head}; {}.", sending(record, link, path, sent, delivery)),

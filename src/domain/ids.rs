@@ -103,6 +103,17 @@ text_id!(
     /// A participating application: `bms`, `oem`, `crm`.
     SystemName, "system", check_name
 );
+impl SystemName {
+    /// The name Syncline itself has in decisions that no update made.
+    pub const OWN: &str = "syncline";
+
+    /// Whether this is Syncline itself.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.as_str() == Self::OWN
+    }
+}
+
 text_id!(
     /// What kind of thing a record is: `device`, `person`.
     EntityType, "entity type", check_name

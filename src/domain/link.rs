@@ -93,6 +93,9 @@ pub struct Shadow {
     /// The last send the system says it applied; for adapters that say their base it may be still among `sends`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub answered_rev: u64,
+    /// The newest canonical version the system is known to have been told, or to have had when it joined.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub known_version: u64,
     /// Unconfirmed sends, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends: Vec<Sent>,
@@ -108,6 +111,18 @@ pub struct Shadow {
     /// Values the system stores in another form.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stored: BTreeMap<FieldPath, Stored>,
+}
+
+/// How often in a row a system answered a value it was sent with the same other one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flip {
+    /// Hash of both values.
+    pub pair: u64,
+    /// How often.
+    pub times: u32,
+    /// It is not corrected any more: its value counts as its form of ours.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub frozen: bool,
 }
 
 /// The last position seen in a native record's own history.
@@ -153,6 +168,9 @@ pub struct Link {
     /// Ids the record had in the system before it was given its present one. They still lead to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<NativeId>,
+    /// Values it answered with another one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flips: BTreeMap<FieldPath, Flip>,
     /// Detached because the system itself let go of it (`delete.policy = "unlink"`): nothing goes there until it sends the
     /// record again.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -218,6 +236,7 @@ impl Link {
             rejected: None,
             failures: 0,
             aliases: Vec::new(),
+            flips: BTreeMap::new(),
             unlinked: false,
             from: None,
         }

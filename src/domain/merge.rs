@@ -1,5 +1,6 @@
 //! Two canonical records that turn out to be one thing become one (§1.10).
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
@@ -32,6 +33,59 @@ pub enum CantMerge {
     BothIn(SystemName, NativeId, NativeId),
 }
 
+/// What the record that became part of another one changed there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Undo {
+    /// The version the other one became by it; 0 if that one became part of yet another record.
+    pub version: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The fields it changed, as they were before.
+    pub before: Vec<Before>,
+}
+
+impl Undo {
+    /// Whether a value came after the merge.
+    #[must_use]
+    pub fn is_followed_by(&self, source: &Source) -> bool {
+        if self.version == 0 { source.at > self.at } else { source.version > self.version }
+    }
+
+    /// What it changed was changed in a record that is part of another one now: it can't be taken back any more.
+    pub fn outlives(&mut self) {
+        self.version = 0;
+        self.before.clear();
+    }
+}
+
+/// One field before a merge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    /// The field.
+    pub field: FieldPath,
+    /// Its value; `None`: there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    pub value: Option<Value>,
+    /// Where that came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// A value that is null is not a value that is absent.
+mod present {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    #[allow(clippy::ref_option, reason = "serde asks for it")]
+    pub fn serialize<S: Serializer>(value: &Option<Value>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+        Value::deserialize(deserializer).map(Some)
+    }
+}
+
 /// What a merge did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Merged {
@@ -53,6 +107,12 @@ pub fn merge(winner: &mut CanonicalRecord, loser: &mut CanonicalRecord, types: &
     let (outcome, taken) = fields(winner, loser, types, &mut merged.conflicts);
     merged.changed = winner.data.differing(&outcome);
     winner.version += 1;
+    let before = |field: &FieldPath| Before {
+        field: field.clone(),
+        value: winner.data.get(field).cloned(),
+        source: winner.provenance.of(field).cloned(),
+    };
+    loser.undo = Some(Box::new(Undo { version: winner.version, at: now, before: merged.changed.iter().map(before).collect() }));
     winner.updated_at = now;
     winner.created_at = winner.created_at.min(loser.created_at);
     winner.replace_data(outcome, &merged.changed);
@@ -67,8 +127,17 @@ pub fn merge(winner: &mut CanonicalRecord, loser: &mut CanonicalRecord, types: &
     for link in std::mem::take(&mut loser.links) {
         merged.closed.push((link.system.clone(), link.rev));
         merged.moved.extend(link.native_id.iter().chain(&link.aliases).map(|id| (link.system.clone(), id.clone())));
-        take_over(winner, rebased(link, &loser.data, &winner.data, loser.id));
+        loser.revs.insert(link.system.clone(), link.rev);
+        let from = link.from.or(Some(loser.id));
+        take_over(winner, Link { from, ..rebased(link, &loser.data, &winner.data) });
     }
+    for (system, rev) in &loser.revs {
+        let known = winner.revs.entry(system.clone()).or_default();
+        *known = (*known).max(*rev);
+    }
+    winner.apart.remove(&loser.id);
+    loser.apart.remove(&winner.id);
+    winner.apart.append(&mut loser.apart);
     winner.absorbed.insert(loser.id);
     winner.absorbed.append(&mut loser.absorbed);
     loser.merged_into = Some(winner.id);
@@ -169,7 +238,7 @@ fn survivor(
 }
 
 /// A link, said against another record's data: what its system is known to hold stays what it was.
-fn rebased(mut link: Link, old: &Leaves, new: &Leaves, from: CanonicalId) -> Link {
+pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves) -> Link {
     let differing = old.differing(new);
     link.shadow.held.rebase(old, new, &differing);
     link.shadow.disputed.retain(|path, said| !same_held(new.get(path), Some(said)));
@@ -182,7 +251,6 @@ fn rebased(mut link: Link, old: &Leaves, new: &Leaves, from: CanonicalId) -> Lin
         newest.unannounced = true;
     }
     link.rejected = None;
-    link.from.get_or_insert(from);
     link
 }
 

@@ -1,8 +1,10 @@
 //! What Syncline decides, and nothing else: pure and synchronous. No clock, no randomness, no I/O, no logging;
 //! time and new ids come in as arguments, so equal inputs give equal plans.
 
+pub mod breaker;
 pub mod canonical;
 pub mod change;
+pub mod compensate;
 pub mod conclude;
 pub mod decide;
 pub mod decision;
@@ -15,6 +17,7 @@ pub mod ids;
 pub mod link;
 pub mod merge;
 pub mod origin;
+pub mod orphans;
 pub mod overlay;
 pub mod planted;
 pub mod projection;
@@ -25,6 +28,7 @@ pub mod review;
 pub mod rules;
 pub mod sending;
 pub mod shadow;
+pub mod split;
 pub mod survivorship;
 pub mod time;
 pub mod value;

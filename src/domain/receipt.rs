@@ -66,6 +66,8 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
             link.rejected = None;
             link.failures = 0;
             link.shadow.answered_rev = link.shadow.answered_rev.max(receipt.rev);
+            let answered = link.shadow.sends.iter().find(|sent| sent.rev == receipt.rev).map_or(0, |sent| sent.version);
+            link.shadow.known_version = link.shadow.known_version.max(answered);
             let id = link.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
             let reason =
                 if bound { format!("{system} made the record; there it is {id}") } else { format!("{system} applied rev {}", receipt.rev) };

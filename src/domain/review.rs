@@ -38,6 +38,11 @@ pub enum Says {
     },
     /// Nothing of it is taken.
     Rejected,
+    /// Nothing of it is taken, since something else that belongs to it was refused.
+    Withdrawn {
+        /// What that is.
+        why: String,
+    },
 }
 
 /// A person's edit in canonical names and ids.
@@ -76,19 +81,22 @@ impl Word {
     pub fn approval(&self) -> Option<Approval> {
         match (&self.says, &self.by) {
             (Says::Approved { .. }, Some(by)) => Some(Approval { by: by.clone(), at: self.at }),
-            (Says::Approved { .. }, None) | (Says::Rejected, _) => None,
+            (Says::Approved { .. }, None) | (Says::Rejected | Says::Withdrawn { .. }, _) => None,
         }
     }
 
     /// Whether the handlers are not even asked.
     #[must_use]
     pub const fn asks_nobody(&self) -> bool {
-        matches!(self.says, Says::Rejected)
+        matches!(self.says, Says::Rejected | Says::Withdrawn { .. })
     }
 
-    fn decided_by(&self) -> DecidedBy {
+    /// Who decided by it.
+    #[must_use]
+    pub fn decided_by(&self) -> DecidedBy {
         match &self.by {
             Some(by) => DecidedBy::named(ByKind::Person, by.clone()),
+            None if matches!(self.says, Says::Withdrawn { .. }) => DecidedBy::SYSTEM,
             None => DecidedBy { kind: ByKind::Timeout, name: None },
         }
     }
@@ -101,6 +109,7 @@ impl Word {
             (Says::Rejected, Some(by)) => format!("rejected by {by}"),
             (Says::Approved { .. }, None) => "nobody reviewed it in time, so it is accepted".to_owned(),
             (Says::Rejected, None) => "nobody reviewed it in time, so it is skipped".to_owned(),
+            (Says::Withdrawn { why }, _) => why.clone(),
         };
         let edited = edit.map(Edit::fields).filter(|fields| !fields.is_empty());
         let edited = edited.map(|fields| format!(", who edited {}", explain::fields(&fields))).unwrap_or_default();

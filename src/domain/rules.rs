@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::compensate::OnReject;
+use super::decision::Logging;
 use super::delete::{DeleteConflict, DeletePolicy};
 use super::identity::KeyRule;
 use super::ids::{EntityType, SystemName};
+use super::orphans::ParentDelete;
 use super::survivorship::Rule;
 use super::value::FieldPath;
 
@@ -21,10 +24,14 @@ pub struct Rules {
     pub notification_mode: NotificationMode,
     /// How long an unconfirmed send of an inexact system counts as not yet seen.
     pub window: Duration,
+    /// After how many equal answers in a row a value is not corrected any more; `None`: never.
+    pub flips_max: Option<u32>,
     /// How a record that joins an existing one is merged.
     pub first_contact: FirstContact,
     /// What becomes of systems nobody configured.
     pub unknown_systems: UnknownSystems,
+    /// Which decisions are kept as rows.
+    pub logging: Logging,
     /// Types that are configured.
     pub types: HashMap<EntityType, Arc<TypeRules>>,
     /// Systems that are configured.
@@ -97,6 +104,8 @@ pub struct TypeRules {
     pub delete_policy: DeletePolicy,
     /// What an update of a deleted record does.
     pub delete_conflict: DeleteConflict,
+    /// What becomes of a record when one it refers to is deleted.
+    pub on_parent_delete: ParentDelete,
 }
 
 /// A system has two native records with the same key.
@@ -171,6 +180,8 @@ pub struct Side {
     pub trust_time: bool,
     /// It is only watched: nothing is sent to it.
     pub observed: bool,
+    /// What its refusal of a message means for the change that message carries.
+    pub on_reject: OnReject,
 }
 
 impl Default for Side {
@@ -191,6 +202,7 @@ impl Default for Side {
             absent_clears: false,
             trust_time: false,
             observed: false,
+            on_reject: OnReject::Keep,
         }
     }
 }

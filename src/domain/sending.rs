@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::canonical::CanonicalRecord;
 use super::delete::{GONE, lacks_delete};
+use super::identity::KeyRule;
 use super::ids::SystemName;
 use super::link::{Link, LinkState, SendOp, Sent};
 use super::overlay::Overlay;
@@ -135,11 +136,12 @@ pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, sourc
     let mut due = Vec::new();
     for target in context.targets.iter().filter(|target| target.side.outbound && !target.side.observed) {
         if record.links.iter().all(|link| link.system != target.system) {
-            if !context.rules.creates(&target.side, context.types) {
+            if !context.rules.creates(&target.side, context.types) || shares_keys(record, &context.types.keys) {
                 continue;
             }
             let nothing = Overlay::nothing(&record.data);
-            record.links.push(Link::new(target.system.clone(), None, nothing));
+            let rev = record.revs.get(&target.system).copied().unwrap_or(0);
+            record.links.push(Link { rev, ..Link::new(target.system.clone(), None, nothing) });
         }
         let told_anyway = context.rules.notification_mode == NotificationMode::All && source.is_some_and(|source| *source != target.system);
         let everyone = told_anyway || context.insist == Some(&target.system);
@@ -150,6 +152,13 @@ pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, sourc
         }
     }
     due
+}
+
+/// Whether a record that a person has split from another one still has a key value of that one. Who is to find or create it
+/// by its key would find the other one.
+#[must_use]
+pub fn shares_keys(record: &CanonicalRecord, keys: &[KeyRule]) -> bool {
+    !record.apart.is_empty() && record.claims != record.claims_due(keys)
 }
 
 fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, context: &SendContext<'_>, everyone: bool) -> Option<Due> {

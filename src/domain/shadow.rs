@@ -364,6 +364,7 @@ fn settle(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, index
     for sent in &settled {
         apply(shadow, canonical, equality, sent);
         shadow.held_rev = sent.rev;
+        shadow.known_version = shadow.known_version.max(sent.version);
     }
     shadow.held_is_sent = true;
     shadow.last = None;

@@ -95,7 +95,8 @@ impl Activity {
         self.sender.come().await
     }
 
-    fn end(&self, count: usize) {
+    /// Work that was [begun](Self::begin) has ended.
+    pub(super) fn end(&self, count: usize) {
         if self.open.fetch_sub(count, Ordering::SeqCst) == count {
             self.ended.notify_waiters();
         }

@@ -1,5 +1,5 @@
 //! What people do to updates that wait and to messages that could not be processed: approve, reject, retry, requeue,
-//! discard.
+//! discard. And what they say about records: these are one thing, these are two.
 //!
 //! ```text
 //! HTTP ─ Acts ─ an input of its own ─▶ the pipeline ─ one commit ─▶ the answer
@@ -19,6 +19,7 @@ use super::activity::Activity;
 use super::caches::Caches;
 use super::decide::Decider;
 use super::directory::Directory;
+use super::doing;
 use super::handlers::Handlers;
 use super::input::{Input, InputKind};
 use super::letters;
@@ -26,7 +27,7 @@ use super::settings::Settings;
 use super::unit::Unit;
 use crate::domain::change::Rejection;
 use crate::domain::decision::Decision;
-use crate::domain::ids::UpdateId;
+use crate::domain::ids::{CanonicalId, NativeId, SystemName, UpdateId};
 use crate::domain::review::{Says, Word};
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
@@ -60,6 +61,31 @@ pub enum Request {
         /// Which.
         id: String,
     },
+    /// A new record that a brake keeps back is not sent to this system.
+    DontCreate {
+        /// The record.
+        record: CanonicalId,
+        /// The system.
+        system: SystemName,
+    },
+    /// Two records are one thing.
+    Merge {
+        /// The one that stays.
+        winner: CanonicalId,
+        /// The one that becomes part of it.
+        loser: CanonicalId,
+        /// Why, in the person's words.
+        reason: Option<String>,
+    },
+    /// Native records are another thing than the record they are linked to.
+    Split {
+        /// The record.
+        record: CanonicalId,
+        /// The native records.
+        natives: Vec<(SystemName, NativeId)>,
+        /// Why, in the person's words.
+        reason: Option<String>,
+    },
 }
 
 /// A request on its way through the pipeline.
@@ -70,6 +96,8 @@ pub struct Act {
     /// Who asks.
     pub by: String,
     refusal: Mutex<Option<Refusal>>,
+    /// The rows it brought about, where those have ids of their own.
+    rows: Arc<Mutex<Vec<UpdateId>>>,
     answer: Mutex<Option<oneshot::Sender<Result<(), Refusal>>>>,
 }
 
@@ -88,6 +116,8 @@ pub enum Refusal {
     WaitsOtherwise(UpdateId, WaitingFor),
     /// It is not what was looked at any more; this is its tag now.
     Changed(String),
+    /// It can't be done to records as they are.
+    Cannot(String),
     /// The message, or the edit, can't be processed.
     Unfit(Rejection),
     /// The edited message has another id than the dead letter.
@@ -112,6 +142,8 @@ impl From<PortError> for Refusal {
 pub enum Done {
     /// There is a row, final or not.
     Row(Box<Decision>),
+    /// There are rows about each record that changed.
+    Rows(Vec<Decision>),
     /// It is a dead letter now, or still.
     Dead(Box<DeadLetter>),
     /// The very same had been decided before.
@@ -123,7 +155,8 @@ impl Act {
     #[must_use]
     pub fn new(request: Request, by: impl Into<String>) -> (Arc<Self>, oneshot::Receiver<Result<(), Refusal>>) {
         let (answer, comes) = oneshot::channel();
-        (Arc::new(Self { request, by: by.into(), refusal: Mutex::default(), answer: Mutex::new(Some(answer)) }), comes)
+        let (refusal, rows) = (Mutex::default(), Arc::default());
+        (Arc::new(Self { request, by: by.into(), refusal, rows, answer: Mutex::new(Some(answer)) }), comes)
     }
 
     fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
@@ -133,6 +166,16 @@ impl Act {
     /// It begins to be decided, perhaps once more.
     pub(super) fn begin(&self) {
         self.refusal().take();
+        self.made(Vec::new());
+    }
+
+    /// It brought these rows about.
+    pub(super) fn made(&self, rows: Vec<UpdateId>) {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+    }
+
+    fn rows(&self) -> Vec<UpdateId> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// It is not done.
@@ -157,13 +200,13 @@ impl Act {
 /// How the running pipeline is asked for acts.
 #[derive(Clone, Debug)]
 pub struct Acts {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     settings: Arc<Settings>,
     handlers: Arc<Handlers>,
     directory: Arc<Directory>,
-    activity: Arc<Activity>,
+    pub(super) activity: Arc<Activity>,
     again: mpsc::Sender<InputKind>,
 }
 
@@ -196,6 +239,7 @@ impl Acts {
     pub async fn run(&self, request: Request, by: &str) -> Result<Done, Refusal> {
         let name = Name::of(&request, self.store.as_ref()).await?;
         let (act, answer) = Act::new(request.clone(), by);
+        let rows = act.rows.clone();
         self.activity.begin();
         let stopping = || PortError::new(PortErrorKind::Unavailable, "act", "the engine is stopping; ask again after its start");
         // Only the pipeline has it from here on: where it is dropped undecided, no answer comes any more.
@@ -206,7 +250,15 @@ impl Acts {
             Err(_) => return Err(stopping().into()),
         }
         log(&request, by);
-        name.became(self.store.as_ref()).await
+        let rows = rows.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if rows.is_empty() {
+            return name.became(self.store.as_ref()).await;
+        }
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            found.extend(self.store.decision(row).await?);
+        }
+        Ok(Done::Rows(found))
     }
 
     /// What [`run`](Self::run) would come to. Changes nothing.
@@ -218,13 +270,17 @@ impl Acts {
         let mut decider = Decider::new(store, clock, ids, self.settings.clone(), self.handlers.clone(), caches, self.directory.clone());
         let mut unit = Unit::default();
         let kind = InputKind::Act(act.clone());
-        decider.decide(&mut unit, vec![Input { tag: None, received_at: self.clock.now(), arrival: u64::MAX, kind }]).await?;
+        doing(decider.decide(&mut unit, vec![Input { tag: None, received_at: self.clock.now(), arrival: u64::MAX, kind }])).await?;
         let refused = act.refusal().take();
         if let Some(refusal) = refused {
             return Err(self.explained(refusal, &act.request).await?);
         }
-        let plans = &unit.seal().batch.plans;
+        let plans = &unit.seal(&self.settings.rules).batch.plans;
         let mut rows = plans.iter().flat_map(|plan| &plan.decisions).map(|row| &row.decision);
+        let made = act.rows();
+        if !made.is_empty() {
+            return Ok(Done::Rows(rows.filter(|row| made.contains(&row.update)).cloned().collect()));
+        }
         let dead = plans.iter().flat_map(|plan| &plan.dead_letters).next();
         match (rows.find(|row| name.update.as_ref() == Some(&row.update)), dead) {
             (Some(row), _) => Ok(Done::Row(Box::new(row.clone()))),
@@ -254,6 +310,8 @@ impl Acts {
                 }
                 format!("there is no dead letter {id}")
             }
+            Request::Merge { .. } | Request::Split { .. } => "there is no such record".to_owned(),
+            Request::DontCreate { record, system } => format!("no create of record {record} waits for {system}"),
         };
         Ok(Refusal::Absent(absent))
     }
@@ -284,7 +342,7 @@ impl Name {
                     (_, _) => Self { update: Some(update.clone()), letter: Some(name) },
                 }
             }
-            Request::Discard { .. } => Self::default(),
+            Request::Discard { .. } | Request::DontCreate { .. } | Request::Merge { .. } | Request::Split { .. } => Self::default(),
         })
     }
 
@@ -310,7 +368,7 @@ fn log(request: &Request, by: &str) {
             let what = match word.as_ref().map(|word| &word.says) {
                 None => "retried",
                 Some(Says::Approved { .. }) => "approved",
-                Some(Says::Rejected) => "rejected",
+                Some(Says::Rejected | Says::Withdrawn { .. }) => "rejected",
             };
             tracing::info!(update.id = %update, by, what, "a person decided about a waiting update");
         }
@@ -318,5 +376,10 @@ fn log(request: &Request, by: &str) {
             tracing::info!(dead_letter.id = %id, by, edited = edited.is_some(), "a dead letter was requeued");
         }
         Request::Discard { id } => tracing::info!(dead_letter.id = %id, by, "a dead letter was discarded"),
+        Request::DontCreate { record, system } => {
+            tracing::info!(record.id = %record, %system, by, "a create that was kept back was discarded");
+        }
+        Request::Merge { winner, loser, .. } => tracing::info!(record.id = %winner, loser.id = %loser, by, "two records were merged"),
+        Request::Split { record, .. } => tracing::info!(record.id = %record, by, "a record was split"),
     }
 }

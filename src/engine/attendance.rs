@@ -57,6 +57,27 @@ impl Attendance {
     }
 }
 
+/// Makes sure that no orchestrator is at work on a store, so that something may be done that none of them would learn of. One
+/// that was killed is waited for until it counts as gone.
+///
+/// Fails with [`Unavailable`](PortErrorKind::Unavailable) if one is.
+pub async fn alone(store: &dyn Store, clock: &dyn Clock) -> Result<(), PortError> {
+    let presence = Presence { id: uuid::Uuid::now_v7().to_string(), config: String::new(), since: clock.now() };
+    let mut tries = 0;
+    let other = loop {
+        let Some(other) = store.attend(&presence).await?.into_iter().next() else { break None };
+        tries += 1;
+        if tries >= PATIENCE {
+            break Some(other);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    store.leave(&presence).await?;
+    let Some(other) = other else { return Ok(()) };
+    let message = format!("an orchestrator is at work on this store since {}; stop it first", other.since);
+    Err(PortError::new(PortErrorKind::Unavailable, "wait for the orchestrators at work", message))
+}
+
 fn refused(other: &Presence, config: &str) -> PortError {
     let message = format!(
         "an orchestrator with another configuration is at work on this store since {} (its configuration is {}, this one's is {config}); \

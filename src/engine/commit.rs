@@ -25,6 +25,8 @@ pub struct Overlay {
     pub waiting: HashMap<UpdateId, Waiting>,
     /// Updates that wait no more.
     pub awake: HashSet<UpdateId>,
+    /// Records that go altogether.
+    pub removed: HashSet<CanonicalId>,
     /// Records that were relied on without being written.
     checked: Vec<CanonicalId>,
 }
@@ -39,7 +41,7 @@ impl Overlay {
                 overlay.add_record(write);
             }
             for row in &plan.decisions {
-                let marker = Marker { content_hash: row.content_hash, waiting: row.decision.decision.is_waiting() };
+                let marker = Marker { content_hash: row.content_hash, waiting: row.decision.decision.is_waiting(), of_letter: false };
                 overlay.markers.insert(row.decision.update.clone(), marker);
             }
             overlay.checked.extend(plan.checks.iter().map(|(id, _)| *id));
@@ -58,6 +60,10 @@ impl Overlay {
         self.claims.extend(write.claims_added.iter().map(|added| (claim(added), Some(record.id))));
         self.links.extend(write.links_removed.iter().map(|key| (key.clone(), None)));
         self.links.extend(write.links_added.iter().map(|key| (key.clone(), Some(record.id))));
+        if write.removes {
+            self.removed.insert(record.id);
+            return;
+        }
         self.records.insert(record.id, Versioned { record: record.clone(), revision: revision_after(write) });
     }
 
@@ -75,6 +81,9 @@ impl Overlay {
         for versioned in self.records.values() {
             caches.put_record(versioned.clone());
         }
+        for id in &self.removed {
+            caches.forget_record(*id);
+        }
         for (key, id) in &self.links {
             match id {
                 Some(id) => caches.put_id(key, *id),
@@ -85,7 +94,7 @@ impl Overlay {
 
     /// Takes everything a failed commit was about out of the caches.
     pub fn forget(&self, caches: &Caches) {
-        for id in self.records.keys().chain(&self.checked) {
+        for id in self.records.keys().chain(&self.checked).chain(&self.removed) {
             caches.forget_record(*id);
         }
         for key in self.links.keys() {

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::decide::Decider;
+use super::doing;
 use super::identify::Located;
 use super::load::{ChangeItem, Content, Item};
 use super::unit::Unit;
@@ -80,10 +81,10 @@ impl Decider {
         waiting: Vec<Waiting>,
     ) -> Pin<Box<dyn Future<Output = Result<bool, PortError>> + Send + 'a>> {
         Box::pin(async move {
-            let Some(members) = self.members(unit, position, waiting).await? else { return Ok(false) };
+            let Some(members) = doing(self.members(unit, position, waiting)).await? else { return Ok(false) };
             let Some(expected) = self.expected(unit, &members).await? else { return Ok(false) };
             let before = unit.clone();
-            self.decide_members(unit, &members, &expected).await?;
+            doing(self.decide_members(unit, &members, &expected)).await?;
             let came = |unit: &Unit, member: &Member| unit.linked(&member.1.change.key) == expected.get(&member.1.change.key).copied();
             let stopped: Vec<Member> = members.iter().filter(|member| !came(unit, member)).cloned().collect();
             if stopped.is_empty() {
@@ -91,7 +92,7 @@ impl Decider {
                 return Ok(true);
             }
             *unit = before.clone();
-            self.decide_members(unit, &stopped, &expected).await?;
+            doing(self.decide_members(unit, &stopped, &expected)).await?;
             if stopped.iter().any(|(_, member)| unit.linked(&member.change.key).is_some()) {
                 // Its handler answered otherwise this time: what it refers to would not exist.
                 *unit = before;
@@ -109,11 +110,18 @@ impl Decider {
             None => self.make_ready(unit, &closing),
         };
         let mut items = vec![Item { position, content, acting: None }];
-        items.extend(self.load(unit, waiting.into_iter().map(awake_input).collect()).await?);
+        items.extend(doing(self.load(unit, waiting.into_iter().map(awake_input).collect())).await?);
         items.sort_by_key(|item| unit.inputs[item.position].arrival);
         let member = |item: Item| match item.content {
             Content::Change(change) => Some((item.position, *change)),
-            Content::Receipt(..) | Content::Dead(_) | Content::Resend(..) | Content::Nothing => None,
+            Content::Receipt(..)
+            | Content::Dead(_)
+            | Content::ChangeSet(_)
+            | Content::Resend(..)
+            | Content::Refused(_)
+            | Content::Regroup(_)
+            | Content::Step(_)
+            | Content::Nothing => None,
         };
         Ok(items.into_iter().map(member).collect())
     }
@@ -123,7 +131,7 @@ impl Decider {
         let mut expected = HashMap::new();
         for (position, item) in members {
             let arrival = Self::arrival(unit, *position, item, item.leaves.clone());
-            let id = match self.locate(unit, item, &arrival).await? {
+            let id = match doing(self.locate(unit, item, &arrival)).await? {
                 Located::At(id, _) => id,
                 Located::Unknown => self.ids.canonical(self.clock.now()),
                 Located::Stuck(_) => return Ok(None),
@@ -141,7 +149,7 @@ impl Decider {
     ) -> Result<(), PortError> {
         unit.expected.clone_from(expected);
         for (position, item) in members {
-            self.decide_admitted(unit, *position, item.clone()).await?;
+            doing(self.decide_admitted(unit, *position, item.clone())).await?;
         }
         unit.expected.clear();
         Ok(())

@@ -8,6 +8,7 @@ use super::commit::SharedOverlay;
 use super::delete_brake::Lately;
 use super::deletes::revived;
 use super::directory::{Directory, Shown};
+use super::doing;
 use super::handlers::Handlers;
 use super::identify::Located;
 use super::input::Input;
@@ -93,9 +94,9 @@ impl Decider {
 
     /// Decides inputs in order, on top of what the unit holds already.
     pub async fn decide(&mut self, unit: &mut Unit, inputs: Vec<Input>) -> Result<(), PortError> {
-        let items = self.load(unit, inputs).await?;
+        let items = doing(self.load(unit, inputs)).await?;
         for item in items {
-            self.decide_one(unit, item).await?;
+            doing(self.decide_one(unit, item)).await?;
         }
         // A parent that came wakes its children in the same unit, they theirs, and so on.
         loop {
@@ -104,9 +105,9 @@ impl Decider {
                 return Ok(());
             }
             let inputs = woken.into_iter().map(super::waiting::awake_input).collect();
-            let items = self.load(unit, inputs).await?;
+            let items = doing(self.load(unit, inputs)).await?;
             for item in items {
-                self.decide_one(unit, item).await?;
+                doing(self.decide_one(unit, item)).await?;
             }
         }
     }
@@ -117,14 +118,21 @@ impl Decider {
             return Ok(());
         }
         match content {
-            Content::Change(change) => self.decide_change(unit, position, *change).await?,
-            Content::Receipt(receipt, source, types) => self.decide_receipt(unit, position, &receipt, &source, &types).await?,
+            Content::Change(change) => doing(self.decide_change(unit, position, *change)).await?,
+            Content::ChangeSet(members) => {
+                let rows = doing(self.decide_set(unit, position, *members)).await?;
+                acting.iter().for_each(|acting| acting.act.made(rows.clone()));
+            }
+            Content::Receipt(receipt, source, types) => doing(self.decide_receipt(unit, position, &receipt, &source, &types)).await?,
             Content::Dead(dead) => {
                 let draft = unit.add_loose();
                 unit.drafts[draft].inputs.insert(position);
                 unit.drafts[draft].dead_letters.push(*dead);
             }
-            Content::Resend(record, what) => self.resend(unit, position, record, what).await?,
+            Content::Resend(record, what) => doing(self.resend(unit, position, record, what)).await?,
+            Content::Refused(refused) => doing(self.decide_refused(unit, position, &refused)).await?,
+            Content::Regroup(act) => doing(self.regroup(unit, position, &act)).await?,
+            Content::Step(step) => doing(self.step(unit, position, step)).await?,
             Content::Nothing => {}
         }
         if let Some(acting) = acting {
@@ -133,11 +141,11 @@ impl Decider {
         Ok(())
     }
 
-    async fn decide_change(&mut self, unit: &mut Unit, position: usize, item: ChangeItem) -> Result<(), PortError> {
+    pub(super) async fn decide_change(&mut self, unit: &mut Unit, position: usize, item: ChangeItem) -> Result<(), PortError> {
         if self.is_in_lane(unit, position, &item.change.key) || !self.admit(unit, position, &item) {
             return Ok(());
         }
-        self.decide_admitted(unit, position, item).await
+        doing(self.decide_admitted(unit, position, item)).await
     }
 
     /// What arrived, its references resolved as far as their records are known.
@@ -169,7 +177,7 @@ impl Decider {
             return Ok(());
         }
         let whole = match &item.change.body {
-            ChangeBody::Delete => return self.decide_delete(unit, position, &item, &arrival, &situation).await,
+            ChangeBody::Delete => return doing(self.decide_delete(unit, position, &item, &arrival, &situation)).await,
             ChangeBody::Rekey(new) => {
                 self.decide_rekey(unit, position, &item, new, &arrival, &situation);
                 return Ok(());
@@ -177,7 +185,7 @@ impl Decider {
             ChangeBody::Upsert(_) => true,
             ChangeBody::Patch(_) => false,
         };
-        let (id, footing) = match self.locate(unit, &item, &arrival).await? {
+        let (id, footing) = match doing(self.locate(unit, &item, &arrival)).await? {
             Located::Stuck(waiting_for) => {
                 self.supersede(unit, position, &item, &mut arrival, &situation);
                 if self.park_undecided(unit, position, &item, &arrival, &situation, waiting_for) {
@@ -206,7 +214,7 @@ impl Decider {
         }
         if matches!(footing, Footing::New | Footing::Joins) && !arrival.missing.is_empty() {
             if let Some(waiting) = self.cycle_of(unit, &item, &arrival).await?
-                && self.bring_in(unit, position, waiting).await?
+                && doing(self.bring_in(unit, position, waiting)).await?
             {
                 return Ok(());
             }
@@ -215,11 +223,11 @@ impl Decider {
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
             return Ok(());
         }
-        if self.set_aside(unit, position, &item, &arrival, &situation, id, footing).await {
+        if doing(self.set_aside(unit, position, &item, &arrival, &situation, id, footing)).await {
             return Ok(());
         }
         self.supersede(unit, position, &item, &mut arrival, &situation);
-        self.judge(unit, position, &item, &arrival, &situation, id, footing).await
+        doing(self.judge(unit, position, &item, &arrival, &situation, id, footing)).await
     }
 
     /// Whether the update is to be decided at all: not if it was before, nor if its system may not send it.
@@ -334,7 +342,7 @@ impl Decider {
         let draft = if footing == Footing::New { None } else { unit.draft_of(id) };
         let draft = draft.unwrap_or_else(|| {
             let record = CanonicalRecord::new(id, item.change.key.entity_type.clone(), now);
-            unit.add_draft(Work { record, before: None, links_added: Vec::new(), links_removed: Vec::new(), outbox: Vec::new() })
+            unit.add_draft(Work::of(record, None))
         });
         // Results of this unit that this decision relies on: a parent made here, a key claimed or released here.
         let used: Vec<usize> = item.references.iter().filter_map(|reference| unit.links.get(&reference.key)?.made_by).collect();
@@ -366,6 +374,7 @@ impl Decider {
             }
             return Ok(());
         } else {
+            self.note_frozen(unit, draft, &before, &record, item);
             let grew = decision.version_after > decision.version_before;
             let due = self.plan_sends(&mut record, &item.types, situation.now, grew.then_some(&item.change.key.system));
             decision.notified = due.iter().map(|due| due.system.clone()).collect();

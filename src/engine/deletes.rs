@@ -48,7 +48,10 @@ impl Decider {
             }
             Ok(Deleting::Nothing { echo, reason }) => nothing(&record, echo, reason, arrival, situation),
             Ok(Deleting::Asked) => {
-                if let Some(id) = self.brake_on(item, arrival.received_at, situation.now).await? {
+                // A person who spoke about this very delete has seen that there are many.
+                if item.word.is_none()
+                    && let Some(id) = self.brake_on(item, arrival.received_at, situation.now).await?
+                {
                     self.park(unit, position, item, arrival, situation, WaitingFor::Brake { id }, None);
                     return Ok(());
                 }
@@ -59,7 +62,8 @@ impl Decider {
                         // What the policy asks a person, or the time, to say is said.
                         let said = word.is_some() && item.types.delete_policy == DeletePolicy::Review;
                         let policy = if said { DeletePolicy::Propagate } else { item.types.delete_policy };
-                        delete::conclude(&mut record, index, &answer, policy, arrival, situation)
+                        let children = if word.is_some() { None } else { self.children_to_review(&record).await? };
+                        delete::conclude(&mut record, index, &answer, policy, children.as_ref(), arrival, situation)
                     }
                     Err(error) => {
                         self.delete_handler_failed(unit, position, draft, item, arrival, situation, &error.to_string());
@@ -138,6 +142,9 @@ impl Decider {
         let due = self.plan_sends(&mut record, &item.types, situation.now, Some(system));
         decision.notified = due.iter().map(|due| due.system.clone()).collect();
         outbox.extend(due.into_iter().map(|due| due_from(due, None)));
+        if before.tombstone.is_none() {
+            self.leave_orphans(unit, draft, &record);
+        }
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             work.record = record;
             work.outbox.extend(outbox);
@@ -161,7 +168,7 @@ impl Decider {
         let own = item.woken.as_ref().map(|woken| woken.arrival);
         let earlier = |waiting: &Waiting| {
             let comes_before = waiting.update != item.change.update && own.is_none_or(|own| waiting.arrival < own);
-            comes_before && !super::waiting::is_old_copy(&item.change, waiting)
+            comes_before && !super::waiting::is_old_copy(&item.change, waiting) && !super::compensating::is_refusal(waiting)
         };
         for waiting in unit.waiting_of(&item.change.key).into_iter().filter(earlier) {
             unit.take_waiting(draft, &waiting.update);
@@ -194,6 +201,13 @@ impl Decider {
         decision.reason = format!("the handler failed (attempt {attempt} of {max}): {error}; it is tried again");
         let waits = Waits { waiting_for: WaitingFor::Time, retry_after: Some(None), change: None, untouched: true };
         self.write_row(unit, position, draft, item, decision, Some(waits));
+    }
+
+    /// Whether a system is sent null where it would be told of this record: it is deleted, or the system has let go of it.
+    fn is_sent_as_null(&self, unit: &Unit, id: CanonicalId, system: &SystemName) -> bool {
+        let let_go =
+            |record: &CanonicalRecord| record.link_with(system).is_none() && record.links.iter().any(|link| link.system == *system);
+        unit.record(id).is_some_and(|record| record.tombstone.is_some() || let_go(record))
     }
 
     /// Whether an update is about a record that is deleted.
@@ -254,7 +268,7 @@ impl Decider {
         (decision.version_before, decision.version_after) = (before.version, before.version);
         decision.changed = arrival.leaves.iter().map(|(path, _)| path.clone()).collect();
         decision.modified_fields.clone_from(&decision.changed);
-        decision.reason = format!("{} deleted the record (version {})", tombstone.system, tombstone.version);
+        decision.reason = tombstone.told();
         if own {
             decision.reason.push_str("; it has to send the whole record to bring it back");
         }
@@ -295,12 +309,16 @@ impl Decider {
         for field in cleared {
             let Some(record) = unit.record(id) else { return Ok(()) };
             let link = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
+            if record.data.held(&field).is_none() {
+                // It was cleared: the null says just that.
+                continue;
+            }
             let held = link.and_then(|index| record.links[index].shadow.held.get(&record.data, &field));
             let meant: Vec<Value> = held.into_iter().chain(record.data.held(&field)).cloned().collect();
             for value in meant {
                 let Some(parent) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else { continue };
                 self.load_ids(unit, [parent]).await?;
-                if self.is_deleted(unit, unit.meant(parent)) {
+                if self.is_sent_as_null(unit, unit.meant(parent), &key.system) {
                     arrival.leaves.set(field, value);
                     break;
                 }

@@ -80,7 +80,7 @@ impl Decider {
             .collect();
         let natives = natives_of(record);
         let mut owners = self.owners(unit, &new).await?;
-        let ceded = self.ceded_to_duplicates(unit, &item.types, id, &natives, &owners).await?;
+        let ceded = self.ceded(unit, &item.types, id, &natives, &owners).await?;
         owners.retain(|claim, _| !ceded.contains(claim));
         Ok(collision(id, &owners).map(Located::Stuck))
     }
@@ -100,7 +100,7 @@ impl Decider {
         let mut due = record.claims_due(&item.types.keys);
         let mut new: Vec<TypedClaim> = due.difference(&record.claims).map(typed).collect();
         let mut owners = self.owners(unit, &new).await?;
-        let mut ceded = self.ceded_to_duplicates(unit, &item.types, record.id, &natives_of(record), &owners).await?;
+        let mut ceded = self.ceded(unit, &item.types, record.id, &natives_of(record), &owners).await?;
         if record.links.iter().any(|link| !link.waits.is_empty()) {
             // A key value that only a waiting change has is claimed if it is free; if not, that change waits for it.
             let decided = record.claims_decided(&item.types.keys);
@@ -126,9 +126,9 @@ impl Decider {
         Ok(None)
     }
 
-    /// With `duplicates = "separate"`: the key values that stay with another record, as some system has both and so says
-    /// that they are two.
-    async fn ceded_to_duplicates(
+    /// The key values that stay with another record: a person has said that they are two; or, with `duplicates = "separate"`,
+    /// some system has both and so says it.
+    async fn ceded(
         &mut self,
         unit: &mut Unit,
         types: &TypeRules,
@@ -136,15 +136,20 @@ impl Decider {
         natives: &[(SystemName, NativeId)],
         owners: &HashMap<TypedClaim, Owner>,
     ) -> Result<BTreeSet<TypedClaim>, PortError> {
+        let taken: Vec<&TypedClaim> = owners.keys().filter(|claim| others(id, owners, claim)).collect();
+        let by_person = |claim: &&TypedClaim| {
+            let record = unit.record(id);
+            owners[*claim].id.is_some_and(|owner| record.is_some_and(|record| record.apart.contains(&owner)))
+        };
+        let split: BTreeSet<TypedClaim> = taken.iter().copied().filter(by_person).cloned().collect();
         match types.duplicates {
-            Duplicates::Park => return Ok(BTreeSet::new()),
+            Duplicates::Park => return Ok(split),
             Duplicates::Separate => {}
         }
-        let taken: Vec<&TypedClaim> = owners.keys().filter(|claim| others(id, owners, claim)).collect();
         self.load_ids(unit, taken.iter().filter_map(|claim| owners[*claim].id)).await?;
         let apart = |other: &CanonicalRecord| natives.iter().any(|(system, own)| other.native_id(system).is_some_and(|id| id != own));
         let ceded = taken.into_iter().filter(|claim| owners[*claim].id.and_then(|id| unit.record(id)).is_some_and(apart));
-        Ok(ceded.cloned().collect())
+        Ok(ceded.cloned().chain(split).collect())
     }
 
     /// Lets go of key values.

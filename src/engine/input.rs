@@ -10,6 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::value::FieldPath;
 use crate::domain::waiting::Waiting;
 use crate::ports::store::DeadLetter;
+use crate::ports::task::Task;
 
 /// One thing to decide, with its place in arrival order.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub enum InputKind {
         /// Why.
         what: Resend,
     },
+    /// A step of work that an earlier commit left behind.
+    Step(Step),
     /// What somebody wants done with an update that waits, or with a dead letter.
     Act(Arc<Act>),
 }
@@ -60,13 +63,29 @@ pub enum Resend {
     },
 }
 
+/// A step of work that an earlier commit left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A record that refers to a deleted one.
+    Orphan {
+        /// The record.
+        child: CanonicalId,
+        /// The deleted one.
+        parent: CanonicalId,
+    },
+    /// A record that was deleted long ago.
+    Forget(CanonicalId),
+    /// All of it is done.
+    Done(Task),
+}
+
 impl Input {
     /// Whether it came from outside the engine: an update woken by another one of its unit did not.
     #[must_use]
     pub const fn is_original(&self) -> bool {
         match self.kind {
             InputKind::Awake(_) => self.tag.is_some(),
-            InputKind::Message(_) | InputKind::Broken(_) | InputKind::Resend { .. } | InputKind::Act(_) => true,
+            InputKind::Message(_) | InputKind::Broken(_) | InputKind::Resend { .. } | InputKind::Step(_) | InputKind::Act(_) => true,
         }
     }
 }

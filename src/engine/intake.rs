@@ -13,7 +13,7 @@ use crate::domain::change::{DeadReason, Inbound, Rejection};
 use crate::domain::ids::{SystemName, UpdateId};
 use crate::domain::origin::Senders;
 use crate::domain::time::Timestamp;
-use crate::ports::broker::{Broker, Delivery};
+use crate::ports::broker::{Broker, Delivery, Fact};
 use crate::ports::error::PortError;
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{DeadLetter, Lookup, Store};
@@ -200,7 +200,7 @@ fn paused_in(row: HoldRow) -> Option<SystemName> {
 fn system_of(input: &Input) -> Option<&SystemName> {
     match &input.kind {
         InputKind::Message(message) => sender(message),
-        InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } | InputKind::Act(_) => None,
+        InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } | InputKind::Step(_) | InputKind::Act(_) => None,
     }
 }
 
@@ -240,13 +240,41 @@ pub fn broken(undecodable: Undecodable, bytes: &[u8], received_at: Timestamp) ->
     }
 }
 
-/// Lets go of messages whose outcome is durable, in the order their commits ended.
-pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Vec<u64>>, metrics: Arc<Metrics>) {
+/// What a commit leaves to do: what is told, and then acknowledged.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Deliveries.
+    pub tags: Vec<u64>,
+    /// What listeners are told first.
+    pub facts: Vec<Fact>,
+}
+
+/// Tries that facts have before they are given up: they must not hold up what is acknowledged for ever.
+const ANNOUNCE_TRIES: u32 = 3;
+
+async fn announce(broker: &dyn Broker, facts: &[Fact], metrics: &Metrics) {
     let mut wait = FIRST_WAIT;
-    while let Some(mut some) = tags.recv().await {
-        while let Ok(mut more) = tags.try_recv() {
-            some.append(&mut more);
+    for attempt in 1..=ANNOUNCE_TRIES {
+        if facts.is_empty() {
+            return;
         }
+        let Err(error) = broker.announce(facts).await else { return };
+        metrics.fault(Fault::Announce);
+        tracing::warn!(error = %error, attempt, facts = facts.len(), "can't tell listeners what was decided");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LAST_WAIT);
+    }
+}
+
+/// Lets go of messages whose outcome is durable, in the order their commits ended.
+pub async fn settle(broker: Arc<dyn Broker>, mut tags: mpsc::Receiver<Settled>, metrics: Arc<Metrics>) {
+    let mut wait = FIRST_WAIT;
+    while let Some(Settled { tags: mut some, mut facts }) = tags.recv().await {
+        while let Ok(mut more) = tags.try_recv() {
+            some.append(&mut more.tags);
+            facts.append(&mut more.facts);
+        }
+        announce(broker.as_ref(), &facts, &metrics).await;
         while let Err(error) = broker.settle(&some).await {
             // Until it works they are only delivered again, and that is harmless.
             if tags.is_closed() {

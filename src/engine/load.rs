@@ -3,9 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::acts::Act;
+use super::change_sets::Members;
+use super::compensating::Refused;
 use super::decide::Decider;
 use super::directory::Shown;
-use super::input::{Input, InputKind, Resend};
+use super::doing;
+use super::input::{Input, InputKind, Resend, Step};
 use super::person::Acting;
 use super::unit::{Owner, Unit};
 use crate::domain::change::{ChangeBody, Inbound, NativeChange, Receipt, Rejection};
@@ -31,17 +35,42 @@ pub struct Item {
     pub acting: Option<Acting>,
 }
 
+impl Item {
+    /// The changes it consists of.
+    fn changes(&self) -> &[ChangeItem] {
+        match &self.content {
+            Content::Change(change) => std::slice::from_ref(change),
+            Content::ChangeSet(members) => &members.items,
+            Content::Receipt(..)
+            | Content::Dead(_)
+            | Content::Resend(..)
+            | Content::Refused(_)
+            | Content::Regroup(_)
+            | Content::Step(_)
+            | Content::Nothing => &[],
+        }
+    }
+}
+
 /// What an item is.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// A change.
     Change(Box<ChangeItem>),
+    /// Several changes, all or none.
+    ChangeSet(Box<Members>),
     /// A receipt.
     Receipt(Box<Receipt>, Target, Arc<TypeRules>),
     /// It can't be processed.
     Dead(Box<DeadLetter>),
     /// A record whose sends are looked at again.
     Resend(CanonicalId, Resend),
+    /// A refusal that waited for a person.
+    Refused(Box<Refused>),
+    /// Somebody says which records are one thing, or two.
+    Regroup(Arc<Act>),
+    /// A step of work that was left behind.
+    Step(Step),
     /// There is nothing to decide.
     Nothing,
 }
@@ -95,8 +124,8 @@ impl Decider {
         for mut input in inputs {
             let position = unit.inputs.len();
             let (content, acting) = match &input.kind {
-                InputKind::Act(act) => self.ready_act(unit, &act.clone(), &mut input).await?,
-                InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } => {
+                InputKind::Act(act) => doing(self.ready_act(unit, &act.clone(), &mut input)).await?,
+                InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } | InputKind::Step(_) => {
                     (self.make_ready(unit, &input), None)
                 }
             };
@@ -124,6 +153,7 @@ impl Decider {
         match &input.kind {
             InputKind::Broken(dead) => Content::Dead(Box::new(DeadLetter::clone(dead))),
             InputKind::Resend { record, what } => Content::Resend(*record, what.clone()),
+            InputKind::Step(step) => Content::Step(step.clone()),
             InputKind::Message(message) => self.ready_message(unit, message, input),
             InputKind::Awake(waiting) => {
                 let word = waiting.word.clone().or_else(|| self.last_word(waiting));
@@ -138,14 +168,17 @@ impl Decider {
         match message {
             Inbound::Change(change) => self.ready_change(unit, change.clone(), None, None, input),
             Inbound::Receipt(receipt) => self.ready_receipt(unit, receipt.clone()),
-            Inbound::ChangeSet { id, .. } => {
-                let body = super::waiting::inbound_message(message);
-                Content::Dead(Box::new(super::waiting::not_supported(input, &body, &format!("change set {id}"), "change sets are")))
-            }
+            Inbound::ChangeSet { id, updates } => self.ready_set(unit, id, updates, input),
         }
     }
 
     pub(super) fn ready_waiting(&mut self, unit: &mut Unit, waiting: &Arc<Waiting>, word: Option<Word>, input: &Input) -> Content {
+        if super::compensating::is_refusal(waiting) {
+            return match Refused::read(waiting, word) {
+                Ok(refused) => Content::Refused(Box::new(refused)),
+                Err(rejection) => Content::Dead(Box::new(super::waiting::dead_waiting(waiting, &rejection))),
+            };
+        }
         let opened = super::waiting::change_of(waiting).and_then(|change| {
             let (types, source) = self.sides_of(&waiting.key);
             Ok((change, open_edit(word.as_ref(), &waiting.key, &source, &types)?))
@@ -208,6 +241,9 @@ impl Decider {
         for item in items {
             match &item.content {
                 Content::Change(change) => self.wants_of_change(unit, change, &mut lookup, &mut cached),
+                Content::ChangeSet(members) => {
+                    members.items.iter().for_each(|change| self.wants_of_change(unit, change, &mut lookup, &mut cached));
+                }
                 Content::Receipt(receipt, ..) => {
                     self.want_marker(unit, &receipt.update, &mut lookup);
                     if let Some(native_id) = &receipt.native_id {
@@ -226,7 +262,12 @@ impl Decider {
                         }
                     }
                 }
-                Content::Dead(_) | Content::Resend(..) | Content::Nothing => {}
+                Content::Dead(_)
+                | Content::Resend(..)
+                | Content::Refused(_)
+                | Content::Regroup(_)
+                | Content::Step(_)
+                | Content::Nothing => {}
             }
         }
         let found = if lookup.is_empty() { Found::default() } else { self.store.look_up(&lookup).await? };
@@ -339,16 +380,8 @@ impl Decider {
         let mut ids: HashSet<CanonicalId> = HashSet::new();
         for item in items {
             match &item.content {
-                Content::Change(change) => {
-                    ids.extend(unit.linked(&change.change.key));
-                    ids.extend(change.change.canonical_id);
-                    ids.extend(change.woken.iter().filter_map(|woken| woken.change.as_ref().map(|change| change.canonical_id)));
-                    if unit.linked(&change.change.key).is_none() {
-                        let claims = claims_of(&change.types.keys, |path| change.leaves.get(path));
-                        let typed = |claim| TypedClaim { entity_type: change.change.key.entity_type.clone(), claim };
-                        ids.extend(claims.into_iter().filter_map(|claim| unit.claims.get(&typed(claim))?.id));
-                    }
-                }
+                Content::Change(change) => ids_of_change(unit, change, &mut ids),
+                Content::ChangeSet(members) => members.items.iter().for_each(|change| ids_of_change(unit, change, &mut ids)),
                 Content::Receipt(receipt, ..) => {
                     ids.extend(receipt.canonical_id);
                     let key = receipt.native_id.clone().map(|native_id| NativeKey {
@@ -361,7 +394,12 @@ impl Decider {
                 Content::Resend(id, _) => {
                     ids.insert(*id);
                 }
-                Content::Dead(_) | Content::Nothing => {}
+                Content::Refused(refused) => ids.extend(refused.receipt.canonical_id),
+                Content::Step(Step::Orphan { child, parent }) => ids.extend([*child, *parent]),
+                Content::Step(Step::Forget(id)) => {
+                    ids.insert(*id);
+                }
+                Content::Dead(_) | Content::Regroup(_) | Content::Step(Step::Done(_)) | Content::Nothing => {}
             }
         }
         self.load_ids(unit, ids).await
@@ -379,6 +417,9 @@ impl Decider {
         let mut wanted = Vec::new();
         for id in ids {
             if unit.loaded.contains_key(id) || unit.by_record.contains_key(id) {
+                continue;
+            }
+            if self.overlay.as_ref().is_some_and(|overlay| overlay.removed.contains(id)) {
                 continue;
             }
             let running = self.overlay.as_ref().and_then(|overlay| overlay.records.get(id)).cloned();
@@ -422,8 +463,7 @@ impl Decider {
     /// what is decided without writing it must not be decided by it.
     async fn distrust_stale_records(&self, unit: &mut Unit, items: &[Item]) -> Result<(), PortError> {
         let mut stale = Vec::new();
-        for item in items {
-            let Content::Change(change) = &item.content else { continue };
+        for change in items.iter().flat_map(Item::changes) {
             let key = &change.change.key;
             let Some(id) = unit.linked(key).filter(|id| !unit.by_record.contains_key(id)) else { continue };
             if unit.record(id).is_some_and(|record| record.link_of(&key.system, &key.native_id).is_none()) {
@@ -440,8 +480,7 @@ impl Decider {
     /// Linked records may come with new key values: who owns those?
     async fn look_up_new_claims(&mut self, unit: &mut Unit, items: &[Item]) -> Result<(), PortError> {
         let mut lookup = Lookup::default();
-        for item in items {
-            let Content::Change(change) = &item.content else { continue };
+        for change in items.iter().flat_map(Item::changes) {
             let Some(record) = unit.linked(&change.change.key).and_then(|id| unit.record(id)) else { continue };
             if change.types.keys.is_empty() {
                 continue;
@@ -471,6 +510,18 @@ impl Decider {
             self.note(unit, &lookup, found);
         }
         Ok(claims.iter().filter_map(|claim| Some((claim.clone(), *unit.claims.get(claim)?))).collect())
+    }
+}
+
+/// The records a change may touch.
+fn ids_of_change(unit: &Unit, change: &ChangeItem, ids: &mut HashSet<CanonicalId>) {
+    ids.extend(unit.linked(&change.change.key));
+    ids.extend(change.change.canonical_id);
+    ids.extend(change.woken.iter().filter_map(|woken| woken.change.as_ref().map(|change| change.canonical_id)));
+    if unit.linked(&change.change.key).is_none() {
+        let claims = claims_of(&change.types.keys, |path| change.leaves.get(path));
+        let typed = |claim| TypedClaim { entity_type: change.change.key.entity_type.clone(), claim };
+        ids.extend(claims.into_iter().filter_map(|claim| unit.claims.get(&typed(claim))?.id));
     }
 }
 

@@ -26,15 +26,15 @@ pub struct Cause {
 }
 
 impl Decider {
-    /// Makes `loser` a part of `winner`. Nothing is changed if that can't be.
+    /// Makes `loser` a part of `winner`; returns the row about it. Nothing is changed if that can't be.
     pub(super) async fn merge_records(
         &mut self,
         unit: &mut Unit,
         position: usize,
         winner: CanonicalId,
         loser: CanonicalId,
-        cause: Cause,
-    ) -> Result<Result<(), CantMerge>, PortError> {
+        cause: &Cause,
+    ) -> Result<Result<UpdateId, CantMerge>, PortError> {
         self.load_ids(unit, [winner, loser]).await?;
         let (Some(into), Some(from)) = (unit.draft_of(winner), unit.draft_of(loser)) else { return Ok(Err(CantMerge::Same)) };
         let of = |unit: &Unit, draft: usize| unit.drafts[draft].work.as_ref().map(|work| work.record.clone());
@@ -66,7 +66,7 @@ impl Decider {
         let notified = sends.iter().map(|due| due.system.clone()).collect();
         let why = format!("record {loser} is the same thing and became part of this one: {}", cause.reason);
         let update = own_id(self.ids.as_ref(), Op::Merge, now);
-        let row = self.own_row(Op::Merge, update, &record, before, &cause, why, now);
+        let row = self.own_row(Op::Merge, update.clone(), &record, before, cause, why, now);
         let row = Decision { changed: merged.changed, conflicts: merged.conflicts, notified, ..row };
         if let Some(work) = unit.drafts[from].work.as_mut() {
             work.record = gone;
@@ -76,7 +76,7 @@ impl Decider {
             work.outbox.extend(sends.into_iter().map(|due| due_from(due, None)));
         }
         unit.put_row(into, DecisionWrite { decision: row, content_hash: 0, replaces: false, place: 0 });
-        Ok(Ok(()))
+        Ok(Ok(update))
     }
 
     /// What had become part of the record that is gone leads to the surviving one, in one step.
@@ -95,6 +95,8 @@ impl Decider {
             unit.drafts[draft].depends.insert(into);
             if let Some(work) = unit.drafts[draft].work.as_mut() {
                 work.record.merged_into = Some(winner);
+                // What it once changed was changed in a record that is gone now too.
+                work.record.undo.iter_mut().for_each(|undo| undo.outlives());
             }
         }
         Ok(())
@@ -163,6 +165,7 @@ impl Decider {
             received_at: cause.received_at,
             duration_us: u64::try_from(now.since(cause.received_at).as_micros()).unwrap_or(u64::MAX),
             trace_id: None,
+            change_set: None,
             config: self.settings.rules.config_hash.to_string(),
         }
     }
@@ -172,6 +175,6 @@ impl Decider {
 pub(super) fn own_id(ids: &dyn Ids, op: Op, now: Timestamp) -> UpdateId {
     let id = MessageId::new(format!("{}:{}", op.as_str(), ids.canonical(now)));
     let id = id.unwrap_or_else(|_| unreachable!("a word and a UUID are a valid id"));
-    let system = SystemName::new("syncline").unwrap_or_else(|_| unreachable!("it is a valid name"));
+    let system = SystemName::new(SystemName::OWN).unwrap_or_else(|_| unreachable!("it is a valid name"));
     UpdateId::new(system, id)
 }

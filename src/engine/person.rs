@@ -48,13 +48,24 @@ impl Decider {
             }
             Request::Requeue { id, edited } => self.ready_requeued(unit, id, edited.as_deref(), input).await?,
             Request::Discard { id } => self.ready_discarded(id).await?,
+            Request::DontCreate { record, system } => self.ready_refusal(unit, *record, system, act).await?,
+            Request::Merge { .. } | Request::Split { .. } => Ok((Content::Regroup(act.clone()), None)),
         };
         Ok(match ready {
             Ok((content, settles)) => {
                 let update = match (&content, &act.request) {
                     (Content::Change(item), _) => Some(item.change.update.clone()),
                     (Content::Receipt(receipt, ..), _) => Some(receipt.update.clone()),
-                    (Content::Dead(_) | Content::Resend(..) | Content::Nothing, _) => None,
+                    (Content::Refused(refused), _) => Some(refused.receipt.update.clone()),
+                    (
+                        Content::ChangeSet(_)
+                        | Content::Dead(_)
+                        | Content::Resend(..)
+                        | Content::Regroup(_)
+                        | Content::Step(_)
+                        | Content::Nothing,
+                        _,
+                    ) => None,
                 };
                 (content, Some(Acting { act: act.clone(), update, settles }))
             }
@@ -89,7 +100,7 @@ impl Decider {
         if if_match.is_some_and(|looked_at| looked_at != tag) {
             return Err(Refusal::Changed(tag));
         }
-        if word.is_some() && waiting.waiting_for != WaitingFor::Review {
+        if word.is_some() && !matches!(waiting.waiting_for, WaitingFor::Review | WaitingFor::Brake { .. }) {
             return Err(Refusal::WaitsOtherwise(waiting.update, waiting.waiting_for));
         }
         input.received_at = waiting.received_at;
@@ -117,7 +128,10 @@ impl Decider {
         // Only a marker that this very letter left: an update that has a row was decided, whatever the letter says.
         let own = letters::update_of(&message).filter(|update| update.to_string() == letter.id).cloned();
         let free = match &own {
-            Some(update) => self.store.decision(update).await?.is_none(),
+            Some(update) => {
+                let lookup = Lookup { updates: vec![update.clone()], ..Lookup::default() };
+                self.store.look_up(&lookup).await?.markers.get(update).is_none_or(|marker| marker.of_letter)
+            }
             None => false,
         };
         input.received_at = letter.received_at;
@@ -143,7 +157,15 @@ impl Decider {
         let refusal = match (&acting.act.request, content) {
             (Request::Judge { update, .. }, _) if unit.is_awake(update) => Some(Refusal::Gone),
             (Request::Judge { .. }, Content::Change(item)) => resolved_edit(unit, item).err().map(Refusal::Unfit),
-            (Request::Judge { .. } | Request::Requeue { .. } | Request::Discard { .. }, _) => None,
+            (
+                Request::Judge { .. }
+                | Request::Requeue { .. }
+                | Request::Discard { .. }
+                | Request::DontCreate { .. }
+                | Request::Merge { .. }
+                | Request::Split { .. },
+                _,
+            ) => None,
         };
         if let Some(refusal) = refusal {
             acting.act.refuse(refusal);
@@ -165,15 +187,23 @@ impl Decider {
             unit.drafts[draft].settled.push(settled);
         }
         let by = &acting.act.by;
+        let item = unit.acted_on.get(&position).cloned();
         let Some(row) = acting.update.and_then(|update| unit.row_of(&update)) else { return };
         let waits = row.decision.decision.is_waiting();
+        let braked =
+            item.is_some_and(|item| item.woken.as_ref().is_some_and(|woken| matches!(woken.waiting_for, WaitingFor::Brake { .. })));
         let note = match &acting.act.request {
+            Request::Judge { word: None, .. } if braked && !waits => Some(format!("{by} let go of it")),
             Request::Judge { word: None, .. } => Some(format!("retried by {by}")),
             // A final row says it by itself; this one waits for something else first.
             Request::Judge { word: Some(word), .. } => waits.then(|| word.sentence(None)),
             Request::Requeue { edited: Some(_), .. } => Some(format!("edited and requeued by {by}")),
             Request::Requeue { edited: None, .. } => Some(format!("requeued by {by}")),
-            Request::Discard { .. } => None,
+            Request::DontCreate { system, .. } => {
+                row.decision.reason = format!("{by} discarded what a brake kept back: {system} is not sent this record as it is");
+                None
+            }
+            Request::Discard { .. } | Request::Merge { .. } | Request::Split { .. } => None,
         };
         if let Some(note) = note {
             row.decision.reason = if row.decision.reason.is_empty() { note } else { format!("{} ({note})", row.decision.reason) };

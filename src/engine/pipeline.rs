@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 use super::acts::Act;
 use super::commit::{Overlay, SharedOverlay};
 use super::decide::Decider;
+use super::doing;
+use super::facts::fact;
 use super::input::{Input, InputKind};
 use super::lanes::Lanes;
 use super::relay::Pair;
@@ -25,7 +27,9 @@ use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName};
 use crate::domain::link::Link;
 use crate::domain::time::Timestamp;
+use crate::ports::broker::Fact;
 use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::task::TaskChange;
 use crate::telemetry::{Fault, Metrics};
 
 /// Waits between tries against a store that can't be reached: doubled from the first to the last.
@@ -80,6 +84,8 @@ pub struct Committed {
     pub linked: Vec<(NativeKey, CanonicalId)>,
     /// The rows written, for whoever counts.
     pub decisions: Vec<Row>,
+    /// The same, for whoever listens; nothing unless `events` is on.
+    pub facts: Vec<Fact>,
     /// Deliveries of updates decided before.
     pub duplicates: u64,
     /// Dead letters written.
@@ -88,6 +94,8 @@ pub struct Committed {
     pub waits: bool,
     /// What people asked for and is done, or refused.
     pub acts: Vec<Arc<Act>>,
+    /// Whether it left work behind: see [`Tasks`](super::tasks::Tasks).
+    pub tasks: bool,
     /// More waiting updates miss nothing any more than one commit takes: [`Store::waiting_due`] gives them out now.
     ///
     /// [`Store::waiting_due`]: crate::ports::store::Store::waiting_due
@@ -179,7 +187,7 @@ impl Pipeline {
         let mut tries = 0;
         loop {
             let kept = inputs.clone();
-            let outcome = self.decider.decide(&mut self.unit, inputs).await;
+            let outcome = doing(self.decider.decide(&mut self.unit, inputs)).await;
             if let Some(lanes) = &mut self.decider.lanes {
                 lanes.forget_answers();
             }
@@ -203,7 +211,7 @@ impl Pipeline {
         if self.running.is_some() || self.unit.inputs.is_empty() {
             return;
         }
-        let sealed = std::mem::take(&mut self.unit).seal();
+        let sealed = std::mem::take(&mut self.unit).seal(&self.decider.settings.rules);
         self.start(sealed);
     }
 
@@ -248,7 +256,7 @@ impl Pipeline {
             match outcome {
                 Ok(()) => {
                     overlay.remember(&self.decider.caches);
-                    committed.add(&sealed);
+                    committed.add(&sealed, self.decider.settings.events);
                     any = true;
                 }
                 Err(error) => {
@@ -282,7 +290,7 @@ impl Pipeline {
     pub async fn flush(&mut self) -> Result<Committed, PortError> {
         let mut total = Committed::default();
         loop {
-            if let Some(committed) = self.finish_commit().await? {
+            if let Some(committed) = doing(self.finish_commit()).await? {
                 total.append(committed);
             }
             if self.unit.inputs.is_empty() {
@@ -307,11 +315,11 @@ fn wait(tries: u32) -> Duration {
 }
 
 impl Committed {
-    fn add(&mut self, sealed: &Sealed) {
+    fn add(&mut self, sealed: &Sealed, announced: bool) {
         self.tags.extend(sealed.inputs.iter().flatten().filter_map(|input| input.tag));
         self.acts.extend(sealed.inputs.iter().flatten().filter_map(|input| match &input.kind {
             InputKind::Act(act) => Some(act.clone()),
-            InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } => None,
+            InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } | InputKind::Step(_) => None,
         }));
         self.due.extend(sealed.due());
         self.due_later.extend(sealed.due_later());
@@ -319,8 +327,12 @@ impl Committed {
         self.woken_left |= sealed.woken_left;
         for plan in &sealed.batch.plans {
             self.decisions.extend(plan.decisions.iter().map(|row| Row::of(&row.decision)));
+            if announced {
+                self.facts.extend(plan.decisions.iter().map(|row| fact(&row.decision)));
+            }
             self.dead_letters += plan.dead_letters.len() as u64;
             self.waits |= !plan.waiting.is_empty();
+            self.tasks |= plan.tasks.iter().any(|change| matches!(change, TaskChange::Begin(_)));
             if let Some(write) = &plan.record {
                 self.linked.extend(write.links_added.iter().map(|key| (key.clone(), write.record.id)));
                 if !write.links_added.is_empty() {
@@ -338,9 +350,11 @@ impl Committed {
         self.due_later.append(&mut other.due_later);
         self.linked.append(&mut other.linked);
         self.decisions.append(&mut other.decisions);
+        self.facts.append(&mut other.facts);
         self.duplicates += other.duplicates;
         self.dead_letters += other.dead_letters;
         self.waits |= other.waits;
+        self.tasks |= other.tasks;
         self.woken_left |= other.woken_left;
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::compensating::Refusal;
 use super::decide::{Decider, due_from};
+use super::doing;
 use super::merging::Cause;
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
@@ -58,9 +60,10 @@ impl Decider {
         let rules = self.settings.rules.clone();
         let now = self.clock.now();
         let situation = Situation { rules: &rules, types, source, now };
+        let refused = Refusal::of(&record, receipt);
         let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
         if let Some(other) = by_key.filter(|id| *id != record.id && reserved) {
-            return self.names_another(unit, position, draft, receipt, record, other, types, &situation).await;
+            return doing(self.names_another(unit, position, draft, receipt, record, other, types, &situation)).await;
         }
         let stored = key.as_ref().and_then(|key| open_native(receipt.stored.clone(), key, &source.side).ok()).unwrap_or_default();
         let answered = match answer(&mut record, receipt, &stored, &situation) {
@@ -95,7 +98,10 @@ impl Decider {
         }
         let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 };
         unit.put_row(draft, row);
-        Ok(())
+        match refused {
+            Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
+            None => Ok(()),
+        }
     }
 
     /// The answer to a create names a native record that is known as another record.
@@ -119,7 +125,7 @@ impl Decider {
             self.create_again(unit, position, draft, receipt, record, types, situation);
             return Ok(());
         }
-        self.prove_merge(unit, position, receipt, record.id, other, situation).await
+        doing(self.prove_merge(unit, position, receipt, record.id, other, situation)).await
     }
 
     /// A record was deleted before its create was answered, and the answer names a native record that is another thing by
@@ -191,7 +197,7 @@ impl Decider {
         let native_id = receipt.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
         let reason = format!("{system} was sent a create of one of them and answers with {native_id}, which is the other one");
         let cause = Cause { by: DecidedBy::SYSTEM, reason, received_at };
-        if let Err(refused) = self.merge_records(unit, position, winner, loser, cause).await? {
+        if let Err(refused) = doing(self.merge_records(unit, position, winner, loser, &cause)).await? {
             let detail = format!("its native id belongs to record {loser}, and the two can't become one: {refused}");
             let known = unit.draft_of(winner);
             self.bury_receipt(unit, position, known, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
@@ -210,7 +216,7 @@ impl Decider {
     }
 }
 
-fn receipt_row(
+pub(super) fn receipt_row(
     record: &CanonicalRecord,
     receipt: &Receipt,
     reason: String,
@@ -241,6 +247,7 @@ fn receipt_row(
         received_at,
         duration_us: u64::try_from(situation.now.since(received_at).as_micros()).unwrap_or(u64::MAX),
         trace_id: None,
+        change_set: None,
         config: situation.rules.config_hash.to_string(),
     }
 }

@@ -3,6 +3,7 @@
 use super::decide::{Decider, due_from};
 use super::input::Resend;
 use super::unit::Unit;
+use crate::domain::breaker;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, SystemName};
 use crate::domain::projection::canonical_references;
@@ -21,6 +22,9 @@ impl Decider {
         let types = self.settings.rules.of_type(&record.entity_type);
         let now = self.clock.now();
         if let Resend::To { system, everything } = &what {
+            if *everything {
+                record.links.iter_mut().filter(|link| link.system == *system).for_each(breaker::thaw);
+            }
             let due = self.plan_sends_to(&mut record, &types, now, system, *everything);
             note(unit, draft, record, due);
             return Ok(());

@@ -7,9 +7,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::{self, Config};
+use crate::domain::compensate::OnReject;
+use crate::domain::decision::Logging;
 use crate::domain::delete::{DeleteConflict, DeletePolicy};
 use crate::domain::identity::{KeyRule, Normalizer};
 use crate::domain::origin::Senders;
+use crate::domain::orphans::ParentDelete;
 use crate::domain::rules::{
     Compare, Duplicates, FirstContact, MissingParent, MissingTarget, NotificationMode, Receipts, Rules, Side, SystemRules, TypeRules,
     UnknownSystems,
@@ -26,6 +29,8 @@ pub struct Settings {
     pub rules: Arc<Rules>,
     /// Who may publish for whom.
     pub senders: Arc<Senders>,
+    /// Whether decisions are told to whoever listens.
+    pub events: bool,
     /// Updates decided at once at most.
     pub batch_size: usize,
     /// How long a batch waits to become full.
@@ -46,6 +51,8 @@ pub struct Settings {
     pub create_brake: super::brake::Limit,
     /// How long an unknown record waits while it may be a create of ours coming back.
     pub create_settle: Duration,
+    /// How long what is over is kept.
+    pub keep: super::sweep::Keep,
     /// Bytes for the cache from native id to canonical id.
     pub id_cache_bytes: u64,
     /// Bytes for the cache of records.
@@ -90,6 +97,7 @@ impl Settings {
         Self {
             rules: Arc::new(rules(config)),
             senders: Arc::new(senders(config)),
+            events: orchestration.events,
             batch_size: orchestration.batch_size.get(),
             batch_timeout: orchestration.batch_timeout,
             handler_timeout: orchestration.handler_timeout.after,
@@ -108,6 +116,13 @@ impl Settings {
                 window: orchestration.delete_brake.window,
             },
             create_settle: orchestration.create_settle,
+            keep: super::sweep::Keep {
+                unchanged: orchestration.retention.unchanged.duration(),
+                echo: orchestration.retention.echo.duration(),
+                others: orchestration.retention.default.duration(),
+                markers: orchestration.dedup_retention.duration(),
+                deleted: orchestration.tombstone_retention.duration(),
+            },
             id_cache_bytes: orchestration.id_cache.bytes(),
             record_cache_bytes: orchestration.record_cache.bytes(),
         }
@@ -146,12 +161,21 @@ fn rules(config: &Config) -> Rules {
             config::NotificationMode::None => NotificationMode::None,
         },
         window: orchestration.circular_update_prevention.window,
+        flips_max: {
+            let prevention = &orchestration.circular_update_prevention;
+            prevention.enabled.then(|| prevention.flips_max.get())
+        },
         first_contact: match orchestration.first_contact {
             config::FirstContact::Fill => FirstContact::Fill,
             config::FirstContact::Rules => FirstContact::Rules,
             config::FirstContact::Overwrite => FirstContact::Overwrite,
         },
         unknown_systems: if config.takes_unknown_systems() { UnknownSystems::Accept } else { UnknownSystems::Reject },
+        logging: match orchestration.decision_logging {
+            config::DecisionLogging::All => Logging::All,
+            config::DecisionLogging::Changes => Logging::Changes,
+            config::DecisionLogging::None => Logging::None,
+        },
         types: config.entities.iter().map(|(name, entity)| (name.clone(), Arc::new(type_rules(entity)))).collect(),
         systems: config.systems.iter().map(|(name, system)| (name.clone(), system_rules(system))).collect(),
         config_hash: config.hash().into(),
@@ -195,6 +219,12 @@ fn type_rules(entity: &config::Entity) -> TypeRules {
         delete_conflict: match entity.delete.conflict {
             config::DeleteConflict::DeleteWins => DeleteConflict::DeleteWins,
             config::DeleteConflict::UpdateRevives => DeleteConflict::UpdateRevives,
+        },
+        on_parent_delete: match entity.on_parent_delete {
+            config::OnParentDelete::Keep => ParentDelete::Keep,
+            config::OnParentDelete::Clear => ParentDelete::Clear,
+            config::OnParentDelete::Cascade => ParentDelete::Cascade,
+            config::OnParentDelete::Review => ParentDelete::Review,
         },
     }
 }
@@ -248,6 +278,11 @@ fn side(system: &config::System, entity: Option<&config::SystemEntity>) -> Side 
             config::Switch::Off => Some(false),
         },
         absent_clears: system.absent == config::Absent::Clear,
+        on_reject: entity.map_or(OnReject::Keep, |entity| match entity.on_reject {
+            config::OnReject::Keep => OnReject::Keep,
+            config::OnReject::Review => OnReject::Review,
+            config::OnReject::Compensate => OnReject::Compensate,
+        }),
         trust_time: system.trust_time,
         observed: system.mode == config::Mode::Observe,
         ..Side::default()

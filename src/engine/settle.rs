@@ -95,7 +95,7 @@ pub(super) fn look_again(waiting_for: &WaitingFor, item: &ChangeItem, now: Times
 pub(super) fn holds_followers(waiting: &Waiting) -> bool {
     match &waiting.waiting_for {
         WaitingFor::MissingReference { .. } | WaitingFor::OpenCreate { .. } | WaitingFor::Brake { .. } => true,
-        WaitingFor::Review | WaitingFor::Time => waiting.change.is_none(),
+        WaitingFor::Review | WaitingFor::Time => waiting.change.is_none() && !super::compensating::is_refusal(waiting),
         WaitingFor::MatchCollision { .. } | WaitingFor::DuplicateInSystem { .. } | WaitingFor::NoIdentity | WaitingFor::NoBase => false,
     }
 }

@@ -23,12 +23,14 @@ use tokio::time::Instant;
 use super::activity::Activity;
 use super::acts::Acts;
 use super::caches::Caches;
+use super::chores::Chores;
 use super::decide::Decider;
 use super::directory::Directory;
 use super::dispatch::{Dispatch, Wanted};
+use super::doing;
 use super::handlers::Handlers;
 use super::input::{Input, InputKind};
-use super::intake::{Chunk, Intake, settle};
+use super::intake::{Chunk, Intake, Settled, settle};
 use super::lanes::Lanes;
 use super::pipeline::{Committed, Event, Pipeline};
 use super::relay::Relay;
@@ -187,6 +189,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         wanted: wanted.clone(),
         tags,
         arrival: first + (1 << 39),
+        chores: Chores::default(),
         wake_at: Instant::now(),
     };
     // What an earlier run left to be sent is looked for at once.
@@ -214,8 +217,9 @@ struct Engine {
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     wanted: Arc<Wanted>,
-    tags: mpsc::Sender<Vec<u64>>,
+    tags: mpsc::Sender<Settled>,
     arrival: u64,
+    chores: Chores,
     wake_at: Instant,
 }
 
@@ -234,7 +238,8 @@ impl Engine {
                 biased;
                 () = stopped(&mut stop) => break,
                 event = self.pipeline.next() => self.goes_on(event).await?,
-                () = tokio::time::sleep_until(self.wake_at) => self.wake().await?,
+                () = tokio::time::sleep_until(self.wake_at) => self.wake_waiting().await?,
+                () = tokio::time::sleep_until(self.chores.at()) => self.work_off().await?,
                 looks = activity.decider_is_to_look() => {
                     let _busy = activity.busy(looks);
                     self.wake().await?;
@@ -247,7 +252,7 @@ impl Engine {
             }
             self.pipeline.start_commit();
         }
-        let committed = self.pipeline.flush().await?;
+        let committed = doing(self.pipeline.flush()).await?;
         self.committed(committed).await
     }
 
@@ -255,19 +260,19 @@ impl Engine {
     async fn look_again(&mut self, kinds: &mut Vec<InputKind>) -> Result<(), PortError> {
         if kinds.iter().any(|kind| matches!(kind, InputKind::Act(_))) {
             // What was decided already must be in the store first: that is what an act is about.
-            let committed = self.pipeline.flush().await?;
+            let committed = doing(self.pipeline.flush()).await?;
             self.committed(committed).await?;
         }
         let inputs = kinds.drain(..).map(|kind| self.own(kind)).collect();
-        self.pipeline.decide(inputs).await?;
-        let committed = self.pipeline.flush().await?;
+        doing(self.pipeline.decide(inputs)).await?;
+        let committed = doing(self.pipeline.flush()).await?;
         self.committed(committed).await
     }
 
     async fn goes_on(&mut self, event: Event) -> Result<(), PortError> {
         match event {
-            Event::Answered(inputs) => self.pipeline.decide(inputs).await,
-            Event::CommitEnded => match self.pipeline.finish_commit().await? {
+            Event::Answered(inputs) => doing(self.pipeline.decide(inputs)).await,
+            Event::CommitEnded => match doing(self.pipeline.finish_commit()).await? {
                 Some(committed) => self.committed(committed).await,
                 None => Ok(()),
             },
@@ -281,14 +286,14 @@ impl Engine {
 
     async fn take(&mut self, chunk: Chunk) -> Result<(), PortError> {
         if !chunk.alone {
-            return self.pipeline.decide(chunk.inputs).await;
+            return doing(self.pipeline.decide(chunk.inputs)).await;
         }
-        let before = self.pipeline.flush().await?;
+        let before = doing(self.pipeline.flush()).await?;
         self.committed(before).await?;
         let store = self.pipeline.decider().store.clone();
         let (inputs, tries) = suspects::count_tries(store.as_ref(), chunk.inputs).await?;
-        self.pipeline.decide(inputs).await?;
-        let own = self.pipeline.flush().await?;
+        doing(self.pipeline.decide(inputs)).await?;
+        let own = doing(self.pipeline.flush()).await?;
         suspects::forget_tries(store.as_ref(), &tries).await;
         self.committed(own).await
     }
@@ -302,10 +307,14 @@ impl Engine {
     async fn committed(&mut self, mut committed: Committed) -> Result<(), PortError> {
         self.wanted.note(&committed);
         committed.acts.drain(..).for_each(|act| act.answer());
-        let tags = std::mem::take(&mut committed.tags);
+        let (tags, facts) = (std::mem::take(&mut committed.tags), std::mem::take(&mut committed.facts));
         self.measure(tags.len(), &committed);
-        if !tags.is_empty() && self.tags.send(tags).await.is_err() {
+        let anything = !tags.is_empty() || !facts.is_empty();
+        if anything && self.tags.send(Settled { tags, facts }).await.is_err() {
             return Err(PortError::new(crate::ports::error::PortErrorKind::Invalid, "acknowledge", "the task that does it has ended"));
+        }
+        if committed.tasks {
+            self.chores.left(&self.activity);
         }
         if committed.woken_left {
             // More could go on than one commit takes: the store gives them out now.
@@ -347,8 +356,27 @@ impl Engine {
     }
 
     async fn wake(&mut self) -> Result<(), PortError> {
-        // What was decided already must be in the store first, or it would be given out once more.
+        self.wake_waiting().await?;
+        self.work_off().await
+    }
+
+    /// Does the next page of what is left to be done.
+    async fn work_off(&mut self) -> Result<(), PortError> {
+        let store = self.pipeline.decider().store.clone();
+        let (keep, now) = (self.settings.keep, self.clock.now());
+        let kinds = self.chores.next(store.as_ref(), &keep, now, &self.activity).await;
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        let inputs = kinds.into_iter().map(|kind| self.own(kind)).collect();
+        self.pipeline.decide(inputs).await?;
         let committed = self.pipeline.flush().await?;
+        self.committed(committed).await
+    }
+
+    async fn wake_waiting(&mut self) -> Result<(), PortError> {
+        // What was decided already must be in the store first, or it would be given out once more.
+        let committed = doing(self.pipeline.flush()).await?;
         self.committed(committed).await?;
         let due = match self.pipeline.decider().store.waiting_due(self.clock.now(), WOKEN).await {
             Ok(due) => due,
@@ -362,8 +390,8 @@ impl Engine {
             return Ok(());
         }
         let more = due.len() == WOKEN;
-        self.pipeline.decide(due.into_iter().map(awake_input).collect()).await?;
-        let committed = self.pipeline.flush().await?;
+        doing(self.pipeline.decide(due.into_iter().map(awake_input).collect())).await?;
+        let committed = doing(self.pipeline.flush()).await?;
         let progress = !committed.decisions.is_empty();
         self.committed(committed).await?;
         if !progress {

@@ -11,12 +11,15 @@ use super::load::ChangeItem;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
+use crate::domain::orphans::refers_to;
+use crate::domain::rules::Rules;
 use crate::domain::sending::seal;
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::{
     Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SettledLetter, SystemFacts, Versioned, WAITING_ON_MAX,
 };
+use crate::ports::task::TaskChange;
 
 /// A record being worked on.
 #[derive(Clone, Debug)]
@@ -31,6 +34,16 @@ pub struct Work {
     pub links_removed: Vec<NativeKey>,
     /// What changes about its outbound messages.
     pub outbox: Vec<OutboxChange>,
+    /// It goes altogether.
+    pub removed: bool,
+}
+
+impl Work {
+    /// A record nothing was done to yet.
+    #[must_use]
+    pub const fn of(record: CanonicalRecord, before: Option<Versioned>) -> Self {
+        Self { record, before, links_added: Vec::new(), links_removed: Vec::new(), outbox: Vec::new(), removed: false }
+    }
 }
 
 /// What will be written together: one record with its decisions, or decisions without a record.
@@ -48,6 +61,8 @@ pub struct Draft {
     pub dead_letters: Vec<DeadLetter>,
     /// Dead letters somebody has dealt with.
     pub settled: Vec<SettledLetter>,
+    /// Work that follows from it, or that is done by it.
+    pub tasks: Vec<TaskChange>,
     /// The inputs it comes from, as positions in the unit.
     pub inputs: BTreeSet<usize>,
     /// Other drafts of this unit whose results it relies on.
@@ -127,7 +142,7 @@ impl Unit {
         }
         let before = self.loaded.get(&id)?.clone();
         let record = CanonicalRecord::clone(&before.record);
-        Some(self.add_draft(Work { record, before: Some(before), links_added: Vec::new(), links_removed: Vec::new(), outbox: Vec::new() }))
+        Some(self.add_draft(Work::of(record, Some(before))))
     }
 
     /// A draft for a record that is made here, or was just loaded.
@@ -296,23 +311,25 @@ impl Unit {
 
     /// Ends the unit: everything it came to, as one batch; `positions` are the drafts its plans come from.
     #[must_use]
-    pub fn seal(mut self) -> Sealed {
+    pub fn seal(mut self, rules: &Rules) -> Sealed {
         let mut batch = Batch::default();
         let mut positions = Vec::new();
         for (position, draft) in self.drafts.iter_mut().enumerate() {
-            let plan = plan(draft, &self.loaded);
+            let plan = plan(draft, &self.loaded, rules);
             let empty = plan.record.is_none()
                 && plan.decisions.is_empty()
                 && plan.waiting.is_empty()
                 && plan.awake.is_empty()
                 && plan.dead_letters.is_empty()
-                && plan.settled.is_empty();
+                && plan.settled.is_empty()
+                && plan.tasks.is_empty();
             if !empty {
                 batch.plans.push(plan);
                 positions.push(position);
             }
         }
         batch.facts = self.facts.into_values().collect();
+        batch.logging = rules.logging;
         let drafts = self.drafts.into_iter().map(|draft| (draft.inputs, draft.depends)).collect();
         let aside = self.aside;
         let inputs = self.inputs.into_iter().enumerate().map(|(at, input)| (!aside.contains(&at)).then_some(input)).collect();
@@ -320,9 +337,9 @@ impl Unit {
     }
 }
 
-fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>) -> Plan {
+fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>, rules: &Rules) -> Plan {
     let own = draft.work.as_ref().and_then(|work| Some((work.record.id, work.before.as_ref()?.revision)));
-    let record = draft.work.take().and_then(record_write);
+    let record = draft.work.take().and_then(|work| record_write(work, rules));
     let written = record.as_ref().map(|write| write.record.id);
     let others = draft.relied_on.iter().filter_map(|id| Some((*id, loaded.get(id)?.revision)));
     // What was decided by a record that moved on meanwhile must be decided again, written or not.
@@ -336,14 +353,15 @@ fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>) -> Plan {
         awake: std::mem::take(&mut draft.awake),
         dead_letters: std::mem::take(&mut draft.dead_letters),
         settled: std::mem::take(&mut draft.settled),
+        tasks: std::mem::take(&mut draft.tasks),
     }
 }
 
-fn record_write(work: Work) -> Option<RecordWrite> {
-    let Work { mut record, before, links_added, links_removed, outbox } = work;
+fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
+    let Work { mut record, before, links_added, links_removed, outbox, removed } = work;
     seal(&mut record);
     let was = before.as_ref().map(|before| before.record.as_ref());
-    if record.version == 0 || (was == Some(&record) && outbox.is_empty()) {
+    if record.version == 0 || (was == Some(&record) && outbox.is_empty() && !removed) {
         return None;
     }
     let none = BTreeSet::new();
@@ -359,7 +377,11 @@ fn record_write(work: Work) -> Option<RecordWrite> {
         record.links.iter().filter(|link| link.is_open_create()).map(|link| link.system.clone()).collect()
     };
     let (opened, closed) = (open(&record), was.map(open).unwrap_or_default());
+    let types = rules.of_type(&record.entity_type);
     Some(RecordWrite {
+        removes: removed,
+        refers_to: refers_to(&record, &types),
+        referred_to: was.map(|was| refers_to(was, &types)).unwrap_or_default(),
         creates_opened: opened.difference(&closed).cloned().collect(),
         creates_closed: closed.difference(&opened).cloned().collect(),
         record: Arc::new(record),
@@ -447,7 +469,7 @@ impl Sealed {
             out.extend(more);
         }
         let again: BTreeSet<usize> = out.iter().flat_map(|draft| &self.drafts[*draft].0).copied().collect();
-        let mut batch = Batch { plans: Vec::new(), facts: self.batch.facts.clone() };
+        let mut batch = Batch { plans: Vec::new(), facts: self.batch.facts.clone(), logging: self.batch.logging };
         let mut positions = Vec::new();
         for (plan, position) in self.batch.plans.iter().zip(&self.positions) {
             if !out.contains(position) {

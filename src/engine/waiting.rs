@@ -495,24 +495,6 @@ pub fn dead_waiting(waiting: &Waiting, rejection: &Rejection) -> DeadLetter {
     }
 }
 
-/// A message for a part of the product that is not built yet.
-#[must_use]
-pub fn not_supported(input: &Input, body: &Value, id: &str, what: &str) -> DeadLetter {
-    let rejection = unsupported(what);
-    DeadLetter {
-        id: id.to_owned(),
-        reason: rejection.reason,
-        detail: rejection.detail,
-        received_at: input.received_at,
-        system: None,
-        entity_type: None,
-        native_id: None,
-        body: Some(body.to_string()),
-        encoding: None,
-        marks: None,
-    }
-}
-
 /// Any inbound message as an envelope.
 #[must_use]
 pub fn inbound_message(message: &Inbound) -> Value {
@@ -523,9 +505,4 @@ pub fn inbound_message(message: &Inbound) -> Value {
             json!({"id": id.as_str(), "change_set": true, "updates": updates.iter().map(inbound_message).collect::<Vec<_>>()})
         }
     }
-}
-
-/// Says that an operation is not built yet.
-pub fn unsupported(what: &str) -> Rejection {
-    Rejection::new(DeadReason::NotSupported, format!("{what} not available in this version; the message is kept and can be requeued later"))
 }

@@ -1,5 +1,7 @@
-//! The HTTP edge: adapters hand in and fetch here, people and programs read. Every error is a problem document (RFC 9457).
+//! The HTTP edge: adapters hand in and fetch here, people and programs read. Every error of a route is a problem document
+//! (RFC 9457), every error of a page is a page.
 
+mod console;
 mod guard;
 mod problem;
 mod query;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware;
 use axum::routing::{get, post};
@@ -87,6 +90,8 @@ fn router(api: Api) -> Router {
         .route("/v1/entities/{type}/{id}", get(routes::entities::one))
         .route("/v1/entities/{type}/{id}/history", get(routes::entities::history))
         .route("/v1/entities/{type}/{id}/why", get(routes::entities::why))
+        .route("/v1/entities/{type}/{id}/merge", post(routes::identity::merge))
+        .route("/v1/entities/{type}/{id}/split", post(routes::identity::split))
         .route("/v1/lookup", get(routes::systems::lookup))
         .route("/v1/systems", get(routes::systems::list))
         .route("/v1/systems/{system}/view/{type}/{id}", get(routes::systems::view))
@@ -94,8 +99,8 @@ fn router(api: Api) -> Router {
         .route("/v1/systems/{system}/compare", get(routes::resync::differences))
         .route("/v1/systems/{system}/pause", post(routes::holds::pause))
         .route("/v1/brakes", get(routes::holds::list))
-        .route("/v1/brakes/{id}/release", post(routes::holds::release))
         .route("/v1/decisions", get(routes::decisions::list))
+        .route("/v1/events", get(routes::events::stream))
         .route("/v1/decisions/{update}", get(routes::decisions::one))
         .route("/v1/parked", get(routes::decisions::parked))
         .route("/v1/parked/{update}", get(routes::people::one))
@@ -115,6 +120,9 @@ fn router(api: Api) -> Router {
         .route("/v1/systems/{system}/lease", post(routes::lease::lease))
         .layer(DefaultBodyLimit::disable())
         // They look at every record there is.
+        .route("/v1/brakes/{id}/release", post(routes::holds::release))
+        .route("/v1/brakes/{id}/discard", post(routes::holds::discard))
+        .route("/v1/resync", post(routes::resync::everybody))
         .route("/v1/systems/{system}/resync", post(routes::resync::resync))
         .route("/v1/systems/{system}/resume", post(routes::holds::resume));
     let header = |name: &'static str, value: &'static str| {
@@ -122,11 +130,12 @@ fn router(api: Api) -> Router {
     };
     quick
         .merge(slow)
-        .fallback(routes::not_there)
+        .merge(console::router().layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN)))
+        .fallback(console::not_there)
         .method_not_allowed_fallback(routes::not_that_way)
         .layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(guard::OPEN_MAX)), guard::pass))
         .layer(header("x-content-type-options", "nosniff"))
-        .layer(header("cache-control", "no-store"))
+        .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .with_state(Arc::new(api))
 }
 

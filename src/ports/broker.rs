@@ -50,6 +50,17 @@ pub struct OutboundMessage {
     pub body: Vec<u8>,
 }
 
+/// One small fact about a decision, for those who only listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Names the decision and its state: the same twice is the same fact.
+    pub id: String,
+    /// `{type}.{decision}`.
+    pub routing_key: String,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
 /// Carries messages in both directions. At least once each way; the engine makes that harmless.
 #[async_trait]
 pub trait Broker: Debug + Send + Sync + 'static {
@@ -68,6 +79,12 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Hands over messages and returns, for each, whether the broker has it durably. Messages for one (record, system)
     /// are given in `rev` order and stay in it.
     async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>>;
+
+    /// Tells whoever listens. That nobody does is no error; a broker that nobody can listen at does nothing.
+    async fn announce(&self, facts: &[Fact]) -> Result<(), PortError> {
+        let _ = facts;
+        Ok(())
+    }
 }
 
 /// A message that came in by another way than the broker: over HTTP, or in the same process.

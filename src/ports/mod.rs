@@ -8,5 +8,6 @@ pub mod outbox;
 pub mod presence;
 pub mod store;
 pub mod tally;
+pub mod task;
 #[cfg(feature = "testkit")]
 pub mod testkit;

@@ -11,9 +11,10 @@ use super::error::PortError;
 use super::hold::HoldRow;
 use super::presence::Presence;
 use super::tally::{self, Tally};
+use super::task::{Task, TaskChange};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::DeadReason;
-use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::decision::{Decision, DecisionKind, Logging};
 use crate::domain::identity::{Claim, TypedClaim};
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
 use crate::domain::time::Timestamp;
@@ -75,6 +76,8 @@ pub struct Marker {
     pub content_hash: u64,
     /// Whether it still waits.
     pub waiting: bool,
+    /// Whether a dead letter left it, and nothing was decided. A row that was decided and is gone by now is no such case.
+    pub of_letter: bool,
 }
 
 /// A record with the revision of its stored form. The revision is 1 for a new record and grows by one with every write, the `version` only with `data`.
@@ -93,6 +96,8 @@ pub struct Batch {
     pub plans: Vec<Plan>,
     /// Systems about which something new became known.
     pub facts: Vec<SystemFacts>,
+    /// Which of its rows are kept; of the others only what makes a redelivery harmless is.
+    pub logging: Logging,
 }
 
 impl Batch {
@@ -124,6 +129,8 @@ pub struct Plan {
     pub dead_letters: Vec<DeadLetter>,
     /// Dead letters somebody has dealt with. They go before anything else of the batch comes.
     pub settled: Vec<SettledLetter>,
+    /// Work that follows from it, or that is done by it.
+    pub tasks: Vec<TaskChange>,
 }
 
 /// A dead letter somebody has dealt with.
@@ -166,6 +173,12 @@ pub struct RecordWrite {
     pub creates_closed: Vec<SystemName>,
     /// What changes about its outbound messages.
     pub outbox: Vec<OutboxChange>,
+    /// The records it refers to, once written; none where it is deleted or part of another one.
+    pub refers_to: BTreeSet<CanonicalId>,
+    /// Those it referred to as it is stored.
+    pub referred_to: BTreeSet<CanonicalId>,
+    /// It goes altogether: it was deleted long ago. What was decided about it stays as long as other decisions do.
+    pub removes: bool,
 }
 
 /// A decision row with what is kept for redeliveries.
@@ -321,6 +334,19 @@ impl SystemFacts {
     }
 }
 
+/// Up to when decided rows and what is left of them may go; `None`: they stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// `unchanged` rows.
+    pub unchanged: Option<Timestamp>,
+    /// `echo` rows.
+    pub echo: Option<Timestamp>,
+    /// All other final rows.
+    pub others: Option<Timestamp>,
+    /// The markers of rows that are gone.
+    pub markers: Option<Timestamp>,
+}
+
 /// Which decisions to list; every given part must hold.
 #[derive(Clone, Debug, Default)]
 pub struct DecisionFilter {
@@ -375,6 +401,28 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// count before additions. Rows get their place in lists by [`DecisionWrite::place`], then in the order of `batch`.
     async fn commit(&self, batch: &Batch) -> Result<(), PortError>;
 
+    /// The records of a type that refer to one of `parents` (see [`RecordWrite::refers_to`]), by id, starting after `after`,
+    /// at most `limit`.
+    async fn children(
+        &self,
+        parents: &[CanonicalId],
+        entity_type: &EntityType,
+        after: Option<CanonicalId>,
+        limit: usize,
+    ) -> Result<Vec<CanonicalId>, PortError>;
+
+    /// Records deleted before a time, the one deleted first coming first, starting after `after`, at most `limit`. The time
+    /// is that of the delete, as exactly as the store lists it.
+    async fn deleted(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, CanonicalId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, CanonicalId)>, PortError>;
+
+    /// Work that is still to be done, at most `limit`.
+    async fn tasks(&self, limit: usize) -> Result<Vec<Task>, PortError>;
+
     /// Outbox rows in the order they became due, starting after `after` (a position), at most `limit`, each with its
     /// position.
     async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError>;
@@ -394,6 +442,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// The earliest `retry_at` of any waiting update.
     async fn next_due(&self) -> Result<Option<Timestamp>, PortError>;
+
+    /// Takes away final rows decided before a time, leaving their markers, and then the markers of rows that are gone; those
+    /// never sooner than rows of any kind. Looks at about `limit` rows of each kind; returns whether there may be more. Rows that wait stay, and so do the markers of
+    /// dead letters.
+    async fn forget(&self, expired: &Expired, limit: usize) -> Result<bool, PortError>;
 
     /// The row of one update.
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError>;
@@ -437,6 +490,10 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// The store's epoch; adapters compare it before `rev`.
     async fn epoch(&self) -> Result<u64, PortError>;
+
+    /// Raises the epoch by one and returns it: what is sent from now on counts as newer than all that was sent before. Only
+    /// while no orchestrator is at work on the store.
+    async fn raise_epoch(&self) -> Result<u64, PortError>;
 
     /// Says that an orchestrator is at work on this store, and finds the others that are. To be said again every second or
     /// so: one that is not heard of for some seconds counts as gone, and what it left half-done is let go.

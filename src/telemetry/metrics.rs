@@ -68,6 +68,8 @@ pub enum Fault {
     Store,
     /// A commit lost a race and was decided again.
     Race,
+    /// Listeners could not be told what was decided.
+    Announce,
 }
 
 impl Fault {
@@ -78,6 +80,7 @@ impl Fault {
             Self::Publish => "publish",
             Self::Store => "store",
             Self::Race => "race",
+            Self::Announce => "announce",
         }
     }
 }

@@ -19,12 +19,15 @@ const PAGE: usize = 1_000;
 /// What is kept back.
 #[derive(Debug, Serialize)]
 pub struct Kept {
-    id: String,
+    /// As it is named where it is let go.
+    pub id: String,
+    /// What is kept back.
     #[serde(flatten)]
-    hold: Hold,
-    since: Timestamp,
+    pub hold: Hold,
+    /// Since when.
+    pub since: Timestamp,
     /// What letting go would send.
-    waiting: SendCounts,
+    pub waiting: SendCounts,
 }
 
 /// Everything that is kept back now.
@@ -115,12 +118,15 @@ pub async fn begin(store: &dyn Store, hold: Hold, now: Timestamp) -> Result<(), 
     Ok(store.put_hold(&HoldRow::begin(hold.clone(), earlier, now)).await?)
 }
 
+/// The hold of an id, if it holds now.
+pub async fn held(store: &dyn Store, id: &str) -> Result<HoldRow, ViewError> {
+    let row = store.holds().await?.into_iter().find(|row| row.holds && row.hold.to_string() == id);
+    row.ok_or_else(|| ViewError::Absent(format!("nothing is kept back as {id}")))
+}
+
 /// Lets go of what is kept back under an id; says what that is.
 pub async fn release(store: &dyn Store, id: &str, now: Timestamp) -> Result<SendCounts, ViewError> {
-    let rows = store.holds().await?;
-    let Some(row) = rows.into_iter().find(|row| row.holds && row.hold.to_string() == id) else {
-        return Err(ViewError::Absent(format!("nothing is kept back as {id}")));
-    };
+    let row = held(store, id).await?;
     let counts = counts(store, &row.hold).await?;
     store.put_hold(&row.released(now)).await?;
     Ok(counts)

@@ -6,6 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::domain::breaker;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::delete::Tombstone;
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
@@ -63,6 +64,9 @@ pub struct LinkRow<'a> {
     delivery: &'static str,
     /// The fields in which it is known to differ from the canonical record, or was sent something it has not confirmed.
     diverges: BTreeMap<&'a FieldPath, Diverging<'a>>,
+    /// The fields in which it is not corrected any more, with what it has instead: it answered the same too often.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    frozen: BTreeMap<&'a FieldPath, &'a Value>,
 }
 
 /// What a system holds instead of the canonical value, and what it was sent that it has not confirmed.
@@ -97,6 +101,7 @@ impl<'a> CanonicalRow<'a> {
             rev: link.rev,
             delivery: delivery(link, owed.get(&(record.id, link.system.clone()))),
             diverges: diverges(record, link),
+            frozen: breaker::frozen(link).map(|(path, stored)| (path, &stored.stored)).collect(),
         };
         Self {
             id: record.id,

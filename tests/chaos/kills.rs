@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use syncline_bms::Bms;
-use syncline_oem::Oem;
+use syncline_bms::{Bms, Device};
+use syncline_oem::{Device as OemDevice, Oem};
 
 use crate::servers::Servers;
 use crate::world::{Dice, World, bms_device, oem_device, of_bms, of_oem, setting};
@@ -60,21 +60,41 @@ async fn killed_at_any_moment_on_servers_nothing_is_lost_or_repeated() {
     servers.clean().await;
 }
 
-/// People edit on both sides for a while, also the same record, also new ones.
+/// People edit on both sides for a while, also the same record, also new ones; and delete some of these.
 pub async fn edits(dice: &mut Dice, bms: &Bms, oem: &Oem, devices: &[(String, String)], round: u64, length: Duration) {
     let last = tokio::time::Instant::now() + length;
     while tokio::time::Instant::now() < last {
         let (at_bms, at_oem) = &devices[usize::try_from(dice.roll(devices.len() as u64)).unwrap()];
         let value = format!("{}-{}", round, dice.roll(1000));
-        match dice.roll(6) {
+        match dice.roll(7) {
             0 => bms.edit(at_bms, &[("name".into(), value)]).unwrap(),
             1 => bms.edit(at_bms, &[("location".into(), value)]).unwrap(),
             2 => oem.edit(at_oem, &[("label".into(), value)]).unwrap(),
             3 => oem.edit(at_oem, &[("warranty_until".into(), value)]).unwrap(),
             4 => drop(bms_device(bms, &format!("NEW-{value}"))),
+            5 => delete(dice, bms, oem),
             _ => drop(oem_device(oem, &format!("NEW-{value}"))),
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Somebody deletes one of the new devices, on either side.
+fn delete(dice: &mut Dice, bms: &Bms, oem: &Oem) {
+    let new = |serial: Option<&String>| serial.is_some_and(|serial| serial.starts_with("NEW-"));
+    let pick = |dice: &mut Dice, ids: Vec<String>| {
+        let at = dice.roll(ids.len().max(1) as u64);
+        ids.into_iter().nth(usize::try_from(at).unwrap())
+    };
+    // The adapter may be faster: what it has deleted meanwhile is gone as well.
+    if dice.roll(2) == 0 {
+        let ids = bms.list::<Device>().unwrap().into_iter().filter(|device| new(device.serial.as_ref())).map(|device| device.id);
+        let id = pick(dice, ids.collect());
+        id.iter().for_each(|id| bms.remove::<Device>(id).unwrap());
+    } else {
+        let ids = oem.list::<OemDevice>().unwrap().into_iter().filter(|device| new(device.serial_no.as_ref())).map(|device| device.id);
+        let id = pick(dice, ids.collect());
+        id.iter().for_each(|id| oem.remove::<OemDevice>(id).unwrap());
     }
 }
 

@@ -51,6 +51,15 @@ async fn an_edit_in_any_system_arrives_in_all_others() {
     until("the shop's device in the portal", long, async || (oem.list::<OemDevice>().unwrap().len() == 2).then_some(())).await;
     world.quiet(&bms, &oem).await;
     assert_eq!(world.get("/v1/dead-letters").await["items"], serde_json::json!([]));
+
+    writeln!(input, "delete s2").unwrap();
+    let left = async || (bms.list::<Device>().unwrap().len() == 1 && oem.list::<OemDevice>().unwrap().len() == 1).then_some(());
+    until("the shop's device gone elsewhere", long, left).await;
+    bms.delete(&id).unwrap();
+    until("the building's device gone in the shop", long, async || (list(&mut input) == serde_json::json!({})).then_some(())).await;
+    until("the building's device gone in the portal", long, async || oem.list::<OemDevice>().unwrap().is_empty().then_some(())).await;
+    world.quiet(&bms, &oem).await;
+    assert_eq!(world.get("/v1/dead-letters").await["items"], serde_json::json!([]));
     let echoes = world.all("/v1/decisions?system=oem").await;
     assert!(echoes.iter().all(|row| row["version_before"] == row["version_after"]), "the portal said nothing new: {echoes:#?}");
 

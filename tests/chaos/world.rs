@@ -85,18 +85,24 @@ impl World {
         let url = free_url();
         let config = folder.path().join("syncline.toml");
         let rules = include_str!("../../config/demo.toml");
-        let brake = "push_updates = true\ncreate_brake = { count = 1000000, window = \"1m\" }";
-        let rules = rules.replace("push_updates = true", brake);
+        let brake = "push_updates = true\ncreate_brake = { count = 1000000, window = \"1m\" }\n\
+                     delete_brake = { count = 1000000, percent = 100, window = \"1m\" }";
+        let mut rules = format!("{}\n{more}", rules.replace("push_updates = true", brake));
+        if let Some(Servers { amqp, .. }) = servers {
+            // Every message has to say who published it.
+            let user = reqwest::Url::parse(amqp).unwrap().username().to_owned();
+            rules = rules.replace("receipts = \"required\"", &format!("amqp_user = {user:?}\nreceipts = \"required\""));
+        }
         let (places, broker) = match servers {
             None => (format!("[store]\npath = {:?}\n", folder.path().join("data")), url.clone()),
             Some(Servers { amqp, mongodb, name }) => (
                 format!(
-                    "[broker]\nkind = \"rabbitmq\"\nurl = {amqp:?}\nprefix = {name:?}\n[store]\nkind = \"mongodb\"\nurl = {mongodb:?}\ndatabase = {name:?}\n"
+                    "[broker]\nkind = \"rabbitmq\"\nurl = {amqp:?}\nprefix = {name:?}\nrequire_user_id = true\n[store]\nkind = \"mongodb\"\nurl = {mongodb:?}\ndatabase = {name:?}\n"
                 ),
                 format!("{amqp}#{name}"),
             ),
         };
-        std::fs::write(&config, format!("{rules}\n{places}\n{more}")).unwrap();
+        std::fs::write(&config, format!("{rules}\n{places}")).unwrap();
         Self { folder, config, broker, url, http: reqwest::Client::new() }
     }
 

@@ -91,7 +91,9 @@ fn contracts_and_help_are_printed() {
         let schema: Value = serde_json::from_str(&ok(&["schema", contract])).unwrap();
         assert_eq!(schema["$id"], format!("urn:syncline:v1:{contract}"));
     }
-    for command in ["batch", "check", "topology", "schema", "asyncapi", "decisions", "decision", "entity", "why", "history", "verify"] {
+    for command in
+        ["batch", "check", "topology", "schema", "asyncapi", "decisions", "decision", "entity", "why", "history", "recover", "verify"]
+    {
         let help = String::from_utf8(syncline(&[command, "--help"]).stdout).unwrap();
         assert!(help.contains("Example:") && !help.contains('\u{1b}'), "{help}");
     }

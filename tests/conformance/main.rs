@@ -8,6 +8,7 @@ mod mongodb;
 mod mongodb_faults;
 mod mongodb_presence;
 mod rabbitmq;
+mod verify;
 
 use std::sync::Arc;
 

@@ -82,6 +82,10 @@ impl Kit {
 
 #[async_trait]
 impl StoreKit for Kit {
+    fn forgets_exactly(&self) -> bool {
+        false
+    }
+
     async fn fresh(&self) -> Arc<dyn Store> {
         self.end().await;
         *self.base.lock().unwrap() = Some(Base::new(&self.url));
@@ -323,13 +327,13 @@ async fn rows_shrunk_by_hand_still_stop_duplicates() {
     let other = Plan { decisions: vec![sample::row(sample::decision("bms:u2", Some(1), DecisionKind::Accepted, 2))], ..Plan::default() };
     store.commit(&sample::batch(vec![row(DecisionKind::Echo), other])).await.unwrap();
     let decisions = base.by_hand().await.collection::<Document>("decisions");
-    let shrink = vec![doc! {"$replaceWith": {"_id": "$_id", "content_hash": "$content_hash"}}];
+    let shrink = vec![doc! {"$replaceWith": {"_id": "$_id", "content_hash": "$content_hash", "decided": "$place"}}];
     let old = doc! {"decision": {"$in": ["unchanged", "echo"]}, "timestamp": {"$lt": mongodb::bson::DateTime::MAX}};
     assert_eq!(decisions.update_many(old, shrink).await.unwrap().modified_count, 1);
     let update = sample::update("bms:u1");
     assert_eq!(store.decision(&update).await.unwrap(), None);
     let lookup = Lookup { updates: vec![update.clone()], ..Lookup::default() };
-    assert_eq!(store.look_up(&lookup).await.unwrap().markers[&update], Marker { content_hash: 42, waiting: false });
+    assert_eq!(store.look_up(&lookup).await.unwrap().markers[&update], Marker { content_hash: 42, waiting: false, of_letter: false });
     let again = store.commit(&sample::batch(vec![row(DecisionKind::Accepted)])).await.unwrap_err();
     assert_eq!(again.kind, PortErrorKind::Conflict(vec![0]));
     for limit in [1, 9] {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, ClientSession};
+use syncline::app::SystemClock;
 use syncline::domain::time::Timestamp;
+use syncline::engine::attendance::alone;
 use syncline::ports::presence::Presence;
 use syncline::ports::store::Store;
 
@@ -72,5 +74,30 @@ async fn orchestrators_see_each_other_until_one_leaves_or_falls_silent() {
     let began = tokio::time::Instant::now();
     tokio::time::timeout(Duration::from_secs(30), silent).await.expect("it counts as gone");
     assert!(began.elapsed() > Duration::from_secs(4), "one that is only slow is not gone");
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_to_be_alone_waits_for_those_that_are_gone_and_refuses_beside_one_at_work() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let (one, two) = (base.open().await, base.open().await);
+    let clock = SystemClock;
+    alone(&one, &clock).await.unwrap();
+    two.attend(&presence("two")).await.unwrap();
+    // Nothing more is heard of it.
+    alone(&one, &clock).await.unwrap();
+    two.attend(&presence("two")).await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let at_work = tokio::spawn(async move {
+        while !*stopped.borrow() {
+            two.attend(&presence("two")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    let refused = alone(&one, &clock).await.unwrap_err();
+    assert!(refused.message.contains("stop it first"), "{refused}");
+    stop.send_replace(true);
+    at_work.await.unwrap();
     base.drop().await;
 }

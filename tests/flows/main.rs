@@ -9,6 +9,7 @@ mod engine;
 #[path = "../support/message.rs"]
 mod message;
 
+mod breaker;
 mod changed;
 mod creates;
 mod cycles;
@@ -17,9 +18,13 @@ mod faults;
 mod holds;
 mod identity;
 mod merging;
+mod orphans;
 mod people;
 mod references;
+mod regroup;
+mod retention;
 mod rules;
+mod saga;
 mod sending;
 mod story;
 mod support;

@@ -51,13 +51,19 @@ pub fn told(request: &Request, by: &str) -> String {
     match request {
         Request::Judge { update, word, .. } => match word.as_ref().map(|word| &word.says) {
             None => format!("… {by} retries {update}"),
-            Some(Says::Rejected) => format!("… {by} rejects {update}"),
+            Some(Says::Rejected | Says::Withdrawn { .. }) => format!("… {by} rejects {update}"),
             Some(Says::Approved { edited: None }) => format!("… {by} approves {update}"),
             Some(Says::Approved { edited: Some(edited) }) => format!("… {by} approves {update} as {}", json!(edited)),
         },
         Request::Requeue { id, edited: None } => format!("… {by} requeues {id}"),
         Request::Requeue { id, edited: Some(text) } => format!("… {by} requeues {id} as {text}"),
         Request::Discard { id } => format!("… {by} discards {id}"),
+        Request::DontCreate { record, system } => format!("… {by} does not want {record} in {system}"),
+        Request::Merge { winner, loser, .. } => format!("… {by} says that {loser} is {winner}"),
+        Request::Split { record, natives, .. } => {
+            let natives: Vec<String> = natives.iter().map(|(system, id)| format!("{system}'s {id}")).collect();
+            format!("… {by} says that {} is not {record}", natives.join(" and "))
+        }
     }
 }
 
@@ -67,7 +73,7 @@ impl Scene {
         self.act(Request::Judge { update: update(id), word, if_match: None }, by)
     }
 
-    fn approve(&mut self, id: &str, by: &str) -> Result<(), Refusal> {
+    pub fn approve(&mut self, id: &str, by: &str) -> Result<(), Refusal> {
         self.judge(id, Some(Says::Approved { edited: None }), by, None)
     }
 
@@ -75,7 +81,7 @@ impl Scene {
         self.judge(id, Some(Says::Approved { edited: edited.as_object().cloned() }), by, None)
     }
 
-    fn reject(&mut self, id: &str, by: &str, reason: &str) -> Result<(), Refusal> {
+    pub fn reject(&mut self, id: &str, by: &str, reason: &str) -> Result<(), Refusal> {
         self.judge(id, Some(Says::Rejected), by, Some(reason))
     }
 
@@ -83,7 +89,7 @@ impl Scene {
         self.judge(id, None, by, None)
     }
 
-    fn requeue(&mut self, id: &str, by: &str, edited: Option<&Value>) -> Result<(), Refusal> {
+    pub fn requeue(&mut self, id: &str, by: &str, edited: Option<&Value>) -> Result<(), Refusal> {
         self.act(Request::Requeue { id: id.to_owned(), edited: edited.map(ToString::to_string) }, by)
     }
 

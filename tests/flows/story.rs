@@ -109,9 +109,13 @@ impl Story {
         for record in &records {
             let record = &record.record;
             let links = record.links.iter().map(|link| {
-                let native = link.native_id.as_ref().map_or_else(|| "(open create)".to_owned(), ToString::to_string);
-                let gone = if link.state == LinkState::Detached { " (gone)" } else { "" };
-                format!("{} {native}{gone}", link.system)
+                let kept_out = link.state == LinkState::Detached;
+                match &link.native_id {
+                    Some(native) if kept_out => format!("{} {native} (gone)", link.system),
+                    Some(native) => format!("{} {native}", link.system),
+                    None if kept_out => format!("{} (not made there)", link.system),
+                    None => format!("{} (open create)", link.system),
+                }
             });
             let links: Vec<String> = links.collect();
             let data = Value::Object(record.data.close());

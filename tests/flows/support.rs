@@ -20,6 +20,8 @@ use syncline::engine::input::{Input, InputKind, Resend};
 use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
 use syncline::engine::settings::Settings;
+use syncline::engine::sweep::Sweep;
+use syncline::engine::tasks::Tasks;
 use syncline::engine::waiting::awake_input;
 use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
@@ -196,6 +198,12 @@ impl Scene {
         self.commit(who);
     }
 
+    /// It commits, and the process ends before it can do anything else.
+    pub fn commit_and_end(&mut self, who: usize) {
+        self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
+        self.orchestrators.clear();
+    }
+
     /// Bytes as they come from outside.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.story.bytes(bytes);
@@ -230,6 +238,7 @@ impl Scene {
         self.clock.advance(time);
         let due = self.runtime.block_on(self.store.as_ref().unwrap().waiting_due(self.clock.now(), 1000)).unwrap();
         self.decide(0, due.into_iter().map(awake_input).collect());
+        self.sweep(0);
         self.commit(0);
         if !self.relay_paused {
             self.scan(0);
@@ -251,6 +260,9 @@ impl Scene {
         });
         self.store = Some(embedded.unwrap().store);
         self.start_orchestrators();
+        self.work_off(0);
+        let store = self.store.clone().unwrap();
+        self.runtime.block_on(self.story.look(store.as_ref(), 0));
         if !self.relay_paused {
             self.scan(0);
         }
@@ -383,10 +395,40 @@ impl Scene {
     fn commit(&mut self, who: usize) {
         let committed: Committed = self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
         committed.acts.iter().for_each(|act| act.answer());
+        self.work_off(who);
         let store = self.store.clone().unwrap();
         self.runtime.block_on(self.story.look(store.as_ref(), committed.duplicates));
         if !self.relay_paused {
             self.scan(who);
+        }
+    }
+
+    /// Lets go what is old enough.
+    fn sweep(&mut self, who: usize) {
+        let (store, mut sweep, keep, now) = (self.store.clone().unwrap(), Sweep::default(), self.settings.keep, self.clock.now());
+        loop {
+            let (kinds, more) = self.runtime.block_on(sweep.next(store.as_ref(), &keep, now)).unwrap();
+            if !more {
+                return;
+            }
+            let inputs = kinds.into_iter().map(|kind| Input { tag: None, received_at: now, arrival: u64::MAX, kind }).collect();
+            self.decide(who, inputs);
+            self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
+        }
+    }
+
+    /// Does what the commit left behind.
+    fn work_off(&mut self, who: usize) {
+        let (store, mut tasks) = (self.store.clone().unwrap(), Tasks::default());
+        loop {
+            let kinds = self.runtime.block_on(tasks.next(store.as_ref())).unwrap();
+            if kinds.is_empty() {
+                return;
+            }
+            let received_at = self.clock.now();
+            let inputs = kinds.into_iter().map(|kind| Input { tag: None, received_at, arrival: u64::MAX, kind }).collect();
+            self.decide(who, inputs);
+            self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
         }
     }
 

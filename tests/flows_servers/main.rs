@@ -5,6 +5,8 @@
 // What the scenes by hand need besides.
 #![allow(dead_code)]
 
+#[path = "../flows/breaker.rs"]
+mod breaker;
 #[path = "../flows/changed.rs"]
 mod changed;
 #[path = "../flows/creates.rs"]
@@ -27,13 +29,21 @@ mod identity;
 mod merging;
 #[path = "../support/message.rs"]
 mod message;
+#[path = "../flows/orphans.rs"]
+mod orphans;
 #[path = "../flows/people.rs"]
 mod people;
 mod place;
 #[path = "../flows/references.rs"]
 mod references;
+#[path = "../flows/regroup.rs"]
+mod regroup;
+#[path = "../flows/retention.rs"]
+mod retention;
 #[path = "../flows/rules.rs"]
 mod rules;
+#[path = "../flows/saga.rs"]
+mod saga;
 #[path = "../flows/sending.rs"]
 mod sending;
 #[path = "../support/servers.rs"]

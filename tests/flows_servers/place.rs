@@ -76,7 +76,9 @@ impl Ground for OverAmqp {
     async fn say(&self, bodies: Vec<Value>) {
         let channel = self.channel.lock().await;
         for body in bodies {
-            let text = |field: &str| body[field].as_str().map_or_else(|| body[field].to_string(), str::to_owned);
+            // A set goes the way of its first update.
+            let named = if body["updates"].is_array() { &body["updates"][0] } else { &body };
+            let text = |field: &str| named[field].as_str().map_or_else(|| named[field].to_string(), str::to_owned);
             let key = format!("{}.{}.{}", text("system"), text("type"), text("native_id"));
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
             let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());

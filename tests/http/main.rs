@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod commands;
+mod console;
 mod demo;
+mod events;
+mod identity;
 mod metrics;
 mod people;
 mod reading;

@@ -26,14 +26,14 @@ async fn in_review(updates: &[&str]) -> Served {
 }
 
 /// Two whole sentences of `syncline`, and how it ended.
-async fn command(served: &Served, arguments: &[&str], input: &str) -> (String, Option<i32>) {
+pub async fn command(served: &Served, arguments: &[&str], input: &str) -> (String, Option<i32>) {
     let mut all = arguments.to_vec();
     all.extend(["--url", &served.url]);
     let output = syncline(&all, input).await;
     (said(&output), output.status.code())
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value}"))
 }
 

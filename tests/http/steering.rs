@@ -89,6 +89,30 @@ async fn everything_is_sent_again_when_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_names_and_fields_are_sent_when_asked_for_not_by_a_restart() {
+    let bare = PUSH.replace("[systems.oem.entities.device]", "[systems.oem.entities.device]\nfields = { exclude = [\"name\"] }");
+    assert_ne!(bare, PUSH);
+    let served = Served::with(&bare.replace("\"required\"", "\"none\"")).await;
+    three_records(&served).await;
+    assert_eq!(served.lease("oem", json!({"ack": "auto"})).await.len(), 3);
+    let served = served.again(&PUSH.replace("\"required\"", "\"none\"").replace("serial_no", "number")).await;
+    served.at_rest().await;
+    assert_eq!(served.lease("oem", json!({"ack": "auto"})).await, Vec::<Value>::new(), "a restart sends nothing");
+    let (text, code) = command(&served, "resync --type device --dry-run").await;
+    assert_eq!((text.lines().count(), code), (2, 0), "{text}");
+    let (text, _) = command(&served, "resync --type device --everything").await;
+    assert!(text.lines().any(|line| line.starts_with("oem is being sent 1 create and 2 updates")), "{text}");
+    served.at_rest().await;
+    let sent = served.lease("oem", json!({"ack": "auto"})).await;
+    assert!(sent.iter().all(|update| update["entity"]["number"].is_string() && update["entity"]["name"].is_string()), "{sent:?}");
+    assert_eq!(sent.len(), 3);
+    let (nobody, code) = command(&served, "resync --type unicorn").await;
+    assert!(code == 1 && nobody.contains("no system is sent records of type unicorn"), "{nobody}");
+    assert_eq!(command(&served, "resync").await.1, 64);
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_system_is_neither_heard_nor_told() {
     let served = Served::with(PUSH).await;
     let (text, _) = command(&served, "pause --system oem").await;
@@ -174,5 +198,48 @@ async fn reading_commands_ask_whoever_has_the_store() {
     let store = served.folder.path().join("data");
     let output = syncline(&["entity", "device", "bms:b1", "--store", store.to_str().unwrap()], "").await;
     assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+    served.orchestrator.stop().await.unwrap();
+}
+
+/// Puts a folder's files in the place of another's.
+fn put_back(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::remove_dir_all(to).ok();
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_older_back_up_was_put_back_messages_count_as_newer() {
+    let served = Served::with(PUSH).await;
+    let (data, backup) = (served.folder.path().join("data"), served.folder.path().join("backup"));
+    let store = data.to_str().unwrap().to_owned();
+    let output = syncline(&["recover", "--store", &store], "").await;
+    assert_eq!(output.status.code(), Some(69), "an orchestrator is at work: {}", said(&output));
+    let Served { orchestrator, folder, .. } = served;
+    orchestrator.stop().await.unwrap();
+    put_back(&data, &backup);
+    let served = Served::within(folder, PUSH).await;
+    served.say(&device("b1", "bms", "b1", json!({"serial": "S1", "name": "Fan"}))).await;
+    served.at_rest().await;
+    let before = served.lease("oem", json!({})).await.remove(0);
+    assert_eq!((&before["epoch"], &before["rev"]), (&json!(1), &json!(1)));
+
+    let Served { orchestrator, folder, .. } = served;
+    orchestrator.stop().await.unwrap();
+    put_back(&backup, &data);
+    let output = syncline(&["recover", "--store", &store], "").await;
+    insta::assert_snapshot!(said(&output), @r#"
+    the epoch is 2 now: adapters take whatever they are sent from now on for newer than all they were sent before
+    now start the orchestrator, have every system hand in a full export (syncline snapshot), and then send each of them what it should hold (syncline resync --system NAME --everything)
+    "#);
+    let served = Served::within(folder, PUSH).await;
+    // The system hands in what it has, as it was told to.
+    served.say(&device("b2", "bms", "b1", json!({"serial": "S1", "name": "Fan"}))).await;
+    served.at_rest().await;
+    let after = served.lease("oem", json!({})).await.remove(0);
+    assert_eq!((&after["epoch"], &after["rev"], &after["entity"]["name"]), (&json!(2), &json!(1), &json!("Fan")));
     served.orchestrator.stop().await.unwrap();
 }

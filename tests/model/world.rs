@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use syncline::config::Config;
+use syncline::domain::canonical::CanonicalRecord;
+use syncline::engine::acts::{Act, Request};
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
@@ -53,9 +55,16 @@ pub struct World {
     pub broken: Option<String>,
 }
 
+/// Whether any record refers to this one.
+fn is_named(records: &[CanonicalRecord], named: &CanonicalRecord) -> bool {
+    let id = named.id.to_string();
+    records.iter().any(|record| record.data.iter().any(|(_, value)| value.as_str() == Some(id.as_str())))
+}
+
 pub fn config(systems: &[(&str, Traits)]) -> String {
     let mut text = String::from(
-        "[orchestration]\npush_updates = true\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\nreferences = { peer_id = \"thing\" }\n[entities.part]\nreferences = { thing_id = \"thing\" }\n\
+        // Users who overwrite each other with the same few values would look like systems that never agree.
+        "[orchestration]\npush_updates = true\ncircular_update_prevention = { enabled = false }\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\nreferences = { peer_id = \"thing\" }\n[entities.part]\nreferences = { thing_id = \"thing\" }\n\
          [entities.thing.survivorship]\nb = \"first\"\n",
     );
     for (name, traits) in systems {
@@ -283,6 +292,49 @@ impl World {
         self.note(decided.map(|()| Committed::default()));
         self.commit(who, true).await;
         any
+    }
+
+    /// A person says that two records are one thing; nothing happens if that can't be.
+    pub async fn merge(&mut self, winner: usize, loser: usize) {
+        let records = self.live().await;
+        if records.is_empty() {
+            return;
+        }
+        let (winner, loser) = (&records[winner % records.len()], &records[loser % records.len()]);
+        if winner.entity_type == loser.entity_type && !is_named(&records, loser) {
+            self.act(Request::Merge { winner: winner.id, loser: loser.id, reason: None }).await;
+        }
+    }
+
+    /// A person takes a native record out of its record.
+    pub async fn split(&mut self, record: usize, link: usize) {
+        let records = self.live().await;
+        if records.is_empty() {
+            return;
+        }
+        let record = &records[record % records.len()];
+        let natives: Vec<_> = record.links.iter().filter_map(|link| Some((link.system.clone(), link.native_id.clone()?))).collect();
+        // What names it by the id that leaves means the other one from then on, as its system will say.
+        // Two that were both split from a third one do not know yet that they are apart from each other.
+        if !natives.is_empty() && record.apart.is_empty() && !is_named(&records, record) {
+            let natives = vec![natives[link % natives.len()].clone()];
+            self.act(Request::Split { record: record.id, natives, reason: None }).await;
+        }
+    }
+
+    async fn live(&self) -> Vec<CanonicalRecord> {
+        let records = self.store.list_records(None, None, 10_000).await.unwrap();
+        records.into_iter().map(|versioned| (*versioned.record).clone()).filter(CanonicalRecord::is_live).collect()
+    }
+
+    async fn act(&mut self, request: Request) {
+        self.tell(|| format!("a person: {request:?}"));
+        let (act, _) = Act::new(request, "anna");
+        self.arrival += 1;
+        let input = Input { tag: None, received_at: self.clock.now(), arrival: self.arrival, kind: InputKind::Act(act) };
+        let decided = self.orchestrators[0].pipeline.decide(vec![input]).await;
+        self.note(decided.map(|()| Committed::default()));
+        self.commit(0, true).await;
     }
 
     /// A system applies its next message.

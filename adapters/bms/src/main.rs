@@ -30,6 +30,8 @@ enum Command {
         #[arg(required = true, value_parser = field)]
         fields: Vec<(String, String)>,
     },
+    /// Deletes a record: delete bmsD1
+    Delete { id: String },
     /// Shows everything.
     List,
     /// Keeps in sync, until Ctrl-C.
@@ -67,6 +69,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Add { kind: Kind::Device, fields } => println!("{}", bms.find_or_add::<Device>(&checked::<Device>(&fields)?)?),
         Command::Add { kind: Kind::Sensor, fields } => println!("{}", bms.find_or_add::<Sensor>(&checked::<Sensor>(&fields)?)?),
         Command::Edit { id, fields } => bms.edit(&id, &fields)?,
+        Command::Delete { id } => bms.delete(&id)?,
         Command::List => {
             show::<Device>(&bms)?;
             show::<Sensor>(&bms)?;

@@ -10,19 +10,22 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The tables, and a change feed that notes every change, whoever made it.
+/// The tables, and a change feed that notes every change, whoever made it. A row that is deleted is noted before the rows that
+/// referred to it, and its number is not given to another one.
 const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS devices (n INTEGER PRIMARY KEY, id TEXT UNIQUE, serial_no TEXT UNIQUE COLLATE NOCASE, label TEXT, state TEXT,
-        warranty_until TEXT, installed_under TEXT REFERENCES devices (id));
-    CREATE TABLE IF NOT EXISTS sensors (n INTEGER PRIMARY KEY, id TEXT UNIQUE, plate TEXT UNIQUE COLLATE NOCASE, quantity TEXT,
-        mounted_on TEXT REFERENCES devices (id));
+    CREATE TABLE IF NOT EXISTS devices (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, serial_no TEXT UNIQUE COLLATE NOCASE, label TEXT, state TEXT,
+        warranty_until TEXT, installed_under TEXT REFERENCES devices (id) ON DELETE SET NULL);
+    CREATE TABLE IF NOT EXISTS sensors (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, plate TEXT UNIQUE COLLATE NOCASE, quantity TEXT,
+        mounted_on TEXT REFERENCES devices (id) ON DELETE SET NULL);
     CREATE TABLE IF NOT EXISTS changes (n INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, id TEXT);
     CREATE TABLE IF NOT EXISTS feed (reported INTEGER);
     INSERT INTO feed SELECT 0 WHERE NOT EXISTS (SELECT * FROM feed);
     CREATE TRIGGER IF NOT EXISTS device_added AFTER INSERT ON devices BEGIN INSERT INTO changes (kind, id) VALUES ('device', NEW.id); END;
     CREATE TRIGGER IF NOT EXISTS device_edited AFTER UPDATE ON devices BEGIN INSERT INTO changes (kind, id) VALUES ('device', NEW.id); END;
+    CREATE TRIGGER IF NOT EXISTS device_removed BEFORE DELETE ON devices BEGIN INSERT INTO changes (kind, id) VALUES ('device', OLD.id); END;
     CREATE TRIGGER IF NOT EXISTS sensor_added AFTER INSERT ON sensors BEGIN INSERT INTO changes (kind, id) VALUES ('sensor', NEW.id); END;
     CREATE TRIGGER IF NOT EXISTS sensor_edited AFTER UPDATE ON sensors BEGIN INSERT INTO changes (kind, id) VALUES ('sensor', NEW.id); END;
+    CREATE TRIGGER IF NOT EXISTS sensor_removed BEFORE DELETE ON sensors BEGIN INSERT INTO changes (kind, id) VALUES ('sensor', OLD.id); END;
 ";
 
 /// Fields of a row by name. A field that is not there stays as it is.
@@ -89,7 +92,7 @@ pub struct Change {
     pub n: i64,
     /// `device` or `sensor`.
     pub kind: String,
-    /// What changed.
+    /// What changed; a row that is not there any more was deleted.
     pub id: String,
 }
 
@@ -120,11 +123,16 @@ impl Oem {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The row with this id.
-    pub fn get<T: Table>(&self, id: &str) -> anyhow::Result<T> {
+    /// The row with this id, if there is one.
+    pub fn find<T: Table>(&self, id: &str) -> anyhow::Result<Option<T>> {
         let sql = format!("SELECT id, {} FROM {} WHERE id = ?1", T::COLUMNS.join(", "), T::TABLE);
         let row = self.sql().query_row(&sql, [id], |row| read::<T>(row)).optional()?;
-        Ok(serde_json::from_value(row.with_context(|| format!("there is no {id}"))?)?)
+        Ok(row.map(serde_json::from_value).transpose()?)
+    }
+
+    /// The row with this id.
+    pub fn get<T: Table>(&self, id: &str) -> anyhow::Result<T> {
+        self.find(id)?.with_context(|| format!("there is no {id}"))
     }
 
     /// All rows.
@@ -152,8 +160,8 @@ impl Oem {
         let id = match found {
             Some(id) => id,
             None => {
-                let next = format!("SELECT ifnull(max(n), 0) + 1 FROM {}", T::TABLE);
-                let n: i64 = step.query_row(&next, [], |row| row.get(0))?;
+                let last = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
+                let n = step.query_row(last, [T::TABLE], |row| row.get::<_, i64>(0)).optional()?.unwrap_or(0) + 1;
                 let id = format!("{}{n}", T::PREFIX);
                 step.execute(&format!("INSERT INTO {} (n, id) VALUES (?1, ?2)", T::TABLE), params![n, id])?;
                 id
@@ -175,6 +183,23 @@ impl Oem {
             self.save::<Device>(id, &checked::<Device>(fields)?)
         } else {
             self.save::<Sensor>(id, &checked::<Sensor>(fields)?)
+        }
+    }
+
+    /// Deletes a row. One that is gone already is deleted.
+    pub fn remove<T: Table>(&self, id: &str) -> anyhow::Result<()> {
+        self.sql().execute(&format!("DELETE FROM {} WHERE id = ?1", T::TABLE), [id])?;
+        Ok(())
+    }
+
+    /// Deletes a row, as a person does.
+    pub fn delete(&self, id: &str) -> anyhow::Result<()> {
+        if id.starts_with(Device::PREFIX) {
+            self.get::<Device>(id)?;
+            self.remove::<Device>(id)
+        } else {
+            self.get::<Sensor>(id)?;
+            self.remove::<Sensor>(id)
         }
     }
 
@@ -230,4 +255,34 @@ fn write<T: Table>(connection: &Connection, id: &str, fields: &Fields) -> anyhow
         bail!("there is no {id}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+
+    fn fields(text: &str) -> Fields {
+        text.split(", ").filter_map(|part| part.split_once('=')).map(|(name, value)| (name.to_owned(), value.into())).collect()
+    }
+
+    #[test]
+    fn a_deleted_device_leaves_its_parts_behind_and_its_id_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let oem = Oem::open(folder.path().join("oem.db")).unwrap();
+        oem.find_or_add::<Device>(&fields("serial_no=SN-1")).unwrap();
+        let part = oem.find_or_add::<Device>(&fields("serial_no=SN-2, installed_under=oemD1")).unwrap();
+        let sensor = oem.find_or_add::<Sensor>(&fields("plate=T1, mounted_on=oemD2")).unwrap();
+        oem.reported(oem.changes().unwrap().pop().unwrap().n).unwrap();
+
+        oem.delete(&part).unwrap();
+        assert_eq!(oem.find::<Device>(&part).unwrap(), None);
+        assert_eq!(oem.get::<Sensor>(&sensor).unwrap().mounted_on, None, "the sensor stays, on nothing");
+        let feed: Vec<_> = oem.changes().unwrap().into_iter().map(|change| change.id).collect();
+        assert_eq!(feed, [part.clone(), sensor], "the delete before what follows from it");
+
+        oem.remove::<Device>(&part).unwrap();
+        assert_eq!(oem.delete(&part).unwrap_err().to_string(), format!("there is no {part}"), "a person is told");
+        assert_eq!(oem.find_or_add::<Device>(&fields("serial_no=SN-2")).unwrap(), "oemD3", "a new thing has a new id");
+    }
 }

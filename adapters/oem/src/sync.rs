@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use syncline_sdk::{Adapter, Error, FileState, NativeModel, Outbound, Refusal};
+use syncline_sdk::{Adapter, Error, FileState, NativeModel, Outbound, Reading, Refusal};
 
 use crate::database::{Device, Fields, Oem, Sensor};
 
@@ -31,11 +31,13 @@ impl NativeModel for Sensor {
 pub async fn run(oem: &Oem, url: &str, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let state: PathBuf = oem.beside("sync");
     let adapter = Adapter::at(url, "oem", FileState::open(state)?)?;
-    let [one, two, three, four] = [(); 4].map(|()| oem.clone());
+    let [one, two, three, four, five, six] = [(); 6].map(|()| oem.clone());
     adapter.on(move |device: Device, message| answer(one.save::<Device>(&device.id, &changed(&message))));
     adapter.on(move |sensor: Sensor, message| answer(two.save::<Sensor>(&sensor.id, &changed(&message))));
     adapter.on_new::<Device>(move |_, message| answer(three.find_or_add::<Device>(&message.entity)));
     adapter.on_new::<Sensor>(move |_, message| answer(four.find_or_add::<Sensor>(&message.entity)));
+    adapter.on_delete::<Device>(move |id: String, _| answer(five.remove::<Device>(&id)));
+    adapter.on_delete::<Sensor>(move |id: String, _| answer(six.remove::<Sensor>(&id)));
     let told = async {
         stop.await;
         adapter.stop();
@@ -79,8 +81,8 @@ async fn report(oem: &Oem, adapter: &Adapter) -> anyhow::Result<()> {
     for change in oem.changes()? {
         let reading = adapter.reading().await?;
         let sent = match change.kind.as_str() {
-            "device" => reading.send(&oem.get::<Device>(&change.id)?).await,
-            _ => reading.send(&oem.get::<Sensor>(&change.id)?).await,
+            "device" => tell(reading, oem.find::<Device>(&change.id)?, &change.id).await,
+            _ => tell(reading, oem.find::<Sensor>(&change.id)?, &change.id).await,
         };
         match sent {
             // The next start reports it.
@@ -92,4 +94,12 @@ async fn report(oem: &Oem, adapter: &Adapter) -> anyhow::Result<()> {
         oem.reported(change.n)?;
     }
     Ok(())
+}
+
+/// The row as it is now; one that is gone was deleted.
+async fn tell<T: NativeModel>(reading: Reading, row: Option<T>, id: &str) -> Result<(), Error> {
+    match row {
+        Some(row) => reading.send(&row).await,
+        None => reading.delete::<T>(id).await,
+    }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::Error;
 use crate::handlers::{CreateHandler, Done, Handler, Handlers, Registration, Stored, UpdateHandler, model};
 use crate::outgoing::{Outgoing, Ticket};
-use crate::state::{MemoryState, State};
+use crate::state::{Applied, MemoryState, State};
 use crate::transport::{Http, Transport};
 
 /// A record as the system holds it, in its own names and with its own ids. References are its own ids too.
@@ -231,6 +231,11 @@ impl Reading {
     pub async fn delete<T: NativeModel>(self, native_id: &str) -> Result<(), Error> {
         let update = Update::delete(new_id(), &self.adapter.inner.system, T::TYPE, native_id);
         let ticket = self.put(update, None).await?;
+        // Should the broker want it back, it sends a create: that must not be taken for a change of the record that is gone.
+        let state = &self.adapter.inner.state;
+        if let Some(applied) = state.of_native(T::TYPE, native_id)? {
+            state.save(&Applied { native_id: None, ..applied })?;
+        }
         self.settled([ticket]).await
     }
 

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::{AMQPUri, SASLMechanism};
 use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
 use serde_json::{Value, json};
 
@@ -24,6 +25,8 @@ const PREFETCH: u16 = 200;
 pub struct Amqp {
     url: String,
     prefix: String,
+    /// Who signs in, and so who is said to publish. Unknown where a certificate says it.
+    user: Option<ShortString>,
     /// What is published goes over it.
     publishing: tokio::sync::Mutex<Option<Peer>>,
     /// What comes back comes over it.
@@ -53,6 +56,7 @@ impl Amqp {
             return Err(Error::Address("the address of RabbitMQ must start with amqp:// or amqps://".to_owned()));
         }
         Ok(Self {
+            user: user_of(url)?,
             url: url.to_owned(),
             prefix: prefix.to_owned(),
             publishing: tokio::sync::Mutex::default(),
@@ -80,7 +84,7 @@ impl Amqp {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let mut confirms = Vec::with_capacity(bodies.len());
         for body in bodies {
-            let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+            let properties = properties(self.user.as_ref());
             let (key, bytes) = (routing_key(body), body.to_string());
             let confirm = peer.channel.basic_publish(exchange.as_str().into(), key.as_str().into(), options, bytes.as_bytes(), properties);
             confirms.push(confirm.await?);
@@ -168,6 +172,24 @@ impl Peer {
     }
 }
 
+/// Whom the address signs in as, as RabbitMQ knows them.
+fn user_of(url: &str) -> Result<Option<ShortString>, Error> {
+    // The reason may quote the address, and that holds a password.
+    let unreadable = |_| Error::Address("the address of RabbitMQ can't be read; write amqp://user:password@host/vhost".to_owned());
+    let uri: AMQPUri = url.parse().map_err(unreadable)?;
+    let by_name = uri.query.auth_mechanism.unwrap_or_default() != SASLMechanism::External;
+    Ok(by_name.then(|| uri.authority.userinfo.username.into()))
+}
+
+/// A message that outlives a restart of the server and says who published it, which the server checks.
+fn properties(user: Option<&ShortString>) -> BasicProperties {
+    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+    match user {
+        Some(user) => properties.with_user_id(user.clone()),
+        None => properties,
+    }
+}
+
 /// What keeps everything about one native record in order.
 fn routing_key(body: &Value) -> String {
     let part = |field: &str| body[field].as_str().map_or_else(|| body[field].to_string(), str::to_owned);
@@ -204,5 +226,25 @@ impl Transport for Amqp {
         let answer = tokio::time::timeout(within, asked).await.map_err(late)?;
         // The client's errors name no address, so no password either.
         answer.map_err(|error| NoAnswer(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_who_published_it() {
+        let says = |url: &str| {
+            let amqp = Amqp::new(url).unwrap();
+            properties(amqp.user.as_ref()).user_id().as_ref().map(ToString::to_string)
+        };
+        assert_eq!(says("amqp://bms:secret@127.0.0.1/works#site").as_deref(), Some("bms"));
+        assert_eq!(says("amqp://b%20ms:secret@127.0.0.1").as_deref(), Some("b ms"), "as the server knows it");
+        assert_eq!(says("amqp://127.0.0.1").as_deref(), Some("guest"), "whom a name is not given for");
+        assert_eq!(says("amqps://host?auth_mechanism=external"), None, "the certificate says it");
+        let refused = Amqp::new("amqp://bms:hunter2@host:port").unwrap_err().to_string();
+        assert!(refused.contains("can't be read") && !refused.contains("hunter2"), "{refused}");
     }
 }

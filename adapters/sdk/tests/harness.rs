@@ -201,6 +201,27 @@ async fn a_create_sent_again_with_newer_content_changes_the_record_it_made() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_was_deleted_here_and_is_wanted_back_is_made_anew() {
+    let broker = Broker::new();
+    let adapter = broker.adapter("oem");
+    let log = listen(&adapter);
+    start(&adapter);
+    broker.push(broker.create("device", "c1", 1, json!({"name": "Pump"})));
+    assert_eq!(next(&broker).await, "receipt oemD1 rev 1 applied");
+    adapter.delete::<Device>("oemD1").await.unwrap();
+    assert_eq!(next(&broker).await, "delete oemD1 base 1");
+    // Somebody else changed it meanwhile, and there a change wins over a delete.
+    broker.push(broker.create("device", "c1", 2, json!({"name": "Feed pump"})));
+    assert_eq!(next(&broker).await, "receipt oemD2 rev 2 applied");
+    assert_eq!(*log.lock().unwrap(), ["create Pump", "create Feed pump"]);
+    // The delete that was under way when it was deleted here: it is gone, so that is done.
+    adapter.delete::<Device>("oemD2").await.unwrap();
+    assert_eq!(next(&broker).await, "delete oemD2 base 2");
+    broker.push(broker.delete("device", "c1", "oemD2", 3));
+    assert_eq!(next(&broker).await, "receipt oemD2 rev 3 applied");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_handler_cannot_do_is_answered_with_its_reason() {
     let broker = Broker::new();
     let adapter = broker.adapter("oem");

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 use super::error::unreadable;
 use crate::domain::change::Op;
-use crate::domain::decision::{Conflict, Decision, DecisionKind};
+use crate::domain::decision::{ChangeSet, Conflict, Decision, DecisionKind};
 use crate::domain::identity::{Claim, TypedClaim};
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName, UpdateId};
 use crate::domain::provenance::DecidedBy;
@@ -98,7 +98,8 @@ pub(super) fn marker_row(entry: Entry) -> i64 {
 /// The marker as the port tells it.
 pub(super) fn marker(entry: Entry) -> Marker {
     let [content_hash @ .., _, _, _, _, _, _, _, _] = entry;
-    Marker { content_hash: u64::from_be_bytes(content_hash), waiting: marker_row(entry) < 0 }
+    let row = marker_row(entry);
+    Marker { content_hash: u64::from_be_bytes(content_hash), waiting: row < 0, of_letter: row == 0 }
 }
 
 /// The canonical id in an entry or a column.
@@ -170,6 +171,8 @@ struct BodyRef<'a> {
     times: (i64, u64),
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change_set: Option<&'a ChangeSet>,
     config: &'a str,
 }
 
@@ -205,6 +208,8 @@ struct Body {
     times: (i64, u64),
     #[serde(default)]
     trace_id: Option<String>,
+    #[serde(default)]
+    change_set: Option<Box<ChangeSet>>,
     config: String,
 }
 
@@ -220,7 +225,7 @@ pub(super) fn decision_body(decision: &Decision) -> Result<String, serde_json::E
     let Decision {
         update: _, timestamp: _, entity_type, canonical_id, source_system, native_id, op, decision: kind, reason, decided_by,
         proposed_snapshot, accepted_snapshot, changed, modified_fields, conflicts, version_before, version_after, attempts, notified,
-        received_at, duration_us, trace_id, config,
+        received_at, duration_us, trace_id, change_set, config,
     } = decision;
     let as_proposed = accepted_snapshot.is_some() && accepted_snapshot == proposed_snapshot;
     serde_json::to_string(&BodyRef {
@@ -243,6 +248,7 @@ pub(super) fn decision_body(decision: &Decision) -> Result<String, serde_json::E
         notified,
         times: (received_at.as_micros(), *duration_us),
         trace_id: trace_id.as_deref(),
+        change_set: change_set.as_deref(),
         config,
     })
 }
@@ -274,6 +280,7 @@ pub(super) fn decision(operation: &'static str, update: &str, at: i64, body: &st
         received_at: Timestamp::from_micros(body.times.0),
         duration_us: body.times.1,
         trace_id: body.trace_id,
+        change_set: body.change_set,
         config: body.config,
     })
 }

@@ -7,8 +7,9 @@ use super::error::{failed, unreadable};
 use super::keys::Kind;
 use super::outbox;
 use super::parked::{self, EncodedWaiting};
+use super::tasks::{self, EncodedRefers, EncodedTask};
 use super::writer::Session;
-use crate::domain::decision::DecisionKind;
+use crate::domain::decision::{DecisionKind, Logging};
 use crate::domain::ids::{EntityType, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Batch, DeadLetter, DecisionWrite, LetterEnd, OutboxChange, Plan, RecordWrite, SettledLetter, SystemFacts};
@@ -31,18 +32,22 @@ struct EncodedPlan {
     awake: Vec<String>,
     dead: Vec<EncodedDead>,
     settled: Vec<EncodedSettled>,
+    tasks: Vec<EncodedTask>,
 }
 
 struct EncodedRecord {
     id: Entry,
     entity_type: EntityType,
     expected: Option<i64>,
-    body: String,
+    /// None: it goes.
+    body: Option<String>,
+    deleted_at: Option<i64>,
     added: Vec<(Kind, Key)>,
     removed: Vec<(Kind, Key)>,
     opened: Vec<SystemName>,
     closed: Vec<SystemName>,
     outbox: Vec<OutboxChange>,
+    refers: EncodedRefers,
 }
 
 struct EncodedDecision {
@@ -55,7 +60,8 @@ struct EncodedDecision {
     kind: DecisionKind,
     system: String,
     entity_type: EntityType,
-    body: String,
+    /// None: only the marker is kept.
+    body: Option<String>,
 }
 
 struct EncodedDead {
@@ -74,7 +80,7 @@ struct EncodedSettled {
 
 /// Writes a batch down. Runs beside the writer, on the caller's thread.
 pub(super) fn encode(hasher: &Hasher, batch: &Batch) -> Result<Encoded, PortError> {
-    let plans = batch.plans.iter().map(|plan| encode_plan(hasher, plan)).collect::<Result<_, _>>();
+    let plans = batch.plans.iter().map(|plan| encode_plan(hasher, plan, batch.logging)).collect::<Result<_, _>>();
     Ok(Encoded {
         order: batch.rows_in_order(),
         plans: plans.map_err(|error| unreadable(COMMIT, "row", error))?,
@@ -82,7 +88,7 @@ pub(super) fn encode(hasher: &Hasher, batch: &Batch) -> Result<Encoded, PortErro
     })
 }
 
-fn encode_plan(hasher: &Hasher, plan: &Plan) -> Result<EncodedPlan, serde_json::Error> {
+fn encode_plan(hasher: &Hasher, plan: &Plan, logging: Logging) -> Result<EncodedPlan, serde_json::Error> {
     let dead = |letter: &DeadLetter| -> Result<EncodedDead, serde_json::Error> {
         let marks = letter.marks.as_ref().map(|(update, content_hash)| (hasher.update(update), *content_hash));
         Ok(EncodedDead { id: letter.id.clone(), body: serde_json::to_string(letter)?, marks })
@@ -90,11 +96,12 @@ fn encode_plan(hasher: &Hasher, plan: &Plan) -> Result<EncodedPlan, serde_json::
     Ok(EncodedPlan {
         record: plan.record.as_ref().map(|write| encode_record(hasher, write)).transpose()?,
         checks: plan.checks.iter().map(|(id, revision)| (*id.as_bytes(), signed(*revision))).collect(),
-        decisions: plan.decisions.iter().map(|row| encode_decision(hasher, row)).collect::<Result<_, _>>()?,
+        decisions: plan.decisions.iter().map(|row| encode_decision(hasher, row, logging)).collect::<Result<_, _>>()?,
         waiting: plan.waiting.iter().map(|waiting| parked::encode(hasher, waiting)).collect::<Result<_, _>>()?,
         awake: plan.awake.iter().map(ToString::to_string).collect(),
         dead: plan.dead_letters.iter().map(dead).collect::<Result<_, _>>()?,
         settled: plan.settled.iter().map(|settled| encode_settled(hasher, settled)).collect::<Result<_, _>>()?,
+        tasks: plan.tasks.iter().map(tasks::encode_task).collect::<Result<_, _>>()?,
     })
 }
 
@@ -116,16 +123,18 @@ fn encode_record(hasher: &Hasher, write: &RecordWrite) -> Result<EncodedRecord, 
         id: *record.id.as_bytes(),
         entity_type: record.entity_type.clone(),
         expected: write.expected.map(signed),
-        body: serde_json::to_string(&**record)?,
+        body: (!write.removes).then(|| serde_json::to_string(&**record)).transpose()?,
+        deleted_at: record.tombstone.as_ref().map(|tombstone| tombstone.at.as_micros()),
         added: keys(&write.links_added, &write.claims_added),
         removed: keys(&write.links_removed, &write.claims_released),
         opened: write.creates_opened.clone(),
         closed: write.creates_closed.clone(),
         outbox: write.outbox.clone(),
+        refers: tasks::encode_refers(write),
     })
 }
 
-fn encode_decision(hasher: &Hasher, row: &DecisionWrite) -> Result<EncodedDecision, serde_json::Error> {
+fn encode_decision(hasher: &Hasher, row: &DecisionWrite, logging: Logging) -> Result<EncodedDecision, serde_json::Error> {
     let decision = &row.decision;
     Ok(EncodedDecision {
         key: hasher.update(&decision.update),
@@ -137,7 +146,7 @@ fn encode_decision(hasher: &Hasher, row: &DecisionWrite) -> Result<EncodedDecisi
         kind: decision.decision,
         system: decision.source_system.to_string(),
         entity_type: decision.entity_type.clone(),
-        body: decision_body(decision)?,
+        body: logging.keeps(decision).then(|| decision_body(decision)).transpose()?,
     })
 }
 
@@ -235,6 +244,10 @@ fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan, numbers: &[i64]) ->
     }
     if let Some(write) = &plan.record {
         note_creates(session, write).map_err(error)?;
+        tasks::refer(session, &write.id, &write.entity_type, &write.refers).map_err(error)?;
+    }
+    for task in &plan.tasks {
+        tasks::change(session, task).map_err(error)?;
     }
     for (write, change) in plan.record.iter().flat_map(|write| write.outbox.iter().map(move |change| (write, change))) {
         outbox::change(session, canonical(write.id), change)?;
@@ -290,6 +303,11 @@ fn add_decision(session: &mut Session<'_>, row: &EncodedDecision, id: i64, heads
     if !mark(session, row.key, &entry, row.replaces)? {
         return Ok(false);
     }
+    let Some(body) = &row.body else {
+        // It can be told when the marker may go.
+        session.sql.decision_spent.execute(params![id, row.uid])?;
+        return Ok(true);
+    };
     let mut record = None;
     let mut previous = None;
     if let Some(canonical) = row.record {
@@ -301,7 +319,7 @@ fn add_decision(session: &mut Session<'_>, row: &EncodedDecision, id: i64, heads
     let (system, entity_type) = (session.name(&row.system)?, session.name(row.entity_type.as_str())?);
     let kind = kind_number(row.kind);
     let rare = is_rare(row.kind).then_some(kind);
-    let columns = params![id, id - row.at, record, previous, kind, rare, system, entity_type, row.uid, row.body];
+    let columns = params![id, id - row.at, record, previous, kind, rare, system, entity_type, row.uid, body];
     session.sql.decision_add.execute(columns)?;
     Ok(true)
 }
@@ -345,19 +363,22 @@ fn mark(session: &mut Session<'_>, key: Key, entry: &Entry, replaces: bool) -> r
 
 fn write_record(session: &mut Session<'_>, head: &Head, write: Option<&EncodedRecord>) -> rusqlite::Result<()> {
     match write {
+        Some(write) if write.body.is_none() => {
+            session.sql.record_forget.execute(params![head.n, head.newest])?;
+        }
         Some(write) if head.revision > 0 => {
-            session.sql.record_set.execute(params![head.n, head.revision + 1, head.newest, write.body])?;
+            session.sql.record_set.execute(params![head.n, head.revision + 1, head.newest, write.body, write.deleted_at])?;
         }
         Some(write) => {
             let entity_type = session.name(write.entity_type.as_str())?;
             let statement = if head.stored { &mut session.sql.record_make } else { &mut session.sql.record_add };
-            statement.execute(params![head.n, head.id, entity_type, 1, head.newest, write.body])?;
+            statement.execute(params![head.n, head.id, entity_type, 1, head.newest, write.body, write.deleted_at])?;
         }
         None if head.stored => {
             session.sql.head_set.execute((head.n, head.newest))?;
         }
         None => {
-            session.sql.record_add.execute(params![head.n, head.id, None::<i64>, 0, head.newest, None::<&str>])?;
+            session.sql.record_add.execute(params![head.n, head.id, None::<i64>, 0, head.newest, None::<&str>, None::<i64>])?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 mod codec;
 mod commit;
 mod error;
+mod forget;
 mod keys;
 mod lookup;
 mod outbox;
@@ -16,11 +17,13 @@ mod recent;
 mod schema;
 mod statements;
 mod tally;
+mod tasks;
 mod writer;
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,9 +44,10 @@ use crate::ports::broker::{Broker, Delivery, HandedIn, Inbox, Leased, LocalQueue
 use crate::ports::error::PortError;
 use crate::ports::hold::HoldRow;
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
+    Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
 use crate::ports::tally::Tally;
+use crate::ports::task::Task;
 
 /// How the file is used.
 #[derive(Clone, Debug)]
@@ -97,8 +101,9 @@ struct Shared {
     hasher: Hasher,
     recent: Arc<Recent>,
     queues: Queues,
+    swept: tokio::sync::Mutex<forget::Places>,
     inbound_max: u64,
-    epoch: u64,
+    epoch: AtomicU64,
     _lock: File,
 }
 
@@ -133,13 +138,14 @@ impl Embedded {
         let conn = schema::open_writer(&file, options.writer_cache_kib)?;
         queues::recover(&conn).map_err(failed("open the store"))?;
         let hasher = Hasher::new(schema::meta(&conn, "secret")?, options.key_mask);
-        let epoch = schema::meta(&conn, "epoch").map(unsigned)?;
+        let epoch = schema::meta(&conn, "epoch").map(unsigned).map(AtomicU64::new)?;
         let (recent, last) = Recent::load(&conn).map_err(failed("open the store"))?;
         let recent = Arc::new(recent);
         let writer = Writer::start(conn, &file, options.jobs_max, (Arc::clone(&recent), last, options.recent_keys))?;
         let readers = Readers::open(&file, options.readers, options.reader_cache_kib)?;
         let (queues, inbound_max) = (Queues::default(), options.inbound_max);
-        let shared = Arc::new(Shared { writer, readers, hasher, recent, queues, inbound_max, epoch, _lock: lock });
+        let swept = tokio::sync::Mutex::default();
+        let shared = Arc::new(Shared { writer, readers, hasher, recent, queues, swept, inbound_max, epoch, _lock: lock });
         Ok(Self { store: Arc::new(EmbeddedStore(Arc::clone(&shared))), broker: Arc::new(EmbeddedBroker(shared)) })
     }
 }
@@ -195,6 +201,29 @@ impl Store for EmbeddedStore {
         Ok(())
     }
 
+    async fn children(
+        &self,
+        parents: &[CanonicalId],
+        entity_type: &EntityType,
+        after: Option<CanonicalId>,
+        limit: usize,
+    ) -> Result<Vec<CanonicalId>, PortError> {
+        tasks::children(&self.0.readers.quick(), parents, entity_type, after, limit)
+    }
+
+    async fn deleted(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, CanonicalId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, CanonicalId)>, PortError> {
+        tasks::deleted(&self.0.readers.quick(), before, after, limit)
+    }
+
+    async fn tasks(&self, limit: usize) -> Result<Vec<Task>, PortError> {
+        tasks::tasks(&self.0.readers.quick(), limit)
+    }
+
     async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
         outbox::after(&self.0.readers.quick(), after, limit)
     }
@@ -218,6 +247,15 @@ impl Store for EmbeddedStore {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, PortError> {
         queries::next_due(&self.0.readers.quick())
+    }
+
+    async fn forget(&self, expired: &Expired, limit: usize) -> Result<bool, PortError> {
+        let mut swept = self.0.swept.lock().await;
+        let (hasher, places, expired) = (self.0.hasher.clone(), *swept, *expired);
+        let forget = move |session: &mut writer::Session<'_>| forget::forget(session, &hasher, places, &expired, limit);
+        let (more, places) = self.0.writer.run(forget::FORGET, forget).await?;
+        *swept = places;
+        Ok(more)
     }
 
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
@@ -289,7 +327,16 @@ impl Store for EmbeddedStore {
     }
 
     async fn epoch(&self) -> Result<u64, PortError> {
-        Ok(self.0.epoch)
+        Ok(self.0.epoch.load(Ordering::SeqCst))
+    }
+
+    async fn raise_epoch(&self) -> Result<u64, PortError> {
+        let raise = |session: &mut writer::Session<'_>| {
+            session.sql.epoch_raise.query_row((), |row| row.get(0)).map(unsigned).map_err(failed("raise the epoch"))
+        };
+        let epoch = self.0.writer.run("raise the epoch", raise).await?;
+        self.0.epoch.store(epoch, Ordering::SeqCst);
+        Ok(epoch)
     }
 }
 

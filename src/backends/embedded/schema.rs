@@ -22,10 +22,16 @@ pub(super) const FILE: &str = "syncline.db";
 const LOCK: &str = "syncline.lock";
 const OPEN: &str = "open the store";
 
-/// Systems that were sent a create and have not answered it; what is kept back. Files of the first versions lack them.
+/// Systems that were sent a create and have not answered it; what is kept back; who refers to whom; work still to be done.
+/// Files of the first versions lack them.
 const LATER_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS children(parent BLOB, type INTEGER, child BLOB, PRIMARY KEY(parent, type, child)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tasks(id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS holds(id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS creates(system TEXT, type TEXT, record BLOB, PRIMARY KEY(system, type, record)) WITHOUT ROWID";
+
+/// Few records are deleted.
+const DELETED_INDEX: &str = "CREATE INDEX IF NOT EXISTS records_deleted ON records(deleted_at, id) WHERE deleted_at IS NOT NULL";
 
 const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -38,7 +44,8 @@ CREATE TABLE records(n INTEGER PRIMARY KEY, id BLOB NOT NULL, type INTEGER, revi
 CREATE UNIQUE INDEX records_id ON records(id, type);
 
 -- id: the time of the decision in microseconds, or the next free number; late: how much later than its time that is.
--- previous: the decision before it about the same record. No kind: the row was replaced, only its place is left.
+-- previous: the decision before it about the same record. No kind: the row was replaced, only its place is left; with a
+-- uid: it was decided and is not kept (any more), only the marker of that update is.
 CREATE TABLE decisions(id INTEGER PRIMARY KEY, late INTEGER, record INTEGER, previous INTEGER, kind INTEGER, rare INTEGER,
     system INTEGER, type INTEGER, uid TEXT, body TEXT);
 CREATE INDEX decisions_rare ON decisions(rare) WHERE rare IS NOT NULL;
@@ -109,6 +116,11 @@ pub(super) fn open_writer(file: &Path, cache_kib: u32) -> Result<Connection, Por
         return Err(invalid(file, &format!("was written by a newer Syncline (version {version} of the file; this one knows {VERSION})")));
     }
     conn.execute_batch(LATER_TABLES).map_err(failed(OPEN))?;
+    let known = "SELECT 1 FROM pragma_table_info('records') WHERE name = 'deleted_at'";
+    if conn.query_row(known, (), |_| Ok(())).optional().map_err(failed(OPEN))?.is_none() {
+        conn.execute_batch("ALTER TABLE records ADD COLUMN deleted_at INTEGER").map_err(failed(OPEN))?;
+    }
+    conn.execute_batch(DELETED_INDEX).map_err(failed(OPEN))?;
     Ok(conn)
 }
 

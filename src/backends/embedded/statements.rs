@@ -26,6 +26,7 @@ statements! {
     log = "PRAGMA wal_checkpoint(NOOP)";
 
     meta_set = "UPDATE meta SET value = ?2 WHERE name = ?1";
+    epoch_raise = "UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value";
     name_get = "SELECT id FROM names WHERE name = ?1";
     name_add = "INSERT INTO names(name) VALUES(?1)";
     count_up = "INSERT INTO counters VALUES(?1, 1) ON CONFLICT(name) DO UPDATE SET value = value + 1 RETURNING value";
@@ -34,15 +35,22 @@ statements! {
     facts_set = "INSERT OR REPLACE INTO facts VALUES(?1, ?2)";
 
     record_get = "SELECT n, revision, head FROM records WHERE id = ?1";
-    record_add = "INSERT INTO records(n, id, type, revision, head, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
-    record_make = "UPDATE records SET id = ?2, type = ?3, revision = ?4, head = ?5, body = ?6 WHERE n = ?1";
-    record_set = "UPDATE records SET revision = ?2, head = ?3, body = ?4 WHERE n = ?1";
+    record_add = "INSERT INTO records(n, id, type, revision, head, body, deleted_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    record_make = "UPDATE records SET id = ?2, type = ?3, revision = ?4, head = ?5, body = ?6, deleted_at = ?7 WHERE n = ?1";
+    record_set = "UPDATE records SET revision = ?2, head = ?3, body = ?4, deleted_at = ?5 WHERE n = ?1";
+    record_forget = "UPDATE records SET type = NULL, revision = 0, head = ?2, body = NULL, deleted_at = NULL WHERE n = ?1";
     head_set = "UPDATE records SET head = ?2 WHERE n = ?1";
 
     decision_add = "INSERT INTO decisions(id, late, record, previous, kind, rare, system, type, uid, body)
         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     decision_blank = "UPDATE decisions SET late = NULL, kind = NULL, rare = NULL, system = NULL, type = NULL, uid = NULL, body = NULL
         WHERE id = ?1";
+
+    decision_spent = "INSERT INTO decisions(id, uid) VALUES(?1, ?2)";
+    decision_spend = "UPDATE decisions SET late = NULL, kind = NULL, rare = NULL, system = NULL, type = NULL, body = NULL WHERE id = ?1";
+    decision_drop = "DELETE FROM decisions WHERE id = ?1";
+    decision_there = "SELECT 1 FROM decisions WHERE id = ?1";
+    decision_old = "SELECT id, kind, previous, uid FROM decisions WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3";
 
     waiting_find = "SELECT n, refs FROM waiting WHERE uid = ?1";
     waiting_drop = "DELETE FROM waiting WHERE n = ?1";
@@ -65,6 +73,11 @@ statements! {
     hold_put = "INSERT OR REPLACE INTO holds VALUES(?1, ?2)";
     create_open = "INSERT OR IGNORE INTO creates VALUES(?1, ?2, ?3)";
     create_close = "DELETE FROM creates WHERE system = ?1 AND type = ?2 AND record = ?3";
+
+    child_add = "INSERT OR IGNORE INTO children VALUES(?1, ?2, ?3)";
+    child_drop = "DELETE FROM children WHERE parent = ?1 AND type = ?2 AND child = ?3";
+    task_put = "INSERT OR REPLACE INTO tasks VALUES(?1, ?2)";
+    task_drop = "DELETE FROM tasks WHERE id = ?1";
 
     inbound_add = "INSERT INTO inbound VALUES(?1, ?2, ?3, 0, ?4)";
     inbound_drop = "DELETE FROM inbound WHERE tag = ?1";

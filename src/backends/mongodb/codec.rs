@@ -1,6 +1,6 @@
 //! How things are written: documents a person can query by hand, and beside them, as text, what only the engine needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,13 @@ use crate::domain::delete::Tombstone;
 use crate::domain::identity::Claim;
 use crate::domain::ids::{CanonicalId, SystemName, UpdateId};
 use crate::domain::link::Link;
+use crate::domain::merge::Undo;
 use crate::domain::provenance::Provenance;
 use crate::domain::time::Timestamp;
 use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
-use crate::ports::store::{DeadLetter, DecisionWrite, Marker, Owed, Versioned};
+use crate::ports::store::{DeadLetter, DecisionWrite, Marker, Owed, RecordWrite, Versioned};
 
 /// What is wrong with a document.
 type Wrong = Box<dyn std::error::Error + Send + Sync>;
@@ -48,6 +49,12 @@ struct EngineRef<'a> {
     tombstone: &'a Option<Box<Tombstone>>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     absorbed: &'a BTreeSet<CanonicalId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undo: &'a Option<Box<Undo>>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    apart: &'a BTreeSet<CanonicalId>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    revs: &'a BTreeMap<SystemName, u64>,
 }
 
 #[derive(Deserialize)]
@@ -62,10 +69,16 @@ struct Engine {
     tombstone: Option<Box<Tombstone>>,
     #[serde(default)]
     absorbed: BTreeSet<CanonicalId>,
+    #[serde(default)]
+    undo: Option<Box<Undo>>,
+    #[serde(default)]
+    apart: BTreeSet<CanonicalId>,
+    #[serde(default)]
+    revs: BTreeMap<SystemName, u64>,
 }
 
 /// Writes a record. `stamp` tells this very write from any other.
-pub(super) fn record(record: &CanonicalRecord, revision: u64, stamp: i64) -> Result<Document, serde_json::Error> {
+pub(super) fn record(write: &RecordWrite, revision: u64, stamp: i64) -> Result<Document, serde_json::Error> {
     // Named one by one, so that a field added to the record is not forgotten here.
     let CanonicalRecord {
         id,
@@ -80,8 +93,12 @@ pub(super) fn record(record: &CanonicalRecord, revision: u64, stamp: i64) -> Res
         tombstone,
         merged_into,
         absorbed,
-    } = record;
-    let engine = EngineRef { created_at: *created_at, updated_at: *updated_at, provenance, links, claims, tombstone, absorbed };
+        undo,
+        apart,
+        revs,
+    } = &*write.record;
+    let (created_at, updated_at) = (*created_at, *updated_at);
+    let engine = EngineRef { created_at, updated_at, provenance, links, claims, tombstone, absorbed, undo, apart, revs };
     let mut shown = Vec::with_capacity(links.len());
     for link in links {
         let native_id = link.native_id.as_ref().map(|id| id.as_str());
@@ -93,13 +110,16 @@ pub(super) fn record(record: &CanonicalRecord, revision: u64, stamp: i64) -> Res
         "type": entity_type.as_str(),
         "version": whole(*version),
         "revision": signed(revision),
-        "created_at": date(*created_at),
-        "updated_at": date(*updated_at),
+        "created_at": date(created_at),
+        "updated_at": date(updated_at),
         "data": to_document(&data.close()),
         "links": shown,
         "stamp": stamp,
         "engine": serde_json::to_string(&engine)?,
     };
+    if !write.refers_to.is_empty() {
+        document.insert("refers_to", write.refers_to.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
     if let Some(tombstone) = tombstone {
         document.insert("deleted_at", date(tombstone.at));
     }
@@ -133,6 +153,9 @@ fn read_record(document: &mut Document) -> Result<Versioned, Wrong> {
         tombstone: engine.tombstone,
         merged_into: document.get_str("merged_into").ok().map(CanonicalId::parse).transpose()?,
         absorbed: engine.absorbed,
+        undo: engine.undo,
+        apart: engine.apart,
+        revs: engine.revs,
     };
     Ok(Versioned { record: std::sync::Arc::new(record), revision: number(document, "revision")? })
 }
@@ -179,7 +202,7 @@ pub(super) fn decision(row: &DecisionWrite, place: i64) -> Result<Document, serd
     let Decision {
         update, timestamp, entity_type, canonical_id, source_system, native_id, op, decision, reason, decided_by,
         proposed_snapshot, accepted_snapshot, changed, modified_fields, conflicts, version_before, version_after, attempts, notified,
-        received_at, duration_us, trace_id, config,
+        received_at, duration_us, trace_id, change_set, config,
     } = &row.decision;
     let mut document = doc! {
         "_id": update.to_string(),
@@ -223,6 +246,9 @@ pub(super) fn decision(row: &DecisionWrite, place: i64) -> Result<Document, serd
     if let Some(trace_id) = trace_id {
         document.insert("trace_id", trace_id);
     }
+    if let Some(set) = change_set {
+        document.insert("change_set", plain(set)?);
+    }
     if decision.is_waiting() {
         document.insert("waiting", true);
     }
@@ -234,11 +260,17 @@ pub(super) fn mark(update: &UpdateId, content_hash: u64) -> Document {
     doc! {"_id": update.to_string(), "content_hash": content_hash.cast_signed()}
 }
 
+/// The same, of an update that was decided at `place` and has no row (any more).
+pub(super) fn spent(update: &str, content_hash: i64, place: i64) -> Document {
+    doc! {"_id": update, "content_hash": content_hash, "decided": place}
+}
+
 /// What makes a redelivery harmless, of a row or a mark.
 pub(super) fn marker(operation: &'static str, document: &Document) -> Result<(UpdateId, Marker), PortError> {
     let read = || -> Result<_, Wrong> {
         let content_hash = integer(document, "content_hash")?.cast_unsigned();
-        Ok((text(document, "_id")?, Marker { content_hash, waiting: document.get_bool("waiting").unwrap_or(false) }))
+        let of_letter = !document.contains_key("place") && !document.contains_key("decided");
+        Ok((text(document, "_id")?, Marker { content_hash, waiting: document.get_bool("waiting").unwrap_or(false), of_letter }))
     };
     read().map_err(|error| unreadable(operation, "decision", error))
 }
@@ -280,6 +312,7 @@ fn read_row(document: &mut Document) -> Result<Decision, Wrong> {
         received_at: Timestamp::from_micros(integer(document, "received")?),
         duration_us: number(document, "duration_us")?,
         trace_id: optional(document, "trace_id").map(str::to_owned),
+        change_set: parsed(document, "change_set")?,
         config: document.get_str("config")?.to_owned(),
     })
 }

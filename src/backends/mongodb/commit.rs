@@ -16,7 +16,7 @@ use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, 
 use super::shared::Shared;
 use super::staging::{Before, Owners, Row, Staged, stage};
 use super::writes::{Transaction, Trouble, Update};
-use super::{lookup, outbox, parked, presence};
+use super::{lookup, outbox, parked, presence, tasks};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Batch, LetterEnd, SettledLetter, SystemFacts};
 
@@ -74,7 +74,8 @@ fn conflict(plans: Vec<usize>, batch: &Batch) -> PortError {
 
 /// One transaction from beginning to end.
 async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>) -> Result<(), Trouble> {
-    if staged.is_empty() && batch.facts.is_empty() {
+    let tasks = batch.plans.iter().any(|plan| !plan.tasks.is_empty());
+    if staged.is_empty() && batch.facts.is_empty() && !tasks {
         return Ok(());
     }
     let trouble = |error| Trouble::of(COMMIT, error);
@@ -151,15 +152,20 @@ impl Writer<'_> {
         parked::apply(&mut self.tx, self.shared, self.staged).await?;
         self.bury().await?;
         self.facts().await?;
-        let written = self.staged.records.iter().next();
+        tasks::change(&mut self.tx, self.batch).await?;
+        let written = self.staged.records.iter().find(|(_, written)| !written.write.removes);
         let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": {"$eq": id.to_string()}, "stamp": {"$eq": stamp}}));
         Ok(Proof(rows.or(record)))
     }
 
     async fn records(&mut self, stamp: i64) -> Result<(), Trouble> {
-        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        let (mut new, mut changed, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         for (id, written) in &self.staged.records {
-            let document = codec::record(&written.write.record, written.revision, stamp).map_err(unwritable)?;
+            if let Some(before) = written.before.filter(|_| written.write.removes) {
+                gone.push(doc! {"_id": {"$eq": id.to_string()}, "revision": {"$eq": signed(before)}});
+                continue;
+            }
+            let document = codec::record(written.write, written.revision, stamp).map_err(unwritable)?;
             match written.before {
                 None => new.push(document),
                 Some(before) => {
@@ -172,6 +178,10 @@ impl Writer<'_> {
             // Written, not only read: two transactions that rely on what the other one changes must meet.
             let filter = doc! {"_id": {"$eq": id.to_string()}, "revision": {"$eq": signed(*revision)}};
             changed.push(Update::replace(filter, doc! {"$set": {"checked": stamp}}));
+        }
+        let expected = gone.len() as i64;
+        if self.tx.delete(CANONICAL, gone).await? != expected {
+            return Err(Trouble::Race);
         }
         self.tx.update(CANONICAL, changed).await?;
         self.tx.insert(CANONICAL, new).await
@@ -195,6 +205,11 @@ impl Writer<'_> {
                     let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
                     proof = Some((DECISIONS, doc! {"_id": {"$eq": update.to_string()}, "place": {"$eq": place}}));
                     codec::decision(row, place).map_err(unwritable)?
+                }
+                Row::Unlogged(row) => {
+                    let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
+                    proof = Some((DECISIONS, doc! {"_id": {"$eq": update.to_string()}, "decided": {"$eq": place}}));
+                    codec::spent(&update.to_string(), row.content_hash.cast_signed(), place)
                 }
                 Row::Marked(content_hash) => codec::mark(update, *content_hash),
             };
@@ -240,7 +255,8 @@ impl Writer<'_> {
             letters.push(filter);
             match end {
                 LetterEnd::Requeued(Some(update)) => {
-                    freed.push(doc! {"_id": {"$eq": update.to_string()}, "decision": {"$exists": false}});
+                    let unread = doc! {"$exists": false};
+                    freed.push(doc! {"_id": {"$eq": update.to_string()}, "decision": &unread, "decided": &unread});
                 }
                 LetterEnd::Discarded(Some((update, content_hash))) => {
                     let mut mark = codec::mark(update, *content_hash);

@@ -84,7 +84,7 @@ async fn marks(shared: &Shared, updates: Vec<String>) -> Result<HashSet<UpdateId
     if updates.is_empty() {
         return Ok(HashSet::new());
     }
-    let filter = doc! {"_id": {"$in": updates}, "decision": {"$exists": false}};
+    let filter = doc! {"_id": {"$in": updates}, "decision": {"$exists": false}, "decided": {"$exists": false}};
     let found = shared.find(COMMIT, DECISIONS, filter).project(doc! {"content_hash": 1}).all().await?;
     found.iter().map(|row| codec::marker(COMMIT, row).map(|(update, _)| update)).collect()
 }
@@ -107,10 +107,11 @@ async fn markers<'u>(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let only = doc! {"content_hash": 1, "waiting": 1, "place": 1};
+    let only = doc! {"content_hash": 1, "waiting": 1, "place": 1, "decided": 1};
     let found = shared.find(operation, DECISIONS, doc! {"_id": {"$in": ids}}).project(only).all().await?;
     for row in &found {
-        shared.numbers.saw(codec::integer(row, "place").unwrap_or(0));
+        let place = codec::integer(row, "place").or_else(|_| codec::integer(row, "decided"));
+        shared.numbers.saw(place.unwrap_or(0));
     }
     found.iter().map(|row| codec::marker(operation, row)).collect()
 }

@@ -6,6 +6,7 @@
 mod codec;
 mod commit;
 mod error;
+mod forget;
 mod keys;
 mod lookup;
 mod outbox;
@@ -15,6 +16,7 @@ mod queries;
 mod schema;
 mod shared;
 mod staging;
+mod tasks;
 mod values;
 mod writes;
 
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mongodb::bson::{Document, doc};
+use mongodb::options::ReturnDocument;
 
 use self::codec::number;
 use self::error::{failed, unreadable};
@@ -34,7 +37,10 @@ use crate::domain::waiting::Waiting;
 use crate::ports::error::PortError;
 use crate::ports::hold::HoldRow;
 use crate::ports::presence::Presence;
-use crate::ports::store::{Batch, Cursor, DeadLetter, DecisionFilter, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned};
+use crate::ports::store::{
+    Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned,
+};
+use crate::ports::task::Task;
 
 /// How the database is used.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +103,31 @@ impl Store for MongoStore {
         self.0.run(commit::COMMIT, |shared| async move { commit::commit(&shared, &batch).await }).await
     }
 
+    async fn children(
+        &self,
+        parents: &[CanonicalId],
+        entity_type: &EntityType,
+        after: Option<CanonicalId>,
+        limit: usize,
+    ) -> Result<Vec<CanonicalId>, PortError> {
+        let (parents, entity_type) = (parents.to_vec(), entity_type.clone());
+        let look = move |shared: Arc<Shared>| async move { tasks::children(&shared, &parents, &entity_type, after, limit).await };
+        self.0.run(tasks::CHILDREN, look).await
+    }
+
+    async fn deleted(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, CanonicalId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, CanonicalId)>, PortError> {
+        self.0.run(tasks::DELETED, move |shared| async move { tasks::deleted(&shared, before, after, limit).await }).await
+    }
+
+    async fn tasks(&self, limit: usize) -> Result<Vec<Task>, PortError> {
+        self.0.run(tasks::READ, move |shared| async move { tasks::tasks(&shared, limit).await }).await
+    }
+
     async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
         self.0.run("read the outbox", move |shared| async move { outbox::after(&shared, after, limit).await }).await
     }
@@ -124,6 +155,11 @@ impl Store for MongoStore {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, PortError> {
         self.0.run("list waiting updates", |shared| async move { queries::next_due(&shared).await }).await
+    }
+
+    async fn forget(&self, expired: &Expired, limit: usize) -> Result<bool, PortError> {
+        let expired = *expired;
+        self.0.run(forget::FORGET, move |shared| async move { forget::forget(&shared, &expired, limit).await }).await
     }
 
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
@@ -204,5 +240,16 @@ impl Store for MongoStore {
             number(&meta, "epoch").map_err(|error| unreadable(operation, "epoch", error))
         };
         self.0.run(operation, read).await
+    }
+
+    async fn raise_epoch(&self) -> Result<u64, PortError> {
+        let operation = "raise the epoch";
+        let raise = async move |shared: Arc<Shared>| {
+            let meta = shared.db.collection::<Document>(schema::META);
+            let raised = meta.find_one_and_update(doc! {"_id": {"$eq": "store"}}, doc! {"$inc": {"epoch": 1}});
+            let store = raised.return_document(ReturnDocument::After).await.map_err(failed(operation))?.unwrap_or_default();
+            number(&store, "epoch").map_err(|error| unreadable(operation, "epoch", error))
+        };
+        self.0.run(operation, raise).await
     }
 }

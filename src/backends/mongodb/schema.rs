@@ -36,13 +36,15 @@ pub(super) const SYSTEMS: &str = "systems";
 pub(super) const HOLDS: &str = "holds";
 /// Numbers that are counted up.
 pub(super) const COUNTERS: &str = "counters";
+/// Work that is still to be done.
+pub(super) const TASKS: &str = "tasks";
 /// Who is at work.
 pub(super) const ORCHESTRATORS: &str = "orchestrators";
 /// The store itself.
 pub(super) const META: &str = "meta";
 
-const COLLECTIONS: [&str; 13] =
-    [CANONICAL, DECISIONS, LINKS, CLAIMS, WAITING, DEAD_LETTERS, OUTBOX, CREATES, SYSTEMS, HOLDS, COUNTERS, ORCHESTRATORS, META];
+const COLLECTIONS: [&str; 14] =
+    [CANONICAL, DECISIONS, LINKS, CLAIMS, WAITING, DEAD_LETTERS, OUTBOX, CREATES, SYSTEMS, HOLDS, COUNTERS, TASKS, ORCHESTRATORS, META];
 
 /// The version of what is written. A database with a later one is refused.
 const VERSION: u64 = 1;
@@ -187,8 +189,15 @@ fn indexes() -> Vec<(&'static str, Vec<IndexModel>)> {
         let options = IndexOptions::builder().partial_filter_expression(doc! {"place": {"$exists": true}}).build();
         IndexModel::builder().keys(keys).options(options).build()
     };
+    let options = IndexOptions::builder().partial_filter_expression(doc! {"decided": {"$exists": true}}).build();
+    let spent = IndexModel::builder().keys(doc! {"decided": 1}).options(options).build();
+    // Most records refer to nothing.
+    let refers = IndexOptions::builder().partial_filter_expression(doc! {"refers_to": {"$exists": true}}).build();
+    let referring = IndexModel::builder().keys(doc! {"refers_to": 1, "type": 1, "_id": 1}).options(refers).build();
+    let options = IndexOptions::builder().partial_filter_expression(doc! {"deleted_at": {"$exists": true}}).build();
+    let deleted = IndexModel::builder().keys(doc! {"deleted_at": 1, "_id": 1}).options(options).build();
     vec![
-        (CANONICAL, vec![plain(doc! {"type": 1, "_id": 1})]),
+        (CANONICAL, vec![plain(doc! {"type": 1, "_id": 1}), referring, deleted]),
         (
             DECISIONS,
             vec![
@@ -196,6 +205,7 @@ fn indexes() -> Vec<(&'static str, Vec<IndexModel>)> {
                 listed(doc! {"canonical_id": 1, "place": -1, "_id": -1}),
                 listed(doc! {"decision": 1, "place": -1, "_id": -1}),
                 listed(doc! {"source_system": 1, "place": -1, "_id": -1}),
+                spent,
             ],
         ),
         (

@@ -39,6 +39,8 @@ pub(super) enum Before {
 pub(super) enum Row<'b> {
     /// Its decision.
     Decided(&'b DecisionWrite),
+    /// Its decision, of which no row is kept.
+    Unlogged(&'b DecisionWrite),
     /// The hash of its content: it became a dead letter.
     Marked(u64),
 }
@@ -241,7 +243,8 @@ impl<'b> Staged<'b> {
 
     fn list_rows(&mut self, batch: &'b Batch) {
         let rows = batch.rows_in_order().into_iter().map(|(plan, row)| &batch.plans[plan].decisions[row]);
-        let rows = rows.map(|row| (&row.decision.update, Row::Decided(row)));
+        let kept = |row: &'b DecisionWrite| if batch.logging.keeps(&row.decision) { Row::Decided(row) } else { Row::Unlogged(row) };
+        let rows = rows.map(|row| (&row.decision.update, kept(row)));
         let marks = self.dead_letters.iter().filter_map(|letter| letter.marks.as_ref());
         let marks = marks.map(|(update, content_hash)| (update, Row::Marked(*content_hash)));
         // Of several rows of one update only the last is kept.

@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use crate::domain::link::SendOp;
 use crate::domain::origin::{Origin, Publisher};
 use crate::domain::time::Timestamp;
-use crate::ports::broker::{Delivery, HandedIn, OutboundMessage};
+use crate::ports::broker::{Delivery, Fact, HandedIn, OutboundMessage};
 
 const PERSISTENT: u8 = 2;
 const JSON: &str = "application/json";
@@ -99,6 +99,11 @@ pub(super) fn handed_in(message: &HandedIn, user: &str) -> BasicProperties {
         None => properties,
     };
     named(properties, message.message_id.as_ref())
+}
+
+/// The properties of a fact about a decision.
+pub(super) fn fact(fact: &Fact) -> BasicProperties {
+    named(json().with_type("decision".into()), Some(&fact.id))
 }
 
 fn json() -> BasicProperties {

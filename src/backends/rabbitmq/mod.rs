@@ -27,7 +27,7 @@ use self::publish::Outlet;
 pub use self::topology::{Argument, Names, Object, objects};
 use crate::domain::ids::SystemName;
 use crate::domain::time::Timestamp;
-use crate::ports::broker::{Broker, Delivery, HandedIn, Inbox, OutboundMessage, Tap};
+use crate::ports::broker::{Broker, Delivery, Fact, HandedIn, Inbox, OutboundMessage, Tap};
 use crate::ports::clock::Clock;
 use crate::ports::error::{PortError, PortErrorKind};
 
@@ -49,6 +49,8 @@ pub struct Options {
     pub deliveries_max: u32,
     /// Whether systems are sent anything.
     pub push_updates: bool,
+    /// Whether decisions are told to whoever listens.
+    pub events: bool,
     /// Systems whose queue is made at start; others get theirs before their first message.
     pub systems: Vec<SystemName>,
     /// Says when a message has arrived.
@@ -68,7 +70,18 @@ impl Options {
         }
         let (partitions, prefetch, deliveries_max, connect_within) = (1, 1_000, topology::DELIVERIES_MAX, Duration::from_secs(15));
         let names = Names::new(prefix);
-        Ok(Self { address, names, partitions, prefetch, deliveries_max, push_updates: true, systems: Vec::new(), clock, connect_within })
+        Ok(Self {
+            address,
+            names,
+            partitions,
+            prefetch,
+            deliveries_max,
+            push_updates: true,
+            events: false,
+            systems: Vec::new(),
+            clock,
+            connect_within,
+        })
     }
 }
 
@@ -159,6 +172,13 @@ impl Broker for RabbitBroker {
             return Vec::new();
         }
         self.outlet.publish(&messages).await
+    }
+
+    async fn announce(&self, facts: &[Fact]) -> Result<(), PortError> {
+        if facts.is_empty() || !self.options.events {
+            return Ok(());
+        }
+        self.outlet.announce(facts).await
     }
 }
 

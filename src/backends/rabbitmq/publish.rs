@@ -19,10 +19,11 @@ use super::error::{again, failed, too_slow};
 use super::link::{Health, Session, connect, watch_over};
 use super::{message, topology};
 use crate::domain::ids::SystemName;
-use crate::ports::broker::{HandedIn, OutboundMessage};
+use crate::ports::broker::{Fact, HandedIn, OutboundMessage};
 use crate::ports::error::{PortError, PortErrorKind};
 
 pub(super) const PUBLISH: &str = "publish";
+const ANNOUNCE: &str = "tell listeners";
 const HAND_IN: &str = "hand in";
 const TAKE: &str = "take";
 /// Seconds until a message that is not confirmed counts as not published. It may be there all the same, and comes twice.
@@ -56,6 +57,8 @@ struct Parcel<'a> {
     routing_key: &'a str,
     body: &'a [u8],
     properties: BasicProperties,
+    /// Whether a queue has to take it.
+    mandatory: bool,
 }
 
 impl Open {
@@ -93,6 +96,14 @@ impl Outlet {
             outcomes.push(outcome);
         }
         outcomes
+    }
+
+    /// Facts for whoever has bound a queue to the exchange of decisions.
+    pub async fn announce(&self, facts: &[Fact]) -> Result<(), PortError> {
+        let open = self.open(ANNOUNCE).await?;
+        let exchange = self.options.names.events();
+        let parcel = |fact| told(&exchange, fact);
+        send(&open, facts.iter().map(parcel).collect(), ANNOUNCE).await.into_iter().collect()
     }
 
     /// Messages that came in by another way.
@@ -225,11 +236,21 @@ impl Session for Outlet {
 }
 
 fn outbound<'a>(exchange: &'a str, message: &'a OutboundMessage) -> Parcel<'a> {
-    Parcel { exchange, routing_key: message.system.as_str(), body: &message.body, properties: message::outbound(message) }
+    Parcel { exchange, routing_key: message.system.as_str(), body: &message.body, properties: message::outbound(message), mandatory: true }
 }
 
 fn inbound<'a>(exchange: &'a str, message: &'a HandedIn, user: &str) -> Parcel<'a> {
-    Parcel { exchange, routing_key: &message.routing_key, body: &message.body, properties: message::handed_in(message, user) }
+    Parcel {
+        exchange,
+        routing_key: &message.routing_key,
+        body: &message.body,
+        properties: message::handed_in(message, user),
+        mandatory: true,
+    }
+}
+
+fn told<'a>(exchange: &'a str, fact: &'a Fact) -> Parcel<'a> {
+    Parcel { exchange, routing_key: &fact.routing_key, body: &fact.body, properties: message::fact(fact), mandatory: false }
 }
 
 /// Sends messages in their order, all in flight at once; the outcome of each.
@@ -269,7 +290,7 @@ enum Way<F> {
 }
 
 async fn one(channel: &Channel, parcel: Parcel<'_>, operation: &'static str) -> Result<(), PortError> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let options = BasicPublishOptions { mandatory: parcel.mandatory, ..BasicPublishOptions::default() };
     let name = |text: &str| {
         ShortString::try_new(text).map_err(|error| PortError::new(PortErrorKind::Invalid, operation, format!("{text:.60?}…: {error}")))
     };

@@ -59,6 +59,12 @@ impl Names {
         format!("{}.updates.{system}", self.0)
     }
 
+    /// The exchange of what was decided.
+    #[must_use]
+    pub fn events(&self) -> String {
+        format!("{}.events", self.0)
+    }
+
     /// Exchange and queue for what RabbitMQ has given up on.
     #[must_use]
     pub fn dead(&self) -> String {
@@ -173,6 +179,9 @@ pub fn objects(options: &Options) -> Vec<Object> {
         // Last, so that nothing comes before there is a queue for it.
         let (from, to) = (inbound, names.partitions());
         all.push(Object::Binding { from, to, to_exchange: true, key: "#".to_owned() });
+    }
+    if options.events {
+        all.push(Object::Exchange { name: names.events(), kind: "topic" });
     }
     if options.push_updates {
         all.push(Object::Exchange { name: names.outbound(), kind: "topic" });

@@ -18,6 +18,7 @@ use crate::engine::input::{Input, InputKind, Resend};
 use crate::engine::pipeline::{Committed, Pipeline};
 use crate::engine::relay::{Pair, Relay};
 use crate::engine::settings::Settings;
+use crate::engine::tasks::Tasks;
 use crate::engine::waiting::awake_input;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::store::Store;
@@ -92,6 +93,7 @@ pub struct Runner {
     pending: Vec<Input>,
     chunks: usize,
     arrival: u64,
+    tasks: Tasks,
     /// Outbound messages that may go now.
     ready: Vec<Pair>,
 }
@@ -143,6 +145,7 @@ impl Runner {
             pending: Vec::with_capacity(settings.batch_size),
             chunks: 0,
             arrival: run << 40,
+            tasks: Tasks::default(),
             ready: Vec::new(),
         })
     }
@@ -244,11 +247,22 @@ impl Runner {
         for _ in 0..WAKE_ROUNDS {
             let due = self.store.waiting_due(self.now(), WOKEN_PAGE).await?;
             if due.is_empty() {
-                return Ok(());
+                return self.work_off().await;
             }
             self.decide_awake(due).await?;
         }
         Ok(())
+    }
+
+    /// Does what deletes have left behind.
+    async fn work_off(&mut self) -> Result<(), Failure> {
+        loop {
+            let kinds = self.tasks.next(self.store.as_ref()).await?;
+            if kinds.is_empty() {
+                return Ok(());
+            }
+            self.answer(kinds).await?;
+        }
     }
 
     /// Decides one page while the one before it is being committed.

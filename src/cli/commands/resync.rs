@@ -9,12 +9,19 @@ use crate::cli::{Failure, output};
 
 /// Runs `resync`.
 pub async fn run(args: &ResyncArgs, options: &Options) -> Result<(), Failure> {
+    let client = Client::new(options)?;
     let request = json!({ "type": args.entity_type, "everything": args.everything, "dry_run": args.dry_run });
-    let answer = Client::new(options)?.post(&format!("/v1/systems/{}/resync", escaped(&args.system)), &request).await?;
-    if options.json {
-        return output::json(&answer);
-    }
-    output::line(sends(&args.system, &answer, if args.dry_run { "would be sent" } else { "is being sent" }))
+    let verb = if args.dry_run { "would be sent" } else { "is being sent" };
+    let Some(system) = &args.system else {
+        let answer = client.post("/v1/resync", &request).await?;
+        if options.json {
+            return output::json(&answer);
+        }
+        let lines = answer["systems"].as_object().into_iter().flatten().map(|(system, sends)| (system, json!({ "sends": sends })));
+        return lines.map(|(system, sends)| self::sends(system, &sends, verb)).try_for_each(output::line);
+    };
+    let answer = client.post(&format!("/v1/systems/{}/resync", escaped(system)), &request).await?;
+    if options.json { output::json(&answer) } else { output::line(sends(system, &answer, verb)) }
 }
 
 /// What goes to a system, in a sentence.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -9,10 +10,13 @@ use crate::cli::args::Options;
 use crate::cli::error::FAILED;
 use crate::cli::{Failure, Host, output, stores};
 use crate::domain::canonical::CanonicalRecord;
-use crate::domain::decision::Decision;
+use crate::domain::change::DeadReason;
+use crate::domain::decision::{Decision, Logging};
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, UpdateId};
+use crate::domain::orphans::refers_to;
 use crate::domain::rules::{Duplicates, Rules};
+use crate::domain::time::Timestamp;
 use crate::engine::settings::Settings;
 use crate::ports::store::{DecisionFilter, Found, Lookup, Store, Versioned};
 
@@ -23,17 +27,20 @@ const SHOWN: usize = 100;
 
 /// Runs `verify`.
 pub async fn run(options: &Options, host: &Host) -> Result<(), Failure> {
-    let rules = match &options.config {
-        Some(_) => Some(Settings::compile(&stores::config(options)?).rules),
-        None => None,
-    };
+    let settings = Settings::compile(&stores::config(options)?);
+    let rules = options.config.is_some().then(|| settings.rules.clone());
+    let now = host.clock.now();
+    let since = |kept: Option<Duration>| kept.map_or(Timestamp::from_micros(i64::MIN), |kept| now.minus(kept));
+    let logged = settings.rules.logging != Logging::None;
+    let kept = Kept { logged, rows_since: since(settings.keep.others), deleted_since: since(settings.keep.deleted) };
     let store = stores::open(options, host).await?;
     let mut check =
-        Check { store: store.as_ref(), rules, broken: Vec::new(), versions: HashMap::new(), records: 0, decisions: 0, waiting: 0 };
+        Check { store: store.as_ref(), rules, kept, broken: Vec::new(), versions: HashMap::new(), records: 0, decisions: 0, waiting: 0 };
     let waiting = check.waiting().await?;
     check.records().await?;
     check.decisions(waiting).await?;
     check.outbox().await?;
+    check.letters().await?;
     check.report(options)
 }
 
@@ -41,6 +48,7 @@ struct Check<'a> {
     store: &'a dyn Store,
     /// What is declared; without it claims are only looked up.
     rules: Option<Arc<Rules>>,
+    kept: Kept,
     broken: Vec<String>,
     /// The version each record must have had after the next older decision that changed it; `None`: no row seen yet.
     versions: HashMap<CanonicalId, Seen>,
@@ -49,12 +57,24 @@ struct Check<'a> {
     waiting: u64,
 }
 
+/// What need not be there any more: it was over, and old enough to go.
+struct Kept {
+    /// Whether decisions that made a version have a row at all.
+    logged: bool,
+    /// Decisions since then have a row.
+    rows_since: Timestamp,
+    /// Records that were deleted since then are known.
+    deleted_since: Timestamp,
+}
+
 /// How far back a record's history was followed.
 #[derive(Clone, Copy)]
 struct Seen {
     version: u64,
     /// The newest change was looked at: older ones are not compared with the data.
     compared: bool,
+    /// When the record was made.
+    created_at: Timestamp,
 }
 
 impl Check<'_> {
@@ -83,15 +103,92 @@ impl Check<'_> {
                 lookup.claims.extend(claims(&versioned.record));
             }
             let found = self.store.look_up(&lookup).await?;
+            let named: HashSet<CanonicalId> = page.iter().flat_map(|versioned| self.named(&versioned.record)).collect();
+            let known = self.store.records(&named.into_iter().collect::<Vec<_>>()).await?;
+            let known: HashMap<_, _> = known.into_iter().map(|versioned| (versioned.record.id, versioned.record)).collect();
             for Versioned { record, .. } in &page {
                 self.record(record, &found);
+                self.neighbours(record, &known);
+                self.sends(record);
+                self.child(record).await?;
+            }
+        }
+    }
+
+    /// The records one names.
+    fn named(&self, record: &CanonicalRecord) -> BTreeSet<CanonicalId> {
+        let refers = self.rules.as_ref().map(|rules| refers_to(record, &rules.of_type(&record.entity_type)));
+        record.merged_into.into_iter().chain(record.absorbed.iter().copied()).chain(refers.into_iter().flatten()).collect()
+    }
+
+    /// A record that became part of another one leads there in one step; what it refers to is there.
+    fn neighbours(&mut self, record: &CanonicalRecord, known: &HashMap<CanonicalId, Arc<CanonicalRecord>>) {
+        let name = format!("{} {}", record.entity_type, record.id);
+        if let Some(into) = record.merged_into {
+            let broken = match known.get(&into) {
+                None => Some("which is not there"),
+                Some(winner) if winner.merged_into.is_some() => Some("which became part of another one itself"),
+                Some(winner) if !winner.absorbed.contains(&record.id) => Some("which does not know of it"),
+                Some(_) => None,
+            };
+            self.broken.extend(broken.map(|why| format!("{name}: it became part of {into}, {why}")));
+        }
+        for id in &record.absorbed {
+            if known.get(id).is_none_or(|part| part.merged_into != Some(record.id)) {
+                self.broken.push(format!("{name}: {id} became part of it and does not lead to it"));
+            }
+        }
+        let named = self.named(record);
+        let refers = named.iter().filter(|id| record.merged_into != Some(**id) && !record.absorbed.contains(id));
+        let missing: Vec<String> =
+            refers.filter(|id| !known.contains_key(id)).map(|id| format!("{name}: it refers to {id}, which is not there")).collect();
+        self.broken.extend(missing);
+    }
+
+    /// What a system was sent is numbered upwards, and never beyond its counter.
+    fn sends(&mut self, record: &CanonicalRecord) {
+        for link in &record.links {
+            let revs: Vec<u64> = link.shadow.sends.iter().map(|sent| sent.rev).collect();
+            if !revs.is_sorted_by(|a, b| a < b) || revs.last().is_some_and(|last| *last > link.rev) {
+                let (entity_type, id, system) = (&record.entity_type, record.id, &link.system);
+                self.broken.push(format!("{entity_type} {id}: {system} was sent revs {revs:?}, and its newest is {}", link.rev));
+            }
+        }
+    }
+
+    /// Whoever deletes what a record refers to finds it.
+    async fn child(&mut self, record: &CanonicalRecord) -> Result<(), Failure> {
+        let Some(rules) = &self.rules else { return Ok(()) };
+        let before = CanonicalId(uuid::Uuid::from_u128(record.id.0.as_u128().saturating_sub(1)));
+        for parent in refers_to(record, &rules.of_type(&record.entity_type)) {
+            let found = self.store.children(&[parent], &record.entity_type, Some(before), 1).await?;
+            if found.first() != Some(&record.id) {
+                self.broken.push(format!("{} {}: it is not found by {parent}, to which it refers", record.entity_type, record.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was decided is no dead letter. Only of one that a handler made is it certain that it is about the same message.
+    async fn letters(&mut self) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let page = self.store.dead_letters(after.as_ref(), PAGE).await?;
+            let failed = page.items.iter().filter(|letter| letter.reason == DeadReason::HandlerFailed);
+            let updates: Vec<UpdateId> = failed.filter_map(|letter| UpdateId::try_from(letter.id.clone()).ok()).collect();
+            let markers = self.store.look_up(&Lookup { updates, ..Lookup::default() }).await?.markers;
+            let decided = markers.iter().filter(|(_, marker)| !marker.of_letter);
+            self.broken.extend(decided.map(|(update, _)| format!("{update} has a decision and is a dead letter, too")));
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
             }
         }
     }
 
     fn record(&mut self, record: &CanonicalRecord, found: &Found) {
         self.records += 1;
-        self.versions.insert(record.id, Seen { version: record.version, compared: false });
+        self.versions.insert(record.id, Seen { version: record.version, compared: false, created_at: record.created_at });
         let name = format!("{} {}", record.entity_type, record.id);
         for key in links(record).filter(|key| found.links.get(key) != Some(&record.id)) {
             self.broken.push(format!("{name}: {key} does not lead to it"));
@@ -143,7 +240,8 @@ impl Check<'_> {
             }
         }
         self.broken.extend(waiting.iter().map(|update| format!("{update} waits without a decision that says so")));
-        let unfinished = self.versions.iter().filter(|(_, seen)| seen.version != 0);
+        let kept = |seen: &Seen| self.kept.logged && seen.created_at >= self.kept.rows_since;
+        let unfinished = self.versions.iter().filter(|(_, seen)| seen.version != 0 && kept(seen));
         self.broken.extend(unfinished.map(|(id, seen)| format!("{id}: no decision led to version {}", seen.version)));
         Ok(())
     }
@@ -159,7 +257,7 @@ impl Check<'_> {
     }
 
     fn decision(&mut self, row: &Decision, newest: &HashMap<CanonicalId, Arc<CanonicalRecord>>) {
-        if row.version_after == row.version_before {
+        if row.version_after == row.version_before || !self.kept.logged {
             return;
         }
         let Some(id) = row.canonical_id else {
@@ -167,7 +265,10 @@ impl Check<'_> {
             return;
         };
         let Some(seen) = self.versions.get_mut(&id) else {
-            self.broken.push(format!("{} changed record {id}, which is not there", row.update));
+            // All that made a version of a deleted record is as old as its delete.
+            if row.timestamp >= self.kept.deleted_since {
+                self.broken.push(format!("{} changed record {id}, which is not there", row.update));
+            }
             return;
         };
         if row.version_after != seen.version || row.version_before + 1 != row.version_after {
@@ -182,7 +283,7 @@ impl Check<'_> {
                 self.broken.push(format!("{id}: its data is not what {} decided", row.update));
             }
         }
-        *seen = Seen { version: row.version_before, compared: true };
+        *seen = Seen { version: row.version_before, compared: true, ..*seen };
     }
 
     async fn outbox(&mut self) -> Result<(), Failure> {

@@ -299,6 +299,8 @@ direction = "in"
 create = true
 [systems.oem.entities.senser]
 [systems.oem.entities.sensor]
+[entities.site]
+on_parent_delete = "clear"
 "#;
     insta::assert_snapshot!(warnings(text).join("\n"), @r#"
     t.toml:2: entities.device.key_required: the type has no keys, so every new record will be parked; add "keys"
@@ -307,6 +309,7 @@ create = true
     t.toml:11: systems.oem.entities.device.create: type "device" has no keys and "oem" sends no receipts: a create sent twice makes two records
     t.toml:12: systems.oem.entities.senser: type "senser" is not configured under [entities]; did you mean "sensor"?
     t.toml:13: systems.oem.entities.sensor: is not sent type "device", so "device_id" will be left out of what it is sent
+    t.toml:15: entities.site.on_parent_delete: the type has no references, so nothing it belongs to can be deleted; add "references"
     "#);
     assert_eq!(warnings("[systems.oem.entities.device]"), [""; 0]);
     let sources = "unknown_systems = \"accept\"\n[entities.a]\nsurvivorship = { b = { source_priority = [\"crm\"] } }\n[systems.oem]";

@@ -167,6 +167,13 @@ fn a_backend_has_one_address() {
 }
 
 #[test]
+fn an_update_is_known_at_least_as_long_as_its_row() {
+    let text = "[orchestration]\nretention = { default = \"30d\" }\ndedup_retention = \"29d\"";
+    insta::assert_snapshot!(errors(text), @r#"t.toml:3: orchestration.dedup_retention: is shorter than "retention": a decision would still be shown while its message, delivered again, counts as new; make it at least as long"#);
+    assert_eq!(errors("[orchestration]\nretention = { default = \"forever\" }\ndedup_retention = \"900d\"").lines().count(), 1);
+}
+
+#[test]
 fn the_brokers_own_name_is_taken() {
     insta::assert_snapshot!(errors("[systems.syncline]"), @"t.toml:1: systems.syncline: is the name of the broker's own decisions; give the system another");
 }
@@ -204,14 +211,7 @@ on_reject = "compensate"
 t.toml:3: broker.partitions: means nothing to the embedded one; set "kind" or leave it out
 t.toml:4: http.auth: is not available in this version; leave it out
 t.toml:6: http.tls: is not available in this version; leave it out
-t.toml:10: orchestration.decision_logging: "changes" is not available in this version; leave it at "all"
-t.toml:11: orchestration.retention.default: "30d" is not available in this version; leave it at "400d"
-t.toml:12: orchestration.dedup_retention: "30d" is not available in this version; leave it at "forever"
-t.toml:17: orchestration.tombstone_retention: "forever" is not available in this version; leave it at "90d"
-t.toml:18: orchestration.events: true is not available in this version; leave it at false
-t.toml:20: entities.device.on_parent_delete: "cascade" is not available in this version; leave it at "keep"
 t.toml:22: entities.device.redact: is not available in this version; leave it at []
-t.toml:27: systems.oem.entities.device.on_reject: "compensate" is not available in this version; leave it at "keep"
 "#);
 }
 

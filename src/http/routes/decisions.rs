@@ -7,21 +7,28 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::domain::decision::Decision;
 use crate::domain::ids::UpdateId;
-use crate::http::Problem;
 use crate::http::query::Query;
-use crate::ports::store::{Cursor, DeadLetter, Page};
+use crate::http::{Api, Problem};
+use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page};
 use crate::views::find::{self, Wanted};
 use crate::views::rows::ParkedRow;
 
-const FILTERS: &str = "entity, system, type, decision, since, until, reason, limit and cursor";
+/// What a list of decisions is asked by.
+pub const FILTERS: &str = "entity, system, type, decision, since, until, reason, limit and cursor";
 
 /// `GET /v1/decisions`: newest first.
 pub async fn list(State(api): Shared, mut query: Query) -> Result<Json<Page<Decision>>, Problem> {
     let limit = query.limit()?;
     let cursor = query.take("cursor").map(Cursor);
+    let filter = filter(&api, &mut query).await?;
+    query.finish(FILTERS)?;
+    Ok(Json(api.store.decisions(&filter, cursor.as_ref(), limit).await?))
+}
+
+/// Takes the filters out of a query.
+pub async fn filter(api: &Api, query: &mut Query) -> Result<DecisionFilter, Problem> {
     let names = ["entity", "system", "type", "decision", "since", "until", "reason"];
     let [entity, system, entity_type, decision, since, until, reason] = names.map(|name| query.take(name));
-    query.finish(FILTERS)?;
     let wanted = Wanted {
         entity: entity.as_deref(),
         system: system.as_deref(),
@@ -31,8 +38,7 @@ pub async fn list(State(api): Shared, mut query: Query) -> Result<Json<Page<Deci
         until: until.as_deref(),
         reason: reason.as_deref(),
     };
-    let filter = find::filter(api.store.as_ref(), &wanted).await?;
-    Ok(Json(api.store.decisions(&filter, cursor.as_ref(), limit).await?))
+    Ok(find::filter(api.store.as_ref(), &wanted).await?)
 }
 
 /// `GET /v1/decisions/{update}`.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::people::{name, read};
 use super::resync::known;
 use crate::domain::sending::SendCounts;
 use crate::engine::resync::Scope;
@@ -35,11 +36,35 @@ pub async fn list(State(api): Shared) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "items": holds::kept(api.store.as_ref()).await?, "next": null })))
 }
 
-/// `POST /v1/brakes/{id}/release`.
-pub async fn release(State(api): Shared, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let released = holds::release(api.store.as_ref(), &id, api.clock.now()).await?;
-    api.activity.look();
-    Ok(Json(json!({ "id": id, "released": released })))
+/// Who lets go, and whether only to look.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LetGo {
+    by: Option<String>,
+    dry_run: bool,
+}
+
+/// `POST /v1/brakes/{id}/release`: what it keeps back goes on.
+pub async fn release(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: LetGo = read(&api, &body)?;
+    let (by, row) = (name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
+    let released = holds::counts(api.store.as_ref(), &row.hold).await?;
+    if !asked.dry_run {
+        api.acts.release(row, &by).await?;
+        api.activity.look();
+    }
+    Ok(Json(json!({ "id": id, "dry_run": asked.dry_run, "released": released })))
+}
+
+/// `POST /v1/brakes/{id}/discard`: what it keeps back is not done.
+pub async fn discard(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: LetGo = read(&api, &body)?;
+    let (by, row) = (name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
+    let discarded = holds::counts(api.store.as_ref(), &row.hold).await?;
+    if !asked.dry_run {
+        api.acts.put_away(row, &by).await?;
+    }
+    Ok(Json(json!({ "id": id, "dry_run": asked.dry_run, "discarded": discarded })))
 }
 
 /// `POST /v1/systems/{system}/pause`.

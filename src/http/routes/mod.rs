@@ -2,8 +2,10 @@
 
 pub mod decisions;
 pub mod entities;
+pub mod events;
 pub mod health;
 pub mod holds;
+pub mod identity;
 pub mod lease;
 pub mod people;
 pub mod resync;

@@ -92,10 +92,7 @@ fn no_entity(asked: &Judgement) -> Result<(), Problem> {
 async fn judge(api: &Api, update: String, headers: &HeaderMap, asked: Judgement, says: Option<Says>) -> Result<Json<Value>, Problem> {
     let update = UpdateId::try_from(update).map_err(Problem::question)?;
     let by = name(asked.by)?;
-    let reason = asked.reason.filter(|reason| !reason.trim().is_empty());
-    if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_MAX) {
-        return Err(Problem::question(format!("a reason has {REASON_MAX} characters at most")).at("reason"));
-    }
+    let reason = given(asked.reason)?;
     let word = says.map(|says| Word { says, by: Some(by.clone()), at: api.clock.now(), reason });
     let request = Request::Judge { update: update.clone(), word, if_match: if_match(headers)? };
     let done = if asked.dry_run { api.acts.preview(request, &by).await } else { api.acts.run(request, &by).await };
@@ -126,7 +123,7 @@ pub async fn discard(State(api): Shared, Path(id): Path<String>, body: Bytes) ->
 }
 
 /// A body as strict as a message: nothing of an edited record is read otherwise than it is written.
-fn read<T: DeserializeOwned + Default>(api: &Api, body: &Bytes) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned + Default>(api: &Api, body: &Bytes) -> Result<T, Problem> {
     if body.is_empty() {
         return Ok(T::default());
     }
@@ -136,8 +133,17 @@ fn read<T: DeserializeOwned + Default>(api: &Api, body: &Bytes) -> Result<T, Pro
     serde_json::from_value(value).map_err(Problem::question)
 }
 
+/// A reason in a person's words, if there is one.
+pub(super) fn given(reason: Option<String>) -> Result<Option<String>, Problem> {
+    let reason = reason.filter(|reason| !reason.trim().is_empty());
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_MAX) {
+        return Err(Problem::question(format!("a reason has {REASON_MAX} characters at most")).at("reason"));
+    }
+    Ok(reason)
+}
+
 /// The name for the decision row.
-fn name(by: Option<String>) -> Result<String, Problem> {
+pub(super) fn name(by: Option<String>) -> Result<String, Problem> {
     let Some(by) = by.map(|by| by.trim().to_owned()).filter(|by| !by.is_empty()) else { return Ok("unknown".to_owned()) };
     if by.chars().count() > NAME_MAX || by.chars().any(char::is_control) {
         return Err(Problem::question(format!("a name has {NAME_MAX} characters at most, on one line")).at("by"));
@@ -155,6 +161,7 @@ fn answer(about: &Value, done: Done) -> Value {
     let mut answer = about.clone();
     match done {
         Done::Row(row) => answer["decision"] = json!(row),
+        Done::Rows(rows) => answer["decisions"] = json!(rows),
         Done::Dead(letter) => answer["dead_letter"] = json!(letter),
         // The same update had been decided before, with the same content.
         Done::Nothing => answer["decision"] = Value::Null,
@@ -180,6 +187,7 @@ impl From<Refusal> for Problem {
                 let detail = format!("it is not what was looked at any more; look again, its tag is \"{tag}\" now");
                 Self::new(StatusCode::PRECONDITION_FAILED, "changed", "It has changed meanwhile", detail)
             }
+            Refusal::Cannot(text) => Self::new(StatusCode::CONFLICT, "cannot", "That can't be done to these records", text),
             Refusal::Unfit(rejection) => Self::from(&rejection),
             Refusal::OtherId { letter, message } => {
                 let detail = format!("the message is {message}; a dead letter keeps its id, {letter}: send another change as an update");

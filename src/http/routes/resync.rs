@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Shared;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
@@ -40,15 +40,43 @@ pub async fn resync(State(api): Shared, Path(system): Path<String>, body: Bytes)
     Ok(Json(json!({ "dry_run": false, "sends": sends })))
 }
 
+/// `POST /v1/resync`: the same for every system that records of a type are sent to, one after the other.
+pub async fn everybody(State(api): Shared, body: Bytes) -> Result<Json<Value>, Problem> {
+    let request: Request = if body.is_empty() { Request::default() } else { serde_json::from_slice(&body).map_err(Problem::question)? };
+    let asked = request.entity_type.ok_or_else(|| Problem::question("which type is meant? Name it").at("type"))?;
+    if !api.settings.rules.push_updates && !request.dry_run {
+        return Err(pushes_nothing());
+    }
+    let targets = api.directory.targets(&asked);
+    let sent: Vec<_> = targets.iter().filter(|target| target.side.outbound && !target.side.observed).collect();
+    if sent.is_empty() {
+        return Err(Problem::absent(format!("no system is sent records of type {asked}")));
+    }
+    let mut systems = Map::new();
+    for target in sent {
+        let scope = Scope { system: target.system.clone(), entity_type: Some(asked.clone()), everything: request.everything };
+        let sends = if request.dry_run { api.resync.preview(&scope).await? } else { api.resync.run(&scope).await? };
+        systems.insert(target.system.to_string(), json!(sends));
+    }
+    Ok(Json(json!({ "dry_run": request.dry_run, "systems": systems })))
+}
+
+fn not_sent(detail: String) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "not_sent", "Nothing is sent there", detail)
+}
+
+fn pushes_nothing() -> Problem {
+    not_sent("push_updates is off; switch it on in [orchestration] first, or ask with dry_run".to_owned())
+}
+
 /// Refuses where nothing is ever sent, so that nobody waits for it.
 fn may_send(api: &Api, system: &SystemName) -> Result<(), Problem> {
-    let refuse = |detail: String| Err(Problem::new(StatusCode::CONFLICT, "not_sent", "Nothing is sent there", detail));
     if !api.settings.rules.push_updates {
-        return refuse("push_updates is off; switch it on in [orchestration] first, or ask with dry_run".to_owned());
+        return Err(pushes_nothing());
     }
     let observed = |rules: &crate::domain::rules::SystemRules| rules.defaults.observed;
     if api.settings.rules.systems.get(system).is_some_and(observed) {
-        return refuse(format!("{system} is only observed; set mode = \"sync\" in [systems.{system}] first, or ask with dry_run"));
+        return Err(not_sent(format!("{system} is only observed; set mode = \"sync\" in [systems.{system}] first, or ask with dry_run")));
     }
     Ok(())
 }
@@ -94,7 +122,8 @@ pub async fn differences(State(api): Shared, Path(system): Path<String>, mut que
     Ok(Json(json!({ "items": items, "next": next })))
 }
 
-fn difference(api: &Api, record: &crate::domain::canonical::CanonicalRecord, system: &SystemName) -> Option<Difference> {
+/// How a record differs there, if it does.
+pub fn difference(api: &Api, record: &crate::domain::canonical::CanonicalRecord, system: &SystemName) -> Option<Difference> {
     let types = api.settings.rules.of_type(&record.entity_type);
     let takes_part = api.directory.targets(&record.entity_type).iter().any(|target| target.system == *system);
     let side = api.settings.rules.side(system, &record.entity_type);

@@ -112,7 +112,7 @@ pub(super) async fn a_batch_is_written_whole_or_not_at_all(kit: &dyn StoreKit) {
     let facts = vec![SystemFacts { receipts_seen: true, ..SystemFacts::new(system("bms")) }];
     let bad = plan(write(record(1, 2), Some(77)));
     for plans in [vec![good.clone(), bad.clone()], vec![bad, good.clone()]] {
-        let both = Batch { plans, facts: facts.clone() };
+        let both = Batch { facts: facts.clone(), ..batch(plans) };
         assert_eq!(conflicts(&store, &both).await.len(), 1);
         assert_eq!(revision(&store, 2).await, None);
         assert_eq!(owner_of_link(&store, "bms:2").await, None);
@@ -316,7 +316,7 @@ pub(super) async fn records_a_plan_relied_on_are_checked(kit: &dyn StoreKit) {
 
 pub(super) async fn facts_add_up(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
-    let know = |facts: SystemFacts| Batch { plans: Vec::new(), facts: vec![facts] };
+    let know = |facts: SystemFacts| Batch { facts: vec![facts], ..Batch::default() };
     let blank = SystemFacts::new(system("bms"));
     let device = SystemFacts { types: [of_type("device")].into(), receipts_seen: true, ..blank.clone() };
     let sensor = SystemFacts { types: [of_type("sensor")].into(), base_seen: true, ..blank.clone() };
@@ -352,7 +352,7 @@ pub(super) async fn what_was_committed_survives_a_restart(kit: &dyn StoreKit) {
         ..plan(device(1, "bms:1", "s1"))
     };
     let facts = vec![SystemFacts::new(system("bms"))];
-    store.commit(&Batch { plans: vec![written], facts }).await.unwrap();
+    store.commit(&Batch { facts, ..batch(vec![written]) }).await.unwrap();
     let store = kit.reopen(store).await;
     assert_eq!(*store.records(&[id(1)]).await.unwrap()[0].record, record(1, 1));
     assert_eq!((owner_of_link(&store, "bms:1").await, owner_of_claim(&store, "s1").await), (Some(id(1)), Some(id(1))));
@@ -381,4 +381,14 @@ pub(super) async fn two_stores_see_each_other(kit: &dyn StoreKit) {
     let (a, b) = tokio::join!(one.commit(&first), two.commit(&second));
     let lost = if a.is_ok() { b } else { a };
     assert!(matches!(lost.unwrap_err().kind, PortErrorKind::Conflict(_)));
+}
+
+pub(super) async fn the_epoch_only_grows(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    assert_eq!(store.epoch().await.unwrap(), 1);
+    assert_eq!(store.raise_epoch().await.unwrap(), 2);
+    assert_eq!(store.epoch().await.unwrap(), 2);
+    let store = kit.reopen(store).await;
+    assert_eq!(store.raise_epoch().await.unwrap(), 3);
+    assert_eq!(store.epoch().await.unwrap(), 3);
 }

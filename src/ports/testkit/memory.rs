@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::memory_outbox::Outbox;
-use crate::domain::decision::Decision;
+use crate::domain::decision::{Decision, DecisionKind, Logging};
 use crate::domain::identity::{Claim, TypedClaim};
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
 use crate::domain::planted::fault;
@@ -15,9 +15,10 @@ use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Found, LetterEnd, Lookup, Marker, Owed, Page, Plan, Published, RecordWrite,
-    SettledLetter, Store, SystemFacts, Versioned,
+    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Expired, Found, LetterEnd, Lookup, Marker, Owed, Page, Plan, Published,
+    RecordWrite, SettledLetter, Store, SystemFacts, Versioned,
 };
+use crate::ports::task::{Task, TaskChange};
 
 /// Keeps everything in memory. A clone is the same store.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,8 @@ struct State {
     /// Which row an update has.
     rows: HashMap<UpdateId, u64>,
     decisions: BTreeMap<u64, Decision>,
+    /// Updates that were decided and have no row (any more), and when.
+    decided: HashMap<UpdateId, Timestamp>,
     waiting: BTreeMap<(u64, UpdateId), Waiting>,
     dead: BTreeMap<u64, DeadLetter>,
     outbox: Outbox,
@@ -40,6 +43,11 @@ struct State {
     facts: BTreeMap<SystemName, SystemFacts>,
     holds: BTreeMap<Hold, HoldRow>,
     counters: HashMap<String, u64>,
+    /// How often the epoch was raised.
+    raised: u64,
+    /// Parent, type of the child, child.
+    children: BTreeSet<(CanonicalId, EntityType, CanonicalId)>,
+    tasks: BTreeSet<Task>,
     next: u64,
 }
 
@@ -103,7 +111,7 @@ impl State {
 
     /// Whether an update left a marker and no row.
     fn is_marked_only(&self, update: &UpdateId) -> bool {
-        self.markers.contains_key(update) && !self.rows.contains_key(update)
+        self.markers.get(update).is_some_and(|marker| marker.of_letter)
     }
 
     fn stage_releases(&self, staged: &mut Staged, write: &RecordWrite) {
@@ -176,7 +184,7 @@ impl State {
             self.settle(settled);
         }
         for (plan, row) in batch.rows_in_order() {
-            self.apply_row(&batch.plans[plan].decisions[row]);
+            self.apply_row(&batch.plans[plan].decisions[row], batch.logging);
         }
         for plan in &batch.plans {
             self.apply_plan(plan);
@@ -210,27 +218,57 @@ impl State {
                 self.markers.remove(update);
             }
             LetterEnd::Discarded(Some((update, content_hash))) => {
-                self.markers.entry(update.clone()).or_insert(Marker { content_hash: *content_hash, waiting: false });
+                self.markers.entry(update.clone()).or_insert(Marker { content_hash: *content_hash, waiting: false, of_letter: true });
             }
             LetterEnd::Requeued(_) | LetterEnd::Discarded(None) => {}
         }
     }
 
-    fn apply_row(&mut self, row: &DecisionWrite) {
+    fn apply_row(&mut self, row: &DecisionWrite, logging: Logging) {
         let update = row.decision.update.clone();
-        self.next += 1;
-        if let Some(old) = self.rows.insert(update.clone(), self.next) {
+        if let Some(old) = self.rows.remove(&update) {
             self.decisions.remove(&old);
         }
-        self.decisions.insert(self.next, row.decision.clone());
-        self.markers.insert(update, Marker { content_hash: row.content_hash, waiting: row.decision.decision.is_waiting() });
+        if logging.keeps(&row.decision) {
+            self.next += 1;
+            self.rows.insert(update.clone(), self.next);
+            self.decisions.insert(self.next, row.decision.clone());
+        } else {
+            self.decided.insert(update.clone(), row.decision.timestamp);
+        }
+        let waiting = row.decision.decision.is_waiting();
+        self.markers.insert(update, Marker { content_hash: row.content_hash, waiting, of_letter: false });
+    }
+
+    fn forget(&mut self, expired: &Expired) {
+        let old = |row: &Decision| {
+            let before = match row.decision {
+                DecisionKind::Unchanged => expired.unchanged,
+                DecisionKind::Echo => expired.echo,
+                kind if kind.is_waiting() => None,
+                _ => expired.others,
+            };
+            before.is_some_and(|before| row.timestamp < before)
+        };
+        for row in self.decisions.extract_if(.., |_, row| old(row)).map(|(_, row)| row) {
+            self.rows.remove(&row.update);
+            self.decided.insert(row.update, row.timestamp);
+        }
+        let gone = |at: &Timestamp| expired.markers.is_some_and(|before| *at < before);
+        for (update, _) in self.decided.extract_if(|_, at| gone(at)) {
+            self.markers.remove(&update);
+        }
     }
 
     fn apply_plan(&mut self, plan: &Plan) {
         if let Some(write) = &plan.record {
             let id = write.record.id;
             let revision = self.records.get(&id).map_or(0, |record| record.revision) + 1;
-            self.records.insert(id, Versioned { record: Arc::clone(&write.record), revision });
+            if write.removes {
+                self.records.remove(&id);
+            } else {
+                self.records.insert(id, Versioned { record: Arc::clone(&write.record), revision });
+            }
             self.links.extend(write.links_added.iter().map(|key| (key.clone(), id)));
             self.claims.extend(write.claims_added.iter().map(|claim| (typed(write, claim), id)));
             for system in &write.creates_opened {
@@ -242,6 +280,11 @@ impl State {
             for change in &write.outbox {
                 self.outbox.change(id, change);
             }
+            let entry = |parent: &CanonicalId| (*parent, write.record.entity_type.clone(), id);
+            for parent in &write.referred_to {
+                self.children.remove(&entry(parent));
+            }
+            self.children.extend(write.refers_to.iter().map(entry));
         }
         let gone: HashSet<&UpdateId> = plan.awake.iter().chain(plan.waiting.iter().map(|waiting| &waiting.update)).collect();
         if !gone.is_empty() {
@@ -251,6 +294,12 @@ impl State {
         for letter in &plan.dead_letters {
             self.bury(letter);
         }
+        for change in &plan.tasks {
+            match change {
+                TaskChange::Begin(task) => self.tasks.insert(task.clone()),
+                TaskChange::End(task) => self.tasks.remove(task),
+            };
+        }
     }
 
     fn bury(&mut self, letter: &DeadLetter) {
@@ -258,7 +307,7 @@ impl State {
             if let Some(row) = self.rows.remove(update) {
                 self.decisions.remove(&row);
             }
-            self.markers.insert(update.clone(), Marker { content_hash: *content_hash, waiting: false });
+            self.markers.insert(update.clone(), Marker { content_hash: *content_hash, waiting: false, of_letter: true });
         }
         let kept = self.dead.iter().find(|(_, kept)| kept.id == letter.id).map(|(n, _)| *n);
         let n = kept.unwrap_or_else(|| {
@@ -342,6 +391,38 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn children(
+        &self,
+        parents: &[CanonicalId],
+        entity_type: &EntityType,
+        after: Option<CanonicalId>,
+        limit: usize,
+    ) -> Result<Vec<CanonicalId>, PortError> {
+        let state = self.state();
+        let wanted = |(parent, of, child): &(CanonicalId, EntityType, CanonicalId)| {
+            (parents.contains(parent) && of == entity_type && after.is_none_or(|after| *child > after)).then_some(*child)
+        };
+        let found: BTreeSet<CanonicalId> = state.children.iter().filter_map(wanted).collect();
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    async fn deleted(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, CanonicalId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, CanonicalId)>, PortError> {
+        let state = self.state();
+        let at = |row: &Versioned| Some((row.record.tombstone.as_ref()?.at, row.record.id));
+        let wanted = |found: &(Timestamp, CanonicalId)| found.0 < before && after.is_none_or(|after| *found > after);
+        let found: BTreeSet<(Timestamp, CanonicalId)> = state.records.values().filter_map(at).filter(wanted).collect();
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    async fn tasks(&self, limit: usize) -> Result<Vec<Task>, PortError> {
+        Ok(self.state().tasks.iter().take(limit).cloned().collect())
+    }
+
     async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
         Ok(self.state().outbox.after(after).take(limit).collect())
     }
@@ -371,6 +452,11 @@ impl Store for MemoryStore {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, PortError> {
         Ok(self.state().waiting.values().filter_map(|waiting| waiting.retry_at).min())
+    }
+
+    async fn forget(&self, expired: &Expired, _: usize) -> Result<bool, PortError> {
+        self.state().forget(expired);
+        Ok(false)
     }
 
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
@@ -434,6 +520,11 @@ impl Store for MemoryStore {
     }
 
     async fn epoch(&self) -> Result<u64, PortError> {
-        Ok(1)
+        Ok(self.state().raised + 1)
+    }
+
+    async fn raise_epoch(&self) -> Result<u64, PortError> {
+        self.state().raised += 1;
+        self.epoch().await
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::sample::*;
 use super::{MemoryStore, StoreKit};
-use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::decision::{Decision, DecisionKind, Logging};
 use crate::domain::identity::Claim;
 use crate::domain::ids::NativeKey;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, LetterEnd, Lookup, OutboxChange, Plan, Published, RecordWrite, SettledLetter,
-    Store, SystemFacts,
+    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Expired, LetterEnd, Lookup, OutboxChange, Plan, Published, RecordWrite,
+    SettledLetter, Store, SystemFacts,
 };
 
 /// Few enough of each that they meet.
@@ -57,6 +57,8 @@ struct Player {
     reference: MemoryStore,
     /// Grows with every row, so that times tell them apart.
     seconds: u64,
+    /// Whether markers go, too.
+    marks: bool,
 }
 
 impl Player {
@@ -70,7 +72,8 @@ impl Player {
             types: [of_type(["device", "sensor"][dice.index(2)])].into(),
             ..SystemFacts::new(system(SYSTEMS[dice.index(3)]))
         });
-        Batch { plans, facts }
+        let logging = [Logging::All, Logging::All, Logging::Changes, Logging::None][self.dice.index(4)];
+        Batch { plans, facts, logging }
     }
 
     async fn plan(&mut self) -> Plan {
@@ -103,6 +106,14 @@ impl Player {
             plan.settled.extend(self.settled().await);
         }
         plan
+    }
+
+    /// Times up to which rows may go; markers go after their rows, in some plays, and never in the others.
+    fn expired(&mut self) -> Expired {
+        let mut before =
+            |share: u64| self.marks.then_some(()).or((self.dice.roll(2) == 0).then_some(())).map(|()| at(self.seconds * share / 4));
+        let (unchanged, echo, others) = (before(3), before(2), before(2));
+        Expired { unchanged, echo, others, markers: self.marks.then(|| at(self.seconds / 4)) }
     }
 
     /// One of the dead letters there are, or one that is not stored so.
@@ -181,7 +192,7 @@ fn outbox_change(dice: &mut Dice) -> OutboxChange {
 /// Plays random batches against a store and the reference; `steps` of them, reopening the store now and then.
 pub async fn agrees_with_reference(kit: &dyn StoreKit, seed: u64, steps: u64) {
     let mut store = kit.fresh().await;
-    let mut player = Player { dice: Dice(seed), reference: MemoryStore::new(), seconds: 0 };
+    let mut player = Player { dice: Dice(seed), reference: MemoryStore::new(), seconds: 0, marks: seed % 2 == 0 };
     let reference: Arc<dyn Store> = Arc::new(player.reference.clone());
     for step in 0..steps {
         let mut batch = player.batch().await;
@@ -201,6 +212,11 @@ pub async fn agrees_with_reference(kit: &dyn StoreKit, seed: u64, steps: u64) {
             let messages = player.dice.some(3, published);
             reference.published(&messages).await.unwrap();
             store.published(&messages).await.unwrap();
+        }
+        if player.dice.roll(8) == 0 && kit.forgets_exactly() {
+            let expired = player.expired();
+            reference.forget(&expired, 3).await.unwrap();
+            while store.forget(&expired, 3).await.unwrap() {}
         }
         if player.dice.roll(15) == 0 {
             store = kit.reopen(store).await;

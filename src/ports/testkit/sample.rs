@@ -1,5 +1,6 @@
 //! Small values for the suites.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,6 +108,9 @@ pub fn write(record: CanonicalRecord, expected: Option<u64>) -> RecordWrite {
         creates_opened: Vec::new(),
         creates_closed: Vec::new(),
         outbox: Vec::new(),
+        refers_to: BTreeSet::new(),
+        referred_to: BTreeSet::new(),
+        removes: false,
     }
 }
 
@@ -137,6 +141,7 @@ pub fn decision(text: &str, record: Option<u64>, kind: DecisionKind, seconds: u6
         received_at: at(seconds),
         duration_us: 17,
         trace_id: None,
+        change_set: None,
         config: "c0ffee".to_owned(),
     }
 }
@@ -192,7 +197,7 @@ pub fn letter(id: &str, body: &str) -> DeadLetter {
 /// A batch of plans.
 #[must_use]
 pub fn batch(plans: Vec<Plan>) -> Batch {
-    Batch { plans, facts: Vec::new() }
+    Batch { plans, ..Batch::default() }
 }
 
 /// A plan that writes a record.

@@ -105,6 +105,29 @@ fn event() -> Message {
     }
 }
 
+/// What `engine::facts` writes.
+fn fact() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let maybe = |description: &str| json!({ "type": ["string", "null"], "description": description });
+    json!({
+        "type": "object",
+        "title": "A small fact about a decision",
+        "required": ["update", "timestamp", "type", "source_system", "op", "decision", "changed", "version"],
+        "properties": {
+            "update": text("Which update, as system:id."),
+            "timestamp": text("When it was decided; with update it names this state of the decision."),
+            "type": text("The entity type."),
+            "canonical_id": maybe("The record; null while it is not known which."),
+            "source_system": text("Where the update came from."),
+            "native_id": maybe("The record's id there."),
+            "op": text("What the update did."),
+            "decision": text("What became of it."),
+            "changed": { "type": "array", "items": { "type": "string" }, "description": "The fields the source changed." },
+            "version": { "type": "integer", "description": "The canonical version after it." },
+        },
+    })
+}
+
 /// Every message, and the schemas of their bodies.
 pub(super) fn all(push: bool, events: bool) -> (Named<Message>, Named<Value>) {
     let body = |contract: Contract| (contract.name().to_owned(), contract.body(SCHEMAS));
@@ -116,7 +139,7 @@ pub(super) fn all(push: bool, events: bool) -> (Named<Message>, Named<Value>) {
     }
     if events {
         messages.insert("event".to_owned(), event());
-        schemas.insert("event".to_owned(), json!({ "type": "object", "title": "A small fact about a decision" }));
+        schemas.insert("event".to_owned(), fact());
     }
     (messages, schemas)
 }

@@ -394,6 +394,41 @@ async fn a_killed_program_loses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_listens_is_told_every_decision() {
+    let Some(site) = Site::any() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let with = |events: &str| config(&site).replace("push_updates = true", &format!("push_updates = true\nevents = {events}"));
+    let without = with("false");
+    let orchestrator = serve(&with("true"), folder.path()).await;
+    let peer = site.channel().await;
+    let queue = site.name("updates.crm");
+    peer.declare_queue(&queue).await;
+    peer.bind(&queue, &site.name("events"), "device.*").await;
+    let scene = Scene { site, folder, orchestrator, http: reqwest::Client::new() };
+    scene.send(&device("u1", "bms", "b1", &json!({"serial": "S1", "name": "Fan"}))).await;
+    scene.send(&device("u2", "bms", "b1", &json!({"serial": "S1", "name": "Pump"}))).await;
+    let told: Vec<(String, Value)> = peer
+        .take(&queue, 2)
+        .await
+        .into_iter()
+        .map(|delivery| (delivery.routing_key.to_string(), serde_json::from_slice(&delivery.data).unwrap()))
+        .collect();
+    assert!(told.iter().all(|(key, _)| key == "device.accepted"), "{told:?}");
+    let fact = &told[1].1;
+    assert_eq!((&fact["update"], &fact["version"], &fact["changed"]), (&json!("bms:u2"), &json!(2), &json!(["name"])), "{fact}");
+    assert!(fact.get("entity").is_none() && fact.get("data").is_none(), "a small fact, not the record: {fact}");
+    scene.orchestrator.stop().await.unwrap();
+    // What nobody binds to is no fault, and without the key there is no exchange.
+    let orchestrator = serve(&without, scene.folder.path()).await;
+    peer.delete_exchange(&scene.site.name("events")).await;
+    let scene = Scene { orchestrator, ..scene };
+    scene.send(&device("u3", "bms", "b1", &json!({"serial": "S1", "name": "Fan"}))).await;
+    scene.decided("bms:u3").await;
+    scene.at_rest().await;
+    scene.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_paused_systems_messages_stay_and_the_others_go_on() {
     let Some(scene) = Scene::set("").await else { return };
     let answer = scene.post("/v1/systems/bms/pause", &json!({"direction": "in"})).await;

@@ -106,7 +106,7 @@ impl Drop for Site {
                 for name in queues.iter().chain(&systems) {
                     peer.delete_queue(&format!("{prefix}.{name}")).await;
                 }
-                for name in ["inbound", "outbound", "dead", "partitions"] {
+                for name in ["inbound", "outbound", "dead", "partitions", "events"] {
                     let name = format!("{prefix}.{name}");
                     let _ = peer.0.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await;
                 }
@@ -158,6 +158,15 @@ impl Peer {
 
     pub async fn delete_queue(&self, queue: &str) {
         self.0.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+
+    pub async fn bind(&self, queue: &str, exchange: &str, key: &str) {
+        let options = lapin::options::QueueBindOptions::default();
+        self.0.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await.unwrap();
+    }
+
+    pub async fn delete_exchange(&self, exchange: &str) {
+        self.0.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
     }
 
     pub async fn unbind(&self, queue: &str, exchange: &str, key: &str) {

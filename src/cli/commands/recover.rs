@@ -1,0 +1,24 @@
+//! `recover`: after an older back-up was put back.
+
+use serde_json::json;
+
+use crate::cli::args::Options;
+use crate::cli::{Failure, Host, output, stores};
+use crate::engine::attendance;
+
+const NEXT: &str = "now start the orchestrator, have every system hand in a full export (syncline snapshot), and then send each of them \
+                    what it should hold (syncline resync --system NAME --everything)";
+
+/// Runs `recover`.
+pub async fn run(options: &Options, host: &Host) -> Result<(), Failure> {
+    let store = stores::open(options, host).await?;
+    attendance::alone(store.as_ref(), host.clock.as_ref()).await?;
+    let epoch = store.raise_epoch().await?;
+    if options.json {
+        return output::json(&json!({ "epoch": epoch }));
+    }
+    output::line(format!(
+        "the epoch is {epoch} now: adapters take whatever they are sent from now on for newer than all they were sent before"
+    ))?;
+    output::line(NEXT)
+}

@@ -1,0 +1,114 @@
+//! An accepted change that a target refuses is taken back (§1.11): an accepted change is a small saga over its targets.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::canonical::CanonicalRecord;
+use super::ids::UpdateId;
+use super::link::Link;
+use super::provenance::{ByKind, DecidedBy, Source};
+use super::time::Timestamp;
+use super::value::{FieldPath, Leaves};
+
+/// What a target's refusal means for the change it refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnReject {
+    /// The change stays; the target keeps what it has.
+    #[default]
+    Keep,
+    /// A person says.
+    Review,
+    /// The change is taken back everywhere.
+    Compensate,
+}
+
+/// A change that is to be taken back, and what its record was before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undone {
+    /// The update.
+    pub update: UpdateId,
+    /// What it changed.
+    pub fields: Vec<FieldPath>,
+    /// The record before it; `None` where that is not stored any more.
+    pub before: Option<Leaves>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compensated {
+    /// Fields that are again what they were.
+    pub restored: Vec<FieldPath>,
+    /// Fields somebody has changed since: they stay.
+    pub changed_since: Vec<FieldPath>,
+    /// Fields of which nobody knows any more what they were: they stay.
+    pub unknown: Vec<FieldPath>,
+}
+
+/// The updates that a refused message carries: those its system was never known to have applied.
+#[must_use]
+pub fn carried(record: &CanonicalRecord, link: &Link, rev: u64) -> BTreeSet<UpdateId> {
+    let Some(refused) = link.shadow.sends.iter().find(|sent| sent.rev == rev) else { return BTreeSet::new() };
+    // What earlier messages were to change and nobody has confirmed is in this one as well.
+    let open = link.shadow.sends.iter().filter(|sent| sent.rev <= rev);
+    let sources = open.flat_map(|sent| &sent.fields).filter_map(|field| record.provenance.of(field));
+    let new =
+        |source: &&Source| source.version <= refused.version && source.version > link.shadow.known_version && source.system != link.system;
+    sources.filter(new).map(|source| source.update.clone()).collect()
+}
+
+/// Whether an update is itself a compensation.
+#[must_use]
+pub fn is_compensation(update: &UpdateId) -> bool {
+    update.system.as_str() == "syncline" && update.id.as_str().starts_with("compensate:")
+}
+
+/// Takes a change back, by the last of `rows`; the others took back later changes for the same refusal. `held` is what the refusing
+/// system is known to hold: what is known of the record where nothing else is.
+pub fn compensate(record: &mut CanonicalRecord, undone: &Undone, held: &Leaves, rows: &[UpdateId], now: Timestamp) -> Compensated {
+    let Some(row) = rows.last() else { return Compensated::default() };
+    let mut done = Compensated::default();
+    let mut data = record.data.clone();
+    for field in &undone.fields {
+        let is_its_own = |source: &Source| source.update == undone.update || rows.contains(&source.update);
+        if !record.provenance.of(field).is_some_and(is_its_own) {
+            done.changed_since.push(field.clone());
+            continue;
+        }
+        let known = match &undone.before {
+            Some(before) => Some(before.get(field).cloned()),
+            None => held.get(field).map(|value| Some(value.clone())),
+        };
+        match known {
+            Some(Some(value)) => data.set(field.clone(), value),
+            Some(None) => {
+                data.remove(field);
+            }
+            None => {
+                done.unknown.push(field.clone());
+                continue;
+            }
+        }
+        done.restored.push(field.clone());
+    }
+    if done.restored.is_empty() {
+        return done;
+    }
+    let changed = record.data.differing(&data);
+    record.version += 1;
+    record.updated_at = now;
+    record.replace_data(data, &changed);
+    let source = Source {
+        system: row.system.clone(),
+        update: row.clone(),
+        version: record.version,
+        at: now,
+        occurred_at: None,
+        by: DecidedBy::named(ByKind::System, format!("compensates update {}", undone.update)),
+    };
+    record.provenance.set(done.restored.iter().cloned(), &source);
+    let data = &record.data;
+    record.provenance.retain(|path| data.get(path).is_some());
+    done
+}

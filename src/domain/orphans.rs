@@ -1,0 +1,99 @@
+//! What becomes of the records that refer to one that is deleted (§1.10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::canonical::CanonicalRecord;
+use super::delete::entomb;
+use super::ids::{CanonicalId, EntityType, UpdateId};
+use super::projection::canonical_references;
+use super::provenance::{ByKind, DecidedBy, Source};
+use super::rules::{Rules, TypeRules};
+use super::time::Timestamp;
+use super::value::FieldPath;
+
+/// What becomes of a record when one it refers to is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParentDelete {
+    /// It stays as it is; its reference is sent as null.
+    #[default]
+    Keep,
+    /// Its reference becomes null.
+    Clear,
+    /// It is deleted, too.
+    Cascade,
+    /// A person says whether the other one is deleted at all.
+    Review,
+}
+
+impl ParentDelete {
+    /// The name, as in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Clear => "clear",
+            Self::Cascade => "cascade",
+            Self::Review => "review",
+        }
+    }
+
+    /// Who decides where this policy does.
+    #[must_use]
+    pub fn decides(self) -> DecidedBy {
+        DecidedBy::named(ByKind::Rule, format!("on_parent_delete: {}", self.as_str()))
+    }
+}
+
+impl Rules {
+    /// The types with records that may refer to those of a type, and what becomes of them when such a one is deleted.
+    #[must_use]
+    pub fn children_of(&self, parent: &EntityType) -> BTreeMap<&EntityType, ParentDelete> {
+        let refers = |types: &TypeRules| types.references.values().any(|target| target == parent);
+        self.types.iter().filter(|(_, types)| refers(types)).map(|(name, types)| (name, types.on_parent_delete)).collect()
+    }
+}
+
+/// The records a live one refers to.
+#[must_use]
+pub fn refers_to(record: &CanonicalRecord, types: &TypeRules) -> BTreeSet<CanonicalId> {
+    if !record.is_live() {
+        return BTreeSet::new();
+    }
+    canonical_references(&record.data, types).map(|(_, id)| id).collect()
+}
+
+/// The fields by which a record refers to one of these.
+#[must_use]
+pub fn fields_to(record: &CanonicalRecord, types: &TypeRules, gone: &BTreeSet<CanonicalId>) -> Vec<FieldPath> {
+    let fields: BTreeSet<&FieldPath> =
+        canonical_references(&record.data, types).filter(|(_, id)| gone.contains(id)).map(|(field, _)| field).collect();
+    fields.into_iter().cloned().collect()
+}
+
+/// Takes references out of a record: a new version. A list keeps its other references.
+pub fn clear(record: &mut CanonicalRecord, fields: &[FieldPath], gone: &BTreeSet<CanonicalId>, update: &UpdateId, now: Timestamp) {
+    let names = |value: &Value| value.as_str().and_then(|text| CanonicalId::parse(text).ok()).is_some_and(|id| gone.contains(&id));
+    let mut data = record.data.clone();
+    for field in fields {
+        let left = match data.get(field) {
+            Some(Value::Array(items)) => Value::Array(items.iter().filter(|item| !names(item)).cloned().collect()),
+            Some(_) | None => Value::Null,
+        };
+        data.set(field.clone(), left);
+    }
+    record.version += 1;
+    record.updated_at = now;
+    record.replace_data(data, fields);
+    let (system, by) = (update.system.clone(), ParentDelete::Clear.decides());
+    let source = Source { system, update: update.clone(), version: record.version, at: now, occurred_at: None, by };
+    record.provenance.set(fields.iter().cloned(), &source);
+}
+
+/// Deletes a record with the one it belonged to. Nobody but Syncline has deleted it, so every system that has it is told.
+pub fn bury_with_parent(record: &mut CanonicalRecord, update: &UpdateId, now: Timestamp) {
+    record.version += 1;
+    record.updated_at = now;
+    entomb(record, update.system.clone(), update, now);
+}

@@ -1,0 +1,131 @@
+//! Records that refer to one that is deleted: how the delete leaves them to be dealt with, and how one of them is.
+
+use std::collections::BTreeSet;
+
+use super::decide::{Decider, due_from};
+use super::input::Step;
+use super::merging::{Cause, own_id};
+use super::unit::Unit;
+use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::Op;
+use crate::domain::decision::Decision;
+use crate::domain::explain;
+use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
+use crate::domain::orphans::{ParentDelete, bury_with_parent, clear, fields_to};
+use crate::domain::rules::TypeRules;
+use crate::domain::value::FieldPath;
+use crate::ports::error::PortError;
+use crate::ports::store::DecisionWrite;
+use crate::ports::task::{Task, TaskChange};
+
+impl Decider {
+    /// Leaves the records that refer to a deleted one to be dealt with after this commit, if any may have to be.
+    pub(super) fn leave_orphans(&self, unit: &mut Unit, draft: usize, parent: &CanonicalRecord) {
+        let Some(tombstone) = &parent.tombstone else { return };
+        for (children, policy) in self.settings.rules.children_of(&parent.entity_type) {
+            match policy {
+                ParentDelete::Keep | ParentDelete::Review => {}
+                ParentDelete::Clear | ParentDelete::Cascade => {
+                    let task = Task::Orphans { parent: parent.id, version: tombstone.version, children: children.clone() };
+                    unit.drafts[draft].tasks.push(TaskChange::Begin(task));
+                }
+            }
+        }
+    }
+
+    /// A type whose records refer to this one, if they are of those about which a person is asked first.
+    pub(super) async fn children_to_review(&self, parent: &CanonicalRecord) -> Result<Option<EntityType>, PortError> {
+        let ids: Vec<CanonicalId> = parent.absorbed.iter().copied().chain([parent.id]).collect();
+        for (children, policy) in self.settings.rules.children_of(&parent.entity_type) {
+            if policy == ParentDelete::Review && !self.store.children(&ids, children, None, 1).await?.is_empty() {
+                return Ok(Some(children.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One step of work that was left behind.
+    pub(super) async fn step(&mut self, unit: &mut Unit, position: usize, step: Step) -> Result<(), PortError> {
+        match step {
+            Step::Done(task) => {
+                let draft = unit.add_loose();
+                unit.drafts[draft].inputs.insert(position);
+                unit.drafts[draft].tasks.push(TaskChange::End(task));
+                Ok(())
+            }
+            Step::Orphan { child, parent } => self.orphan(unit, position, child, parent).await,
+            Step::Forget(id) => self.forget_deleted(unit, position, id).await,
+        }
+    }
+
+    /// Deals with one record that refers to a deleted one; with none, if one of them has changed meanwhile.
+    async fn orphan(&mut self, unit: &mut Unit, position: usize, child: CanonicalId, parent: CanonicalId) -> Result<(), PortError> {
+        self.load_ids(unit, [child, parent]).await?;
+        let Some(gone) = unit.record(parent).filter(|record| record.tombstone.is_some()).cloned() else { return Ok(()) };
+        let Some(before) = unit.record(child).filter(|record| record.is_live()).cloned() else { return Ok(()) };
+        let ids: BTreeSet<CanonicalId> = gone.absorbed.iter().copied().chain([parent]).collect();
+        let types = self.settings.rules.of_type(&before.entity_type);
+        let fields = fields_to(&before, &types, &ids);
+        if fields.is_empty() {
+            return Ok(());
+        }
+        let Some(draft) = unit.draft_of(child) else { return Ok(()) };
+        unit.drafts[draft].inputs.insert(position);
+        unit.drafts[draft].relied_on.insert(parent);
+        if let Some(made_by) = unit.by_record.get(&parent).copied().filter(|other| *other != draft) {
+            unit.drafts[draft].depends.insert(made_by);
+        }
+        let now = self.clock.now();
+        let mut record = before.clone();
+        let op = match types.on_parent_delete {
+            ParentDelete::Keep | ParentDelete::Review => return Ok(()),
+            ParentDelete::Clear => Op::Clear,
+            ParentDelete::Cascade => Op::Delete,
+        };
+        let update = own_id(self.ids.as_ref(), op, now);
+        if op == Op::Clear {
+            clear(&mut record, &fields, &ids, &update, now);
+        } else {
+            bury_with_parent(&mut record, &update, now);
+            self.leave_orphans(unit, draft, &record);
+        }
+        self.take_down_orphan(unit, draft, record, &before, update, op, &fields, &gone, &types);
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn take_down_orphan(
+        &mut self,
+        unit: &mut Unit,
+        draft: usize,
+        mut record: CanonicalRecord,
+        before: &CanonicalRecord,
+        update: UpdateId,
+        op: Op,
+        fields: &[FieldPath],
+        gone: &CanonicalRecord,
+        types: &TypeRules,
+    ) {
+        let due = record.claims_due(&types.keys);
+        let released: Vec<_> = record.claims.difference(&due).cloned().collect();
+        self.release_claims(unit, draft, &mut record, released);
+        let now = record.updated_at;
+        let sends = self.plan_sends(&mut record, types, now, None);
+        let cause = Cause { by: types.on_parent_delete.decides(), reason: String::new(), received_at: now };
+        let (policy, named) = (types.on_parent_delete.as_str(), explain::fields(fields));
+        let what = if op == Op::Clear {
+            format!("{named} does not refer to it any more")
+        } else {
+            format!("this record referred to it ({named}) and is deleted, too")
+        };
+        let reason = format!("{} {} is deleted: {what} (on_parent_delete = \"{policy}\")", gone.entity_type, gone.id);
+        let row = self.own_row(op, update, &record, before.version, &cause, reason, now);
+        let changed = if op == Op::Clear { fields.to_vec() } else { Vec::new() };
+        let row = Decision { changed, notified: sends.iter().map(|due| due.system.clone()).collect(), ..row };
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.record = record;
+            work.outbox.extend(sends.into_iter().map(|due| due_from(due, None)));
+        }
+        unit.put_row(draft, DecisionWrite { decision: row, content_hash: 0, replaces: false, place: 0 });
+    }
+}

@@ -1,0 +1,92 @@
+//! Merges and splits that people ask for: which records are one thing, and which are two (§1.10).
+
+use std::collections::BTreeSet;
+
+use super::acts::{Act, Refusal, Request};
+use super::decide::Decider;
+use super::doing;
+use super::merging::Cause;
+use super::unit::Unit;
+use crate::domain::ids::{CanonicalId, NativeKey};
+use crate::domain::provenance::{ByKind, DecidedBy};
+use crate::domain::waiting::{Waiting, WaitingFor};
+use crate::ports::error::PortError;
+use crate::ports::store::Lookup;
+
+/// Waiting updates looked at in one query.
+const PAGE: usize = 500;
+
+impl Decider {
+    /// Does what somebody asks about the identity of records, on top of everything decided so far.
+    pub(super) async fn regroup(&mut self, unit: &mut Unit, position: usize, act: &Act) -> Result<(), PortError> {
+        let received_at = unit.inputs[position].received_at;
+        let cause = |reason: &Option<String>| {
+            let given = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            Cause { by: DecidedBy::named(ByKind::Person, act.by.clone()), reason: format!("{} says so{given}", act.by), received_at }
+        };
+        let done = match &act.request {
+            Request::Merge { winner, loser, reason } => {
+                self.load_ids(unit, [*winner, *loser]).await?;
+                let (winner, loser) = (unit.meant(*winner), unit.meant(*loser));
+                match doing(self.merge_records(unit, position, winner, loser, &cause(reason))).await? {
+                    Ok(row) => Ok((vec![row], vec![winner, loser])),
+                    Err(refused) => Err(refused.to_string()),
+                }
+            }
+            Request::Split { record, natives, reason } => {
+                self.load_ids(unit, [*record]).await?;
+                let record = unit.meant(*record);
+                match doing(self.split_record(unit, position, record, natives, &cause(reason))).await? {
+                    Ok(rows) => Ok((rows.to_vec(), vec![record])),
+                    Err(refused) => Err(refused.to_string()),
+                }
+            }
+            Request::Judge { .. } | Request::Requeue { .. } | Request::Discard { .. } | Request::DontCreate { .. } => return Ok(()),
+        };
+        match done {
+            Ok((rows, records)) => {
+                act.made(rows);
+                doing(self.wake_collisions(unit, &records)).await
+            }
+            Err(refused) => {
+                act.refuse(Refusal::Cannot(refused));
+                Ok(())
+            }
+        }
+    }
+
+    /// Updates that wait because of what just changed about these records are looked at again.
+    async fn wake_collisions(&mut self, unit: &mut Unit, records: &[CanonicalId]) -> Result<(), PortError> {
+        let names = |waiting: &Waiting| match &waiting.waiting_for {
+            WaitingFor::MatchCollision { records: named, .. } => named.iter().any(|id| records.contains(id)),
+            WaitingFor::DuplicateInSystem { record, .. } => records.contains(record),
+            WaitingFor::MissingReference { .. }
+            | WaitingFor::NoIdentity
+            | WaitingFor::NoBase
+            | WaitingFor::OpenCreate { .. }
+            | WaitingFor::Review
+            | WaitingFor::Brake { .. }
+            | WaitingFor::Time => false,
+        };
+        let (mut after, mut keys) = (None, BTreeSet::new());
+        loop {
+            let page = self.store.list_waiting(after, PAGE).await?;
+            keys.extend(page.iter().filter(|waiting| names(waiting)).map(|waiting| waiting.key.clone()));
+            after = page.last().map(|waiting| waiting.arrival);
+            if page.len() < PAGE || !unit.may_wake() {
+                break;
+            }
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<NativeKey> = keys.into_iter().collect();
+        let lookup = Lookup { waiting_of: keys.clone(), ..Lookup::default() };
+        let found = self.store.look_up(&lookup).await?;
+        self.note(unit, &lookup, found);
+        for waiting in keys.iter().flat_map(|key| unit.waiting_of(key)).filter(names).collect::<Vec<_>>() {
+            unit.wake(waiting);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+// The console's one script. Every page is whole without it; it adds the toggle, keys, true ages, fresh rows, and buttons.
+"use strict";
+
+const root = document.documentElement;
+const kept = {
+  get: (name) => { try { return localStorage.getItem(name); } catch { return null; } },
+  set: (name, value) => { try { localStorage.setItem(name, value); } catch { /* without a memory it works as well */ } },
+};
+// Before anything is drawn, so that nothing flashes.
+if (kept.get("theme")) root.dataset.theme = kept.get("theme");
+
+function toggleTheme() {
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  kept.set("theme", root.dataset.theme);
+}
+
+// As the server writes ages (words.rs).
+function age(seconds) {
+  const s = Math.abs(seconds), tell = (text) => (seconds < 0 ? `in ${text}` : `${text} ago`);
+  if (s < 1) return "now";
+  if (s < 60) return tell(`${Math.floor(s)} s`);
+  if (s < 3600) return tell(`${Math.floor(s / 60)} min`);
+  if (s < 86400) return tell(`${Math.floor(s / 3600)} h`);
+  const days = Math.floor(s / 86400);
+  return tell(days === 1 ? "1 day" : `${days} days`);
+}
+function tellAges() {
+  for (const time of document.querySelectorAll("time[data-ago]")) {
+    const text = age((Date.now() - Date.parse(time.dateTime)) / 1000);
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+// Fresh regions: the same page is fetched again and what has changed is put in its place.
+let fetching = false, again = false;
+async function refresh() {
+  if (document.hidden || !document.querySelector("[data-live]")) return;
+  if (fetching) { again = true; return; }
+  fetching = true;
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (!answer.ok) throw new Error(answer.status);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const region of document.querySelectorAll("[data-live]")) renew(region, page);
+    mark("on", page);
+    tellAges();
+  } catch { mark("off"); }
+  fetching = false;
+  if (again) { again = false; refresh(); }
+}
+const plain = (region) => region.innerHTML.replace(/<time[^>]*>[^<]*<\/time>/g, "").replace(/<span class="live[^>]*>[^<]*<\/span>/g, "").replace(/ class="fresh"/g, "");
+function renew(region, page) {
+  const other = page.querySelector(`[data-live="${CSS.escape(region.dataset.live)}"]`);
+  // Nothing is taken away from under somebody's hands.
+  const busy = region.querySelector("details[open], form.busy") || region.contains(document.activeElement?.closest("input, textarea, select"));
+  if (!other || busy || plain(other) === plain(region)) return;
+  const known = new Set([...region.querySelectorAll("[data-key]")].map((row) => row.dataset.key));
+  const focused = region.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  region.replaceChildren(...other.childNodes);
+  for (const row of region.querySelectorAll("[data-key]")) if (known.size && !known.has(row.dataset.key)) row.classList.add("fresh");
+  if (focused) region.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+function mark(state, page) {
+  const here = document.querySelector("[data-live-mark]"), there = page?.querySelector("[data-live-mark]");
+  if (!here) return;
+  here.classList.toggle("on", state === "on");
+  here.classList.toggle("off", state === "off");
+  here.textContent = state === "off" ? "Syncline does not answer; trying again" : there ? there.textContent.replace("as of", "live,") : here.textContent;
+}
+
+// As soon as something is decided, but no more than once a second; while the page is looked at, so that a browser with many
+// of them open still has connections for the others.
+let source = null, due = 0;
+function soon() {
+  if (due) return;
+  due = setTimeout(() => { due = 0; refresh(); }, 1000);
+}
+function listen() {
+  if (document.hidden) { source?.close(); source = null; return; }
+  refresh();
+  if (source || !document.querySelector("[data-live]")) return;
+  source = new EventSource("/v1/events?limit=1");
+  source.addEventListener("decision", soon);
+}
+
+// Buttons: a form with data-act is posted as JSON to the routes every other client uses.
+const counted = (counts) => ["creates", "updates", "deletes"].filter((name) => counts?.[name]).map((name) => `${counts[name]} ${name}`).join(", ") || "nothing";
+async function post(path, body, headers) {
+  const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(said.detail || `the server answered ${answer.status}`);
+  return said;
+}
+function bodyOf(form, verb) {
+  const body = JSON.parse(form.dataset.body || "{}");
+  for (const field of form.querySelectorAll("[name]")) {
+    const takes = field.name === "by" || (field.name === "reason" && verb !== "retry") || verb === "approve" || verb === "requeue";
+    if (!takes || !field.value.trim()) continue;
+    if (field.matches("[data-json]")) { if (field.value !== field.defaultValue) body[field.name] = JSON.parse(field.value); }
+    else if (field.matches("[data-text]")) { if (field.value !== field.defaultValue) body[field.name] = field.value; }
+    else body[field.name] = field.value.trim();
+  }
+  return body;
+}
+async function act(form, button) {
+  const place = form.querySelector("[data-said]") || form.parentElement.querySelector("[data-said]");
+  const say = (tone, text) => { if (place) { place.className = `said ${tone}`; place.textContent = text; } else if (tone === "dead") alert(text); };
+  const path = form.dataset.act + (form.dataset.act.endsWith("/") ? button?.value || "" : "");
+  const headers = form.dataset.match ? { "if-match": `"${form.dataset.match}"` } : {};
+  let body;
+  try { body = bodyOf(form, button?.value); } catch (error) { say("dead", `This is no JSON: ${error.message}`); return; }
+  form.classList.add("busy");
+  for (const one of form.querySelectorAll("button")) one.disabled = true;
+  try {
+    let ask = button?.dataset.ask || form.dataset.ask;
+    if (form.matches("[data-dry]")) {
+      const would = await post(path, { ...body, dry_run: true }, headers);
+      ask = `${ask} It would send ${counted(would.sends || would.waiting)}.`;
+    }
+    if (ask && !confirm(ask)) return;
+    const said = await post(path, body, headers);
+    const row = said.decision;
+    say("ok", row?.decision ? `${row.decision}: ${row.reason}` : "Done.");
+    if (form.dataset.then) setTimeout(() => { location.href = form.dataset.then; }, 700);
+  } catch (error) { say("dead", error.message); }
+  finally {
+    form.classList.remove("busy");
+    for (const one of form.querySelectorAll("button")) one.disabled = false;
+    if (!form.dataset.then) refresh();
+  }
+}
+
+// Keys.
+const places = { o: "/", d: "/decisions", r: "/records", w: "/waiting", l: "/dead-letters", s: "/systems" };
+let pending = 0;
+function step(by) {
+  const rows = [...document.querySelectorAll("[data-row]")].map((row) => (row.matches("a") ? row : row.querySelector("a"))).filter(Boolean);
+  const at = rows.indexOf(document.activeElement);
+  const next = rows[at < 0 ? (by > 0 ? 0 : rows.length - 1) : Math.min(Math.max(at + by, 0), rows.length - 1)];
+  next?.focus();
+  next?.scrollIntoView({ block: "nearest" });
+}
+function pressed(event) {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input, textarea, select")) { if (event.key === "Escape") event.target.blur(); return; }
+  const waited = Date.now() - pending < 1200;
+  pending = 0;
+  if (waited && places[event.key]) { location.href = places[event.key]; return; }
+  const does = {
+    "/": () => document.getElementById("find").focus(), j: () => step(1), k: () => step(-1), t: toggleTheme,
+    "?": () => document.getElementById("keys").showModal(), g: () => { pending = Date.now(); },
+  }[event.key];
+  if (does) { event.preventDefault(); does(); }
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  document.addEventListener("keydown", pressed);
+  document.querySelector("[data-theme-toggle]")?.addEventListener("click", toggleTheme);
+  document.querySelector("[data-help]")?.addEventListener("click", (event) => { event.preventDefault(); document.getElementById("keys").showModal(); });
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("[data-act]")) return;
+    event.preventDefault();
+    act(event.target, event.submitter);
+  });
+  for (const field of document.querySelectorAll("[data-name]")) {
+    field.value ||= kept.get("name") || "";
+    field.addEventListener("change", () => kept.set("name", field.value));
+  }
+  tellAges();
+  setInterval(tellAges, 5000);
+  setInterval(refresh, 10000);
+  document.addEventListener("visibilitychange", listen);
+  listen();
+});

@@ -1,0 +1,278 @@
+//! Everyone who takes part: as a picture, with numbers, and one by one.
+
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+
+use super::model::{Act, DifferenceLine, Kind, SystemCard, SystemPage, Systems};
+use super::picture::{Drawn, pictures};
+use super::{Answer, decisions, frame, record, shown, words};
+use crate::domain::ids::{CanonicalId, EntityType, SystemName};
+use crate::http::query::Query;
+use crate::http::routes::{Shared, resync};
+use crate::http::{Api, Problem};
+use crate::ports::hold::Hold;
+use crate::ports::store::DecisionFilter;
+use crate::views::compare;
+use crate::views::systems::{SystemRow, rows};
+
+/// Records looked at for one page of differences.
+const LOOKED_AT: usize = 2_000;
+/// Differences of one page.
+const DIFFERENCES: usize = 100;
+/// Decisions shown with a system.
+const LATEST: usize = 10;
+/// Records counted for the picture at most.
+const COUNTED: usize = 10_000;
+
+/// A system and how it stands.
+pub struct Known {
+    pub row: SystemRow,
+    pub state: Kind,
+    pub paused_in: bool,
+    pub paused_out: bool,
+}
+
+impl Known {
+    /// Records it is not known to hold as they should be.
+    pub const fn drift(&self) -> u64 {
+        self.row.pending + self.row.unanswered + self.row.failing
+    }
+}
+
+/// Everyone, by name.
+pub async fn known(api: &Api) -> Result<Vec<Known>, Problem> {
+    let rows = rows(api.store.as_ref(), api.inbox.as_ref(), &api.settings.rules).await?;
+    let holds: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
+    let stands = |row: SystemRow| {
+        let paused_in = holds.contains(&Hold::PauseIn { system: row.system.clone() });
+        let paused_out = holds.contains(&Hold::PauseOut { system: row.system.clone() });
+        let observed = api.settings.rules.systems.get(&row.system).is_some_and(|rules| rules.defaults.observed);
+        let state = match () {
+            () if row.failing > 0 => words::FAILING,
+            () if paused_in || paused_out => words::PAUSED,
+            () if observed => words::OBSERVED,
+            () if row.pending + row.unanswered > 0 => words::CATCHING_UP,
+            () => words::IN_SYNC,
+        };
+        Known { row, state, paused_in, paused_out }
+    };
+    Ok(rows.into_iter().map(stands).collect())
+}
+
+/// Their names.
+pub async fn names(api: &Api) -> Result<Vec<String>, Problem> {
+    let configured = api.settings.rules.systems.keys().cloned();
+    let names: BTreeSet<SystemName> = api.directory.facts().into_iter().map(|facts| facts.system).chain(configured).collect();
+    Ok(names.iter().map(ToString::to_string).collect())
+}
+
+/// The types they are configured for, or were seen with.
+pub async fn types(api: &Api) -> Result<Vec<EntityType>, Problem> {
+    let configured = api.settings.rules.types.keys().cloned();
+    let of_systems = api.settings.rules.systems.values().flat_map(|rules| rules.types.keys().cloned());
+    let seen = api.store.facts().await?.into_iter().flat_map(|facts| facts.types);
+    let types: BTreeSet<EntityType> = configured.chain(of_systems).chain(seen).collect();
+    Ok(types.into_iter().collect())
+}
+
+fn card(api: &Api, known: &Known) -> SystemCard {
+    let row = &known.row;
+    let count = |what, count: u64, tone| (what, words::grouped(count), if count > 0 { tone } else { "" });
+    let queued = row.queued.map_or_else(|| "–".to_owned(), words::grouped);
+    SystemCard {
+        name: row.system.to_string(),
+        state: known.state,
+        counts: vec![
+            count("to send", row.pending, "part"),
+            count("unanswered", row.unanswered, "part"),
+            count("failing", row.failing, "dead"),
+            ("queued", queued, ""),
+        ],
+        note: note(api, known),
+        acts: acts(api, known),
+    }
+}
+
+/// How it takes part, in sentences.
+fn note(api: &Api, known: &Known) -> String {
+    let row = &known.row;
+    let types: Vec<String> = row
+        .types
+        .iter()
+        .map(|entity_type| {
+            let side = api.settings.rules.side(&row.system, entity_type);
+            match (side.inbound, side.outbound) {
+                (true, true) => entity_type.to_string(),
+                (true, false) => format!("{entity_type} (only says)"),
+                (false, _) => format!("{entity_type} (is only told)"),
+            }
+        })
+        .collect();
+    let mut text = if types.is_empty() { "It has not said anything yet.".to_owned() } else { format!("{}.", types.join(", ")) };
+    text.push_str(match (row.receipts_seen, row.base_seen) {
+        (true, true) => " It answers what it is sent, and says what it had applied.",
+        (true, false) => " It answers what it is sent.",
+        (false, true) => " It says what it had applied.",
+        (false, false) => " It has answered nothing so far.",
+    });
+    for (paused, said) in [
+        (known.paused_in, " What it says stays in the queue: somebody paused it."),
+        (known.paused_out, " What it is to be sent is kept back: somebody paused it."),
+    ] {
+        if paused {
+            text.push_str(said);
+        }
+    }
+    if !row.configured {
+        text.push_str(" It has no section in the configuration.");
+    }
+    text
+}
+
+fn acts(api: &Api, known: &Known) -> Vec<Act> {
+    let system = &known.row.system;
+    let act = |what: &str, body, verb, ask: Option<String>, dry| Act { path: format!("/v1/systems/{system}/{what}"), body, verb, ask, dry };
+    let mut acts = Vec::new();
+    if known.paused_in || known.paused_out {
+        acts.push(act("resume", r#"{"direction":"both"}"#, "Resume", Some(format!("Let {system} go on?")), true));
+    } else {
+        acts.push(act(
+            "pause",
+            r#"{"direction":"both"}"#,
+            "Pause",
+            Some(format!("Pause {system}? What it says stays in the queue, and it is sent nothing.")),
+            false,
+        ));
+        acts.push(act(
+            "pause",
+            r#"{"direction":"out"}"#,
+            "Pause sending",
+            Some(format!("Send nothing to {system} for now? What it says is decided all the same.")),
+            false,
+        ));
+    }
+    if api.settings.rules.push_updates && !known.paused_out && known.state.code != words::OBSERVED.code {
+        acts.push(act("resync", "{}", "Send what it lacks", Some(format!("Send {system} what it lacks?")), true));
+    }
+    acts
+}
+
+fn drawn(known: &Known) -> Drawn {
+    let row = &known.row;
+    let parts: Vec<String> = [(row.failing, "failing"), (row.pending, "to send"), (row.unanswered, "unanswered")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", words::grouped(count)))
+        .collect();
+    let types: Vec<&str> = row.types.iter().map(EntityType::as_str).collect();
+    let mut note = if parts.is_empty() { types.join(", ") } else { parts.join(", ") };
+    if note.chars().count() > 34 {
+        note = note.chars().take(33).chain(['…']).collect();
+    }
+    let out = match () {
+        () if known.paused_out => ("wait", true),
+        () if row.failing > 0 => ("dead", false),
+        () if known.drift() > 0 => ("part", false),
+        () => ("calm", false),
+    };
+    let into = if known.paused_in { ("wait", true) } else { ("calm", false) };
+    Drawn { name: row.system.to_string(), tone: known.state.tone, state: known.state.word, note, into, out }
+}
+
+/// `GET /systems`
+pub async fn list(State(api): Shared, headers: HeaderMap) -> Answer {
+    let known = known(&api).await?;
+    let drawn: Vec<Drawn> = known.iter().map(drawn).collect();
+    let records = records(&api).await?;
+    let lede = if api.settings.rules.push_updates {
+        "Everyone who takes part: what they say is decided, and what they lack is sent to them."
+    } else {
+        "Everyone who takes part. What they say is decided; nothing is sent on (push_updates = false)."
+    };
+    Ok(shown(&Systems {
+        frame: frame(&api, &headers, "Systems", "systems").await?,
+        lede: lede.to_owned(),
+        pictures: pictures(&drawn, &records),
+        rows: known.iter().map(|known| card(&api, known)).collect(),
+    }))
+}
+
+/// How many records there are, as far as they are counted.
+async fn records(api: &Api) -> Result<String, Problem> {
+    let (mut count, mut after) = (0_u64, None);
+    while count < COUNTED as u64 {
+        let page = api.store.list_records(None, after, 1_000).await?;
+        count += page.iter().filter(|versioned| versioned.record.is_live()).count() as u64;
+        after = page.last().map(|versioned| versioned.record.id);
+        if page.len() < 1_000 {
+            return Ok(words::counted(count, "record", "records"));
+        }
+    }
+    Ok(format!("more than {} records", words::grouped(COUNTED as u64)))
+}
+
+/// `GET /systems/{system}?cursor`
+pub async fn one(State(api): Shared, headers: HeaderMap, Path(system): Path<String>, mut query: Query) -> Answer {
+    let after = query.take("cursor").map(|text| CanonicalId::parse(&text).map_err(Problem::question)).transpose()?;
+    query.finish("cursor")?;
+    let all = known(&api).await?;
+    let Some(known) = all.iter().find(|known| known.row.system.as_str() == system) else {
+        return Err(Problem::absent(format!("No system is called {system:?}.")).into());
+    };
+    let name = &known.row.system;
+    let (differences, looked_at, next) = differences(&api, name, after).await?;
+    let filter = DecisionFilter { system: Some(name.clone()), ..DecisionFilter::default() };
+    let now = api.clock.now();
+    let latest = api.store.decisions(&filter, None, LATEST).await?.items;
+    let scope = if next.is_some() { format!("of {} records looked at", words::grouped(looked_at)) } else { "of all records".to_owned() };
+    Ok(shown(&SystemPage {
+        frame: frame(&api, &headers, name.as_str(), "systems").await?,
+        row: card(&api, known),
+        differences_note: scope,
+        differences,
+        next: next.map(|id| format!("/systems/{name}?cursor={id}")),
+        latest: latest.iter().map(|row| decisions::line(row, now)).collect(),
+    }))
+}
+
+/// Where it differs; how many records were looked at, and where to go on.
+async fn differences(
+    api: &Api,
+    system: &SystemName,
+    mut after: Option<CanonicalId>,
+) -> Result<(Vec<DifferenceLine>, u64, Option<CanonicalId>), Problem> {
+    let (mut lines, mut seen) = (Vec::new(), 0);
+    while seen < LOOKED_AT && lines.len() < DIFFERENCES {
+        let page = api.store.list_records(None, after, 500).await?;
+        seen += page.len();
+        after = page.last().map(|versioned| versioned.record.id);
+        for versioned in page.iter().filter(|versioned| versioned.record.is_live()) {
+            let found = resync::difference(api, &versioned.record, system);
+            lines.extend(found.map(|found| difference_lines(&versioned.record, &found)).unwrap_or_default());
+        }
+        if page.len() < 500 {
+            return Ok((lines, seen as u64, None));
+        }
+    }
+    Ok((lines, seen as u64, after))
+}
+
+fn difference_lines(record: &crate::domain::canonical::CanonicalRecord, found: &compare::Difference) -> Vec<DifferenceLine> {
+    let line = |field: &str, held, canonical| DifferenceLine {
+        href: format!("/records/{}/{}", record.entity_type, record.id),
+        record: record::title(record),
+        field: field.to_owned(),
+        held,
+        canonical,
+    };
+    if found.fields.is_empty() {
+        return vec![line("all of it", words::cell(None), words::cell(None))];
+    }
+    found
+        .fields
+        .iter()
+        .map(|field| line(field.field.as_str(), words::cell(Some(&field.held)), words::cell(Some(&field.canonical))))
+        .collect()
+}

@@ -1,0 +1,87 @@
+//! Which records are one thing, and which are two: what people say about it. Answered once it is durable.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::people::{given, name, read};
+use crate::domain::ids::{CanonicalId, NativeId, SystemName};
+use crate::engine::acts::{Done, Refusal, Request};
+use crate::http::{Api, Problem};
+use crate::views::find;
+
+/// The other record, and who says so.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Merge {
+    loser: Option<String>,
+    by: Option<String>,
+    reason: Option<String>,
+    dry_run: bool,
+}
+
+/// The native records that are another thing, and who says so.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Split {
+    links: Vec<String>,
+    by: Option<String>,
+    reason: Option<String>,
+    dry_run: bool,
+}
+
+/// `POST /v1/entities/{type}/{id}/merge`: the record named `loser` becomes part of this one.
+pub async fn merge(State(api): Shared, Path((entity_type, id)): Path<(String, String)>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: Merge = read(&api, &body)?;
+    let Some(loser) = asked.loser else {
+        return Err(Problem::question("name the record that becomes part of this one: its canonical id, or system:native_id").at("loser"));
+    };
+    let winner = find::record(api.store.as_ref(), &entity_type, &id).await?.id;
+    let loser = find::record(api.store.as_ref(), &entity_type, &loser).await.map_err(|error| Problem::from(error).at("loser"))?.id;
+    let by = name(asked.by)?;
+    let request = Request::Merge { winner, loser, reason: given(asked.reason)? };
+    let done = act(&api, request, &by, asked.dry_run).await?;
+    Ok(Json(json!({ "record": winner, "loser": loser, "dry_run": asked.dry_run, "decisions": rows(&done) })))
+}
+
+/// `POST /v1/entities/{type}/{id}/split`: the named native records are taken out of this one, with what came from them.
+pub async fn split(State(api): Shared, Path((entity_type, id)): Path<(String, String)>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: Split = read(&api, &body)?;
+    let natives = asked.links.iter().map(|text| native(text)).collect::<Result<Vec<_>, _>>()?;
+    let record = find::record(api.store.as_ref(), &entity_type, &id).await?.id;
+    let by = name(asked.by)?;
+    let request = Request::Split { record, natives, reason: given(asked.reason)? };
+    let done = act(&api, request, &by, asked.dry_run).await?;
+    let out = taken_out(&done, record);
+    Ok(Json(json!({ "record": record, "split_off": out, "dry_run": asked.dry_run, "decisions": rows(&done) })))
+}
+
+async fn act(api: &Api, request: Request, by: &str, dry_run: bool) -> Result<Done, Refusal> {
+    if dry_run { api.acts.preview(request, by).await } else { api.acts.run(request, by).await }
+}
+
+fn native(text: &str) -> Result<(SystemName, NativeId), Problem> {
+    let Some((system, native_id)) = text.split_once(':') else {
+        return Err(Problem::question(format!("{text:?} is no native record; write system:native_id")).at("links"));
+    };
+    let wrong = |error: &dyn std::fmt::Display| Problem::question(format!("{text:?}: {error}")).at("links");
+    let system = SystemName::new(system).map_err(|error| wrong(&error))?;
+    let native_id = NativeId::new(native_id).map_err(|error| wrong(&error))?;
+    Ok((system, native_id))
+}
+
+fn rows(done: &Done) -> Value {
+    match done {
+        Done::Rows(rows) => json!(rows),
+        Done::Row(row) => json!([row]),
+        Done::Dead(_) | Done::Nothing => json!([]),
+    }
+}
+
+fn taken_out(done: &Done, record: CanonicalId) -> Option<CanonicalId> {
+    let Done::Rows(rows) = done else { return None };
+    rows.iter().filter_map(|row| row.canonical_id).find(|id| *id != record)
+}

@@ -1,0 +1,39 @@
+//! Work that a commit leaves behind: kept in the store until it is done, and done a page at a time.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{CanonicalId, EntityType};
+
+/// Something that is to be done to many records, and that must not become one giant transaction.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// The records of a type that refer to a deleted one: their references are cleared, or they are deleted, too.
+    Orphans {
+        /// The deleted record.
+        parent: CanonicalId,
+        /// The version it became by that: deleted once more, it is another task.
+        version: u64,
+        /// The type of the records that refer to it.
+        children: EntityType,
+    },
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Orphans { parent, version, children } => write!(f, "orphans:{parent}:{version}:{children}"),
+        }
+    }
+}
+
+/// What a commit says of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskChange {
+    /// It is to be done. One that is to be done already stays so.
+    Begin(Task),
+    /// It is done. One that is not there is no matter.
+    End(Task),
+}
