@@ -78,12 +78,7 @@ impl Decider {
         let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
         self.release_claims(unit, draft, &mut record, gone);
         let failures = answered_link(&record, receipt).map_or(1, |index| record.links[index].failures);
-        let system = receipt.system().clone();
-        let mut outbox = vec![match receipt.status {
-            ReceiptStatus::Applied => OutboxChange::Applied { system, rev: receipt.rev },
-            ReceiptStatus::Failed => OutboxChange::Failed { system, rev: receipt.rev, retry_at: now.plus(self.settings.backoff(failures)) },
-            ReceiptStatus::Rejected => OutboxChange::Rejected { system, rev: receipt.rev },
-        }];
+        let mut outbox = vec![self.after_answer(receipt, failures, now)];
         let due = self.plan_sends(&mut record, types, now, None);
         let notified = due.iter().map(|due| due.system.clone()).collect();
         outbox.extend(due.into_iter().map(|due| due_from(due, None)));
@@ -101,6 +96,17 @@ impl Decider {
         match refused {
             Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
             None => Ok(()),
+        }
+    }
+
+    /// What an answer does to the send it answers; one that failed so often is tried again later.
+    fn after_answer(&self, receipt: &Receipt, failures: u32, now: Timestamp) -> OutboxChange {
+        let system = receipt.system().clone();
+        let rev = receipt.rev;
+        match receipt.status {
+            ReceiptStatus::Applied => OutboxChange::Applied { system, rev },
+            ReceiptStatus::Failed => OutboxChange::Failed { system, rev, retry_at: now.plus(self.settings.backoff(failures)) },
+            ReceiptStatus::Rejected => OutboxChange::Rejected { system, rev },
         }
     }
 

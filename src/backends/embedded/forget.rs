@@ -29,6 +29,9 @@ struct Old {
     uid: Option<String>,
 }
 
+/// What was decided before this may go, if its kind is one of these.
+type Sweep<'a> = (Option<Timestamp>, &'a dyn Fn(i64) -> bool);
+
 /// Looks at the next rows of each sweep; returns whether there may be more, and how far they have come.
 pub(super) fn forget(
     session: &mut Session<'_>,
@@ -44,7 +47,7 @@ pub(super) fn forget(
     };
     let markers_stay = expired.markers.is_none();
     let mut more = false;
-    let sweeps: [(Option<Timestamp>, &dyn Fn(i64) -> bool); 3] =
+    let sweeps: [Sweep<'_>; 3] =
         [(expired.unchanged, &|kind| kind == unchanged), (expired.echo, &|kind| kind == echo), (expired.others, &others)];
     for (place, (before, wanted)) in places.iter_mut().zip(sweeps) {
         let Some(before) = before else { continue };

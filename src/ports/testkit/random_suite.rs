@@ -192,7 +192,7 @@ fn outbox_change(dice: &mut Dice) -> OutboxChange {
 /// Plays random batches against a store and the reference; `steps` of them, reopening the store now and then.
 pub async fn agrees_with_reference(kit: &dyn StoreKit, seed: u64, steps: u64) {
     let mut store = kit.fresh().await;
-    let mut player = Player { dice: Dice(seed), reference: MemoryStore::new(), seconds: 0, marks: seed % 2 == 0 };
+    let mut player = Player { dice: Dice(seed), reference: MemoryStore::new(), seconds: 0, marks: seed.is_multiple_of(2) };
     let reference: Arc<dyn Store> = Arc::new(player.reference.clone());
     for step in 0..steps {
         let mut batch = player.batch().await;
