@@ -87,6 +87,13 @@ impl CanonicalRecord {
         self.tombstone.is_none() && self.merged_into.is_none()
     }
 
+    /// Whether a person has said of the two, or of what became part of them, that they are different things.
+    #[must_use]
+    pub fn is_kept_apart_from(&self, other: &Self) -> bool {
+        let names = |one: &Self, other: &Self| one.apart.contains(&other.id) || !one.apart.is_disjoint(&other.absorbed);
+        names(self, other) || names(other, self)
+    }
+
     /// Where the link with this native id is.
     #[must_use]
     pub fn link_of(&self, system: &SystemName, native_id: &NativeId) -> Option<usize> {

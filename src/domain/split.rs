@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::canonical::CanonicalRecord;
+use super::identity::{Claim, KeyRule, claims_of};
 use super::ids::{CanonicalId, NativeId, SystemName, UpdateId};
 use super::link::{Link, LinkState};
 use super::merge::{Before, Undo, rebased};
@@ -57,6 +58,8 @@ pub struct Note<'a> {
     pub at: Timestamp,
     /// What fields were before a system that leaves gave them their value, as far as that is still known.
     pub before: &'a Leaves,
+    /// Key fields that do not become again what they were: that belongs to a third record by now.
+    pub kept: &'a BTreeSet<FieldPath>,
 }
 
 impl Note<'_> {
@@ -73,6 +76,20 @@ pub fn former(record: &CanonicalRecord, natives: &[(SystemName, NativeId)]) -> O
     let id = record.links[*named.first()?].from?;
     let came_from_it: BTreeSet<usize> = (0..record.links.len()).filter(|index| record.links[*index].from == Some(id)).collect();
     (named == came_from_it).then_some(id)
+}
+
+/// What a key would make the two claim if all of it became what it was before a merge, or before a system that leaves said
+/// otherwise.
+#[must_use]
+pub fn claims_restored(record: &CanonicalRecord, out: &CanonicalRecord, before: &Leaves, key: &KeyRule) -> BTreeSet<Claim> {
+    let former = |path: &FieldPath| match out.undo.iter().flat_map(|undo| &undo.before).find(|before| before.field == *path) {
+        Some(before) => before.value.as_ref(),
+        None => before.get(path).or_else(|| record.data.get(path)),
+    };
+    let key = std::slice::from_ref(key);
+    let mut claims = claims_of(key, former);
+    claims.extend(claims_of(key, |path| out.data.get(path)));
+    claims
 }
 
 /// Takes links out of `record` and gives them to `out`: a new record, or the one they were before.
@@ -100,6 +117,8 @@ pub fn split(
     }
     out.merged_into = None;
     record.absorbed.remove(&out.id);
+    // What was taken out before is neither of the two.
+    out.apart.extend(record.apart.iter().filter(|id| **id != out.id).copied());
     record.apart.insert(out.id);
     out.apart.insert(record.id);
     result.changed = take_back(record, &systems, undo, note);
@@ -133,7 +152,8 @@ fn take_out(record: &CanonicalRecord, out: &mut CanonicalRecord, leaving: &[Link
         // What it merely holds may be what it was sent; that is all there is where it never was a record of its own.
         let holds = holds(link, &record.data);
         let held = holds.iter().filter(|(path, _)| undo.is_none() && own(path).is_none());
-        let held = held.map(|(path, value)| (path, value, note.source(note.out, Some(link.system.clone()), version)));
+        let kept = holds.iter().filter(|(path, _)| undo.is_some() && note.kept.contains(*path));
+        let held = held.chain(kept).map(|(path, value)| (path, value, note.source(note.out, Some(link.system.clone()), version)));
         for (path, value, source) in said.chain(held) {
             // Of two systems that are taken out together, the first one's word counts.
             if from.iter().all(|(taken, _)| taken != path) {
@@ -161,7 +181,7 @@ fn take_back(record: &mut CanonicalRecord, gone: &BTreeSet<SystemName>, undo: Op
     let of = |path: &FieldPath| record.provenance.of(path);
     // A value the merge put together, or one of theirs: whoever else has spoken since keeps the word.
     let theirs = |path: &FieldPath| of(path).is_none_or(|source| gone.contains(&source.system) || Some(source.version) == merged_at);
-    let restored: Vec<Before> = before.into_iter().filter(|before| theirs(&before.field)).collect();
+    let restored: Vec<Before> = before.into_iter().filter(|before| theirs(&before.field) && !note.kept.contains(&before.field)).collect();
     let is_restored = |path: &FieldPath| restored.iter().any(|before| before.field == *path);
     let brought = record.provenance.iter().filter(|(path, source)| gone.contains(&source.system) && !is_restored(path));
     let brought: Vec<FieldPath> = brought.map(|(path, _)| path.clone()).collect();
@@ -171,7 +191,7 @@ fn take_back(record: &mut CanonicalRecord, gone: &BTreeSet<SystemName>, undo: Op
     }
     let mut holders = Vec::new();
     for path in &brought {
-        if let Some(known) = note.before.get(path) {
+        if let Some(known) = note.before.get(path).filter(|_| !note.kept.contains(path)) {
             put(&mut data, path, Some(known.clone()));
             holders.push(None);
             continue;

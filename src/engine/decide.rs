@@ -135,6 +135,7 @@ impl Decider {
             Content::Step(step) => doing(self.step(unit, position, step)).await?,
             Content::Nothing => {}
         }
+        doing(self.hand_over(unit, position)).await?;
         if let Some(acting) = acting {
             self.acted(unit, position, acting);
         }

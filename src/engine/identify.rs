@@ -137,16 +137,16 @@ impl Decider {
         owners: &HashMap<TypedClaim, Owner>,
     ) -> Result<BTreeSet<TypedClaim>, PortError> {
         let taken: Vec<&TypedClaim> = owners.keys().filter(|claim| others(id, owners, claim)).collect();
+        self.load_ids(unit, taken.iter().filter_map(|claim| owners[*claim].id)).await?;
         let by_person = |claim: &&TypedClaim| {
-            let record = unit.record(id);
-            owners[*claim].id.is_some_and(|owner| record.is_some_and(|record| record.apart.contains(&owner)))
+            let owner = owners[*claim].id.and_then(|owner| unit.record(owner));
+            unit.record(id).zip(owner).is_some_and(|(record, owner)| record.is_kept_apart_from(owner))
         };
         let split: BTreeSet<TypedClaim> = taken.iter().copied().filter(by_person).cloned().collect();
         match types.duplicates {
             Duplicates::Park => return Ok(split),
             Duplicates::Separate => {}
         }
-        self.load_ids(unit, taken.iter().filter_map(|claim| owners[*claim].id)).await?;
         let apart = |other: &CanonicalRecord| natives.iter().any(|(system, own)| other.native_id(system).is_some_and(|id| id != own));
         let ceded = taken.into_iter().filter(|claim| owners[*claim].id.and_then(|id| unit.record(id)).is_some_and(apart));
         Ok(ceded.cloned().chain(split).collect())
@@ -157,6 +157,9 @@ impl Decider {
         for claim in gone {
             record.claims.remove(&claim);
             let claim = TypedClaim { entity_type: record.entity_type.clone(), claim };
+            if !record.apart.is_empty() {
+                unit.freed.push((draft, claim.clone(), record.apart.clone()));
+            }
             unit.claims.insert(claim, Owner { id: None, made_by: Some(draft) });
         }
     }

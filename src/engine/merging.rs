@@ -5,7 +5,6 @@ use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Op;
 use crate::domain::decision::{Decision, DecisionKind};
-use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, MessageId, NativeKey, SystemName, UpdateId};
 use crate::domain::merge::{CantMerge, Merged, merge};
 use crate::domain::provenance::DecidedBy;
@@ -54,14 +53,8 @@ impl Decider {
         self.move_links(unit, into, from, &record, &merged);
         let claims: Vec<_> = gone.claims.iter().cloned().collect();
         self.release_claims(unit, from, &mut gone, claims);
-        let due = record.claims_due(&types.keys);
-        for claim in due.difference(&record.claims) {
-            let claim = TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
-            unit.claims.insert(claim, Owner { id: Some(winner), made_by: Some(into) });
-        }
-        let released: Vec<_> = record.claims.difference(&due).cloned().collect();
-        self.release_claims(unit, into, &mut record, released);
-        record.claims = due;
+        // A key value may be a third record's: one that was split from either of them.
+        self.claim_what_is_free(unit, into, &mut record, &types).await?;
         let sends = self.plan_sends(&mut record, &types, now, None);
         let notified = sends.iter().map(|due| due.system.clone()).collect();
         let why = format!("record {loser} is the same thing and became part of this one: {}", cause.reason);

@@ -6,7 +6,8 @@ use super::acts::{Act, Refusal, Request};
 use super::decide::Decider;
 use super::doing;
 use super::merging::Cause;
-use super::unit::Unit;
+use super::unit::{Owner, Unit};
+use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, NativeKey};
 use crate::domain::provenance::{ByKind, DecidedBy};
 use crate::domain::waiting::{Waiting, WaitingFor};
@@ -53,6 +54,27 @@ impl Decider {
                 Ok(())
             }
         }
+    }
+
+    /// A key value that two records share, as a person has said that they are two, is the other one's once the first lets go.
+    pub(super) async fn hand_over(&mut self, unit: &mut Unit, position: usize) -> Result<(), PortError> {
+        for (by, claim, heirs) in std::mem::take(&mut unit.freed) {
+            self.load_ids(unit, heirs.iter().copied()).await?;
+            if unit.claims.get(&claim).is_some_and(|owner| owner.id.is_some()) {
+                continue;
+            }
+            let types = self.settings.rules.of_type(&claim.entity_type);
+            let due = |record: &CanonicalRecord| record.is_live() && record.claims_due(&types.keys).contains(&claim.claim);
+            let heir = heirs.iter().map(|id| unit.meant(*id)).find(|id| unit.record(*id).is_some_and(due));
+            let Some((heir, draft)) = heir.and_then(|id| Some((id, unit.draft_of(id)?))) else { continue };
+            unit.drafts[draft].inputs.insert(position);
+            unit.drafts[draft].depends.extend([by].into_iter().filter(|by| *by != draft));
+            if let Some(work) = unit.drafts[draft].work.as_mut() {
+                work.record.claims.insert(claim.claim.clone());
+                unit.claims.insert(claim, Owner { id: Some(heir), made_by: Some(draft) });
+            }
+        }
+        Ok(())
     }
 
     /// Updates that wait because of what just changed about these records are looked at again.

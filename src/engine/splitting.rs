@@ -1,7 +1,7 @@
 //! A native record is taken out of its canonical record again (§1.10): both records are written together, each with a row of
 //! its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{Decider, due_from};
 use super::merging::{Cause, own_id};
@@ -9,14 +9,14 @@ use super::unit::{Owner, Unit, Work};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Op;
 use crate::domain::explain;
-use crate::domain::identity::TypedClaim;
+use crate::domain::identity::{KeyRule, TypedClaim};
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName, UpdateId};
 use crate::domain::link::{Link, LinkState};
 use crate::domain::overlay::Overlay;
 use crate::domain::provenance::Source;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::shares_keys;
-use crate::domain::split::{CantSplit, Note, Split, former, split};
+use crate::domain::split::{CantSplit, Note, Split, claims_restored, former, split};
 use crate::domain::value::{FieldPath, Leaves};
 use crate::ports::error::PortError;
 use crate::ports::store::{DecisionWrite, OutboxChange};
@@ -58,7 +58,8 @@ impl Decider {
         let versions = [record.version, out.version];
         let rows = [own_id(self.ids.as_ref(), Op::Split, now), own_id(self.ids.as_ref(), Op::Split, now)];
         let before = self.before_those(&record, natives).await?;
-        let note = Note { left: &rows[0], out: &rows[1], by: &cause.by, at: now, before: &before };
+        let kept = self.keys_of_others(unit, &record, &out, &before, &types).await?;
+        let note = Note { left: &rows[0], out: &rows[1], by: &cause.by, at: now, before: &before, kept: &kept };
         let done = match split(&mut record, &mut out, natives, note) {
             Ok(done) => done,
             Err(refused) => return Ok(Err(refused)),
@@ -120,6 +121,32 @@ impl Decider {
         Ok(before)
     }
 
+    /// The key fields of which a third record has by now what they would become again.
+    async fn keys_of_others(
+        &mut self,
+        unit: &mut Unit,
+        record: &CanonicalRecord,
+        out: &CanonicalRecord,
+        before: &Leaves,
+        types: &TypeRules,
+    ) -> Result<BTreeSet<FieldPath>, PortError> {
+        let claims_of = |key: &KeyRule| {
+            let typed = |claim| TypedClaim { entity_type: record.entity_type.clone(), claim };
+            claims_restored(record, out, before, key).into_iter().map(typed).collect::<Vec<_>>()
+        };
+        let restored: Vec<(&KeyRule, Vec<TypedClaim>)> = types.keys.iter().map(|key| (key, claims_of(key))).collect();
+        let all: Vec<TypedClaim> = restored.iter().flat_map(|(_, claims)| claims).cloned().collect();
+        let owners = self.owners(unit, &all).await?;
+        self.load_ids(unit, owners.values().filter_map(|owner| owner.id)).await?;
+        let is_third = |claim: &TypedClaim| {
+            let owner = owners.get(claim).and_then(|owner| owner.id).filter(|id| *id != record.id && *id != out.id);
+            let apart = |owner: &CanonicalRecord| owner.is_kept_apart_from(record) || owner.is_kept_apart_from(out);
+            owner.and_then(|id| unit.record(id)).is_some_and(|owner| !apart(owner))
+        };
+        let taken = restored.into_iter().filter(|(_, claims)| claims.iter().any(is_third));
+        Ok(taken.flat_map(|(key, _)| key.fields.iter().cloned()).collect())
+    }
+
     fn move_out(&self, unit: &mut Unit, into: usize, from: usize, out: &CanonicalRecord, done: &Split) {
         let key = |(system, native_id): &(SystemName, NativeId)| NativeKey {
             system: system.clone(),
@@ -161,6 +188,8 @@ impl Decider {
         let owners = self.owners(unit, &wanted).await?;
         for claim in wanted {
             if owners.get(&claim).is_none_or(|owner| owner.id.is_none_or(|id| id == record.id)) {
+                let released_by = owners.get(&claim).and_then(|owner| owner.made_by).filter(|maker| *maker != draft);
+                unit.drafts[draft].depends.extend(released_by);
                 record.claims.insert(claim.claim.clone());
                 unit.claims.insert(claim, Owner { id: Some(record.id), made_by: Some(draft) });
             }

@@ -122,6 +122,8 @@ pub struct Unit {
     pub creates_later: HashMap<UpdateId, Timestamp>,
     /// Native records of a cycle that is just being brought in, and the canonical records they will be.
     pub expected: HashMap<NativeKey, CanonicalId>,
+    /// Key values let go of, by which draft, and the records that are kept apart from the one that let go.
+    pub freed: Vec<(usize, TypedClaim, BTreeSet<CanonicalId>)>,
     /// Waiting updates whose parent has come, still to be decided in this unit.
     woken: Vec<Waiting>,
     /// Which those are.

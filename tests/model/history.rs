@@ -129,9 +129,8 @@ impl History {
             steps.push(Step::Rest);
         }
         steps.extend((0..length).map(|_| step(&mut random, count)));
-        // What people say about records. On demand: one of these histories still meets a commit that never gets through.
-        let people = std::env::var_os("SYNCLINE_MODEL_PEOPLE").is_some();
-        while people && more.chance(25) {
+        // What people say about records.
+        while more.chance(25) {
             let at = 1 + more.below(steps.len());
             let (one, other) = (more.below(6), more.below(6));
             let says = if more.chance(50) { Step::Merge { winner: one, loser: other } } else { Step::Split { record: one, link: other } };
@@ -297,6 +296,8 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
         Step::Split { record, link } => {
             rest(world).await?;
             world.split(record, link).await;
+            // A key value may come back by it; a user who makes a thing with that very value meanwhile makes a duplicate.
+            rest(world).await?;
         }
         Step::Pair { system, serial } => pair(world, system, serial),
         Step::Reserial { system, record } => reserial(world, system, record).await?,
@@ -335,6 +336,11 @@ fn nth_row(world: &World, system: usize, record: usize) -> Option<String> {
 fn create(world: &mut World, system: usize, serial: usize, part: bool) {
     let name = world.systems[system].name.clone();
     if part {
+        // A system that lets go of a thing is sent references to it as null. If it takes the thing up again, its null is not
+        // told from one that somebody entered.
+        if world.split {
+            return;
+        }
         // The thing may not even be reported yet: that is the point.
         let Some(thing) = world.systems[system].rows.keys().find(|native| kind_of(native) == "thing").cloned() else { return };
         world.tell(|| format!("{name} makes a part of {thing}"));

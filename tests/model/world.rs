@@ -53,6 +53,8 @@ pub struct World {
     redelivered: VecDeque<Value>,
     arrival: u64,
     pub broken: Option<String>,
+    /// A person has split something: a system may have let go of a record that others still have.
+    pub split: bool,
 }
 
 /// Whether any record refers to this one.
@@ -110,6 +112,7 @@ impl World {
             redelivered: VecDeque::new(),
             arrival: 0,
             broken: None,
+            split: false,
         };
         for _ in 0..2 {
             let orchestrator = world.start_orchestrator().await;
@@ -315,9 +318,9 @@ impl World {
         let record = &records[record % records.len()];
         let natives: Vec<_> = record.links.iter().filter_map(|link| Some((link.system.clone(), link.native_id.clone()?))).collect();
         // What names it by the id that leaves means the other one from then on, as its system will say.
-        // Two that were both split from a third one do not know yet that they are apart from each other.
-        if !natives.is_empty() && record.apart.is_empty() && !is_named(&records, record) {
+        if !natives.is_empty() && !is_named(&records, record) {
             let natives = vec![natives[link % natives.len()].clone()];
+            self.split = true;
             self.act(Request::Split { record: record.id, natives, reason: None }).await;
         }
     }
