@@ -184,6 +184,10 @@ impl Store for Beside {
         self.store.forget(expired, limit).await
     }
 
+    async fn rewrite(&self, rows: &[Decision]) -> Result<(), PortError> {
+        self.store.rewrite(rows).await
+    }
+
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
         self.store.decision(update).await
     }

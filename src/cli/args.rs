@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::args_people::{
-    BrakesAct, BrakesArgs, DeadLettersAct, DeadLettersArgs, JudgeArgs, LetGoArgs, MergeArgs, ParkedAct, ParkedArgs, SayArgs, SplitArgs,
+    BrakesAct, BrakesArgs, DeadLettersAct, DeadLettersArgs, EraseArgs, JudgeArgs, LetGoArgs, MergeArgs, ParkedAct, ParkedArgs, SayArgs,
+    SplitArgs,
 };
 use super::batch::input::InputArg;
 use crate::schema::Contract;
@@ -91,6 +92,9 @@ pub enum Command {
     /// Say that native records are another thing: take them out of their record again
     #[command(after_help = "Example:\n  syncline split device bms:bmsD1 oem:oemD7 --reason \"two fans with one serial\"")]
     Split(SplitArgs),
+    /// Erase the values of a record, here and in all that is kept about it; it is deleted everywhere
+    #[command(after_help = "Example:\n  syncline erase contact crm:1042 --reason \"asked by the person\" --dry-run")]
+    Erase(EraseArgs),
     /// Feed files of native records through the engine and write what comes of it
     #[command(
         after_help = "Example:\n  syncline batch --config examples/batch/syncline.toml \\\n    --input bms:device:examples/batch/bms-devices.jsonl --input oem:device:examples/batch/oem-devices.jsonl --out out"

@@ -197,6 +197,19 @@ pub struct MergeArgs {
     pub say: SayArgs,
 }
 
+/// Arguments of `erase`.
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// The entity type
+    #[arg(value_name = "TYPE")]
+    pub entity_type: String,
+    /// The record: canonical id, or system:native_id
+    pub id: String,
+    /// Who, and why.
+    #[command(flatten)]
+    pub say: SayArgs,
+}
+
 /// Arguments of `split`.
 #[derive(Debug, Args)]
 pub struct SplitArgs {

@@ -108,6 +108,7 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Parked(args) => commands::parked::run(args, options).await,
             Command::DeadLetters(args) => commands::dead_letters::run(args, options).await,
             Command::Merge(args) => commands::identity::merge(args, options).await,
+            Command::Erase(args) => commands::identity::erase(args, options).await,
             Command::Split(args) => commands::identity::split(args, options).await,
             Command::Batch(args) => batch::run(args, options, host).await,
             Command::Check => commands::check::run(options),

@@ -36,6 +36,8 @@ pub enum Op {
     Compensate,
     /// References to a deleted record were taken out. Never sent by an adapter.
     Clear,
+    /// The values of a record were erased. Never sent by an adapter.
+    Erase,
 }
 
 impl Op {
@@ -53,6 +55,7 @@ impl Op {
             Self::Freeze => "freeze",
             Self::Compensate => "compensate",
             Self::Clear => "clear",
+            Self::Erase => "erase",
         }
     }
 }

@@ -51,13 +51,18 @@ pub struct Tombstone {
     pub update: UpdateId,
     /// The version it became by this.
     pub version: u64,
+    /// Its values were erased: nothing brings it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erased: bool,
 }
 
 impl Tombstone {
     /// How the record came to be deleted, in words.
     #[must_use]
     pub fn told(&self) -> String {
-        if self.system.is_own() {
+        if self.erased {
+            format!("the values of the record were erased (version {})", self.version)
+        } else if self.system.is_own() {
             format!("the record went with one it referred to (version {})", self.version)
         } else {
             format!("{} deleted the record (version {})", self.system, self.version)
@@ -81,7 +86,7 @@ pub fn bury(record: &mut CanonicalRecord, index: usize, update: &UpdateId, now: 
 
 /// Marks the present version of a record as the one that is deleted.
 pub(super) fn entomb(record: &mut CanonicalRecord, system: SystemName, update: &UpdateId, now: Timestamp) {
-    record.tombstone = Some(Box::new(Tombstone { at: now, system, update: update.clone(), version: record.version }));
+    record.tombstone = Some(Box::new(Tombstone { at: now, system, update: update.clone(), version: record.version, erased: false }));
     // Who was never sent the create has nothing to delete. Who was may have it by now: its answer says so.
     record.links.retain(|link| link.state != LinkState::Reserved || link.is_open_create());
 }

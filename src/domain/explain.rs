@@ -133,6 +133,7 @@ pub fn decision(decision: &Decision) -> String {
         Op::Merge => format!("Another {} became part of this one", decision.entity_type),
         Op::Split => format!("This {} and another one are two things again", decision.entity_type),
         Op::Clear => format!("A record that this {} referred to is deleted", decision.entity_type),
+        Op::Erase => format!("The values of this {} are erased", decision.entity_type),
         Op::Freeze => format!("Two systems would never agree about a field of this {}", decision.entity_type),
         Op::Compensate => format!("A change of this {} was taken back", decision.entity_type),
         Op::Upsert | Op::Patch | Op::Delete | Op::Rekey | Op::Receipt => {
@@ -140,7 +141,7 @@ pub fn decision(decision: &Decision) -> String {
         }
     };
     let what = match decision.decision {
-        DecisionKind::Accepted if matches!(decision.op, Op::Merge | Op::Split | Op::Compensate | Op::Clear) => {
+        DecisionKind::Accepted if matches!(decision.op, Op::Merge | Op::Split | Op::Compensate | Op::Clear | Op::Erase) => {
             match decision.changed.as_slice() {
                 [] => "No field changed by it.".to_owned(),
                 changed => format!("It changed {}.", fields(changed)),

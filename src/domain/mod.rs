@@ -9,6 +9,7 @@ pub mod conclude;
 pub mod decide;
 pub mod decision;
 pub mod delete;
+pub mod erase;
 pub mod explain;
 pub mod explain_why;
 pub mod handler;

@@ -77,6 +77,13 @@ pub enum Request {
         /// Why, in the person's words.
         reason: Option<String>,
     },
+    /// The values of a record are erased, with all that was kept of them; it is deleted everywhere.
+    Erase {
+        /// The record.
+        record: CanonicalId,
+        /// Why, in the person's words.
+        reason: Option<String>,
+    },
     /// Native records are another thing than the record they are linked to.
     Split {
         /// The record.
@@ -310,7 +317,7 @@ impl Acts {
                 }
                 format!("there is no dead letter {id}")
             }
-            Request::Merge { .. } | Request::Split { .. } => "there is no such record".to_owned(),
+            Request::Merge { .. } | Request::Split { .. } | Request::Erase { .. } => "there is no such record".to_owned(),
             Request::DontCreate { record, system } => format!("no create of record {record} waits for {system}"),
         };
         Ok(Refusal::Absent(absent))
@@ -342,7 +349,11 @@ impl Name {
                     (_, _) => Self { update: Some(update.clone()), letter: Some(name) },
                 }
             }
-            Request::Discard { .. } | Request::DontCreate { .. } | Request::Merge { .. } | Request::Split { .. } => Self::default(),
+            Request::Discard { .. }
+            | Request::DontCreate { .. }
+            | Request::Merge { .. }
+            | Request::Split { .. }
+            | Request::Erase { .. } => Self::default(),
         })
     }
 
@@ -380,6 +391,7 @@ fn log(request: &Request, by: &str) {
             tracing::info!(record.id = %record, %system, by, "a create that was kept back was discarded");
         }
         Request::Merge { winner, loser, .. } => tracing::info!(record.id = %winner, loser.id = %loser, by, "two records were merged"),
+        Request::Erase { record, .. } => tracing::info!(record.id = %record, by, "the values of a record were erased"),
         Request::Split { record, .. } => tracing::info!(record.id = %record, by, "a record was split"),
     }
 }

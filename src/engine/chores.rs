@@ -1,5 +1,6 @@
 //! What a running engine does by itself, a page at a time, with messages in between.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,6 +9,7 @@ use super::activity::Activity;
 use super::input::InputKind;
 use super::sweep::{Keep, Sweep};
 use super::tasks::Tasks;
+use crate::domain::rules::Rules;
 use crate::domain::time::Timestamp;
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
@@ -27,13 +29,12 @@ pub struct Chores {
     left: bool,
 }
 
-impl Default for Chores {
-    fn default() -> Self {
-        Self { tasks: Tasks::default(), sweep: Sweep::default(), at: Instant::now(), left: false }
-    }
-}
-
 impl Chores {
+    /// Nothing is known to be left.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self { tasks: Tasks::new(rules), sweep: Sweep::default(), at: Instant::now(), left: false }
+    }
+
     /// When to look next.
     pub const fn at(&self) -> Instant {
         self.at
@@ -67,8 +68,8 @@ impl Chores {
     /// A page, and whether there may be more. Housekeeping only where nothing else is to be done.
     async fn look(&mut self, store: &dyn Store, keep: &Keep, now: Timestamp) -> Result<(Vec<InputKind>, bool), PortError> {
         let page = self.tasks.next(store).await?;
-        if !page.is_empty() {
-            return Ok((page, true));
+        if page.more {
+            return Ok((page.steps, true));
         }
         self.sweep.next(store, keep, now).await
     }

@@ -231,7 +231,7 @@ impl Decider {
         let whole = matches!(item.change.body, ChangeBody::Upsert(_));
         let own = tombstone.system == key.system;
         let wins = item.types.delete_conflict == DeleteConflict::UpdateRevives;
-        if !(own && whole || wins && !own) {
+        if tombstone.erased || !(own && whole || wins && !own) {
             return false;
         }
         if record.link_of(&key.system, &key.native_id).is_none() {
@@ -261,7 +261,7 @@ impl Decider {
         let mut record = before.clone();
         let key = &item.change.key;
         let index = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
-        let own = tombstone.system == key.system;
+        let own = tombstone.system == key.system && !tombstone.erased;
         let mut decision = blank(arrival, situation, Some(id));
         decision.decided_by = DecidedBy::SYSTEM;
         decision.decision = DecisionKind::Dropped;

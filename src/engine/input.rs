@@ -75,6 +75,13 @@ pub enum Step {
     },
     /// A record that was deleted long ago.
     Forget(CanonicalId),
+    /// A dead letter whose values are erased.
+    EraseLetter {
+        /// Which.
+        id: String,
+        /// The record it is about.
+        record: CanonicalId,
+    },
     /// All of it is done.
     Done(Task),
 }

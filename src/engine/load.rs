@@ -396,7 +396,7 @@ impl Decider {
                 }
                 Content::Refused(refused) => ids.extend(refused.receipt.canonical_id),
                 Content::Step(Step::Orphan { child, parent }) => ids.extend([*child, *parent]),
-                Content::Step(Step::Forget(id)) => {
+                Content::Step(Step::Forget(id) | Step::EraseLetter { record: id, .. }) => {
                     ids.insert(*id);
                 }
                 Content::Dead(_) | Content::Regroup(_) | Content::Step(Step::Done(_)) | Content::Nothing => {}

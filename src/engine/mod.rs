@@ -19,6 +19,7 @@ pub mod delete_brake;
 mod deletes;
 pub mod directory;
 pub mod dispatch;
+mod erasing;
 pub mod facts;
 mod freezing;
 pub mod handlers;

@@ -54,6 +54,7 @@ impl Decider {
                 Ok(())
             }
             Step::Orphan { child, parent } => self.orphan(unit, position, child, parent).await,
+            Step::EraseLetter { id, record } => self.erase_letter(unit, position, &id, record).await,
             Step::Forget(id) => self.forget_deleted(unit, position, id).await,
         }
     }

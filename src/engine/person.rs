@@ -49,7 +49,7 @@ impl Decider {
             Request::Requeue { id, edited } => self.ready_requeued(unit, id, edited.as_deref(), input).await?,
             Request::Discard { id } => self.ready_discarded(id).await?,
             Request::DontCreate { record, system } => self.ready_refusal(unit, *record, system, act).await?,
-            Request::Merge { .. } | Request::Split { .. } => Ok((Content::Regroup(act.clone()), None)),
+            Request::Merge { .. } | Request::Split { .. } | Request::Erase { .. } => Ok((Content::Regroup(act.clone()), None)),
         };
         Ok(match ready {
             Ok((content, settles)) => {
@@ -163,7 +163,8 @@ impl Decider {
                 | Request::Discard { .. }
                 | Request::DontCreate { .. }
                 | Request::Merge { .. }
-                | Request::Split { .. },
+                | Request::Split { .. }
+                | Request::Erase { .. },
                 _,
             ) => None,
         };
@@ -203,7 +204,7 @@ impl Decider {
                 row.decision.reason = format!("{by} discarded what a brake kept back: {system} is not sent this record as it is");
                 None
             }
-            Request::Discard { .. } | Request::Merge { .. } | Request::Split { .. } => None,
+            Request::Discard { .. } | Request::Merge { .. } | Request::Split { .. } | Request::Erase { .. } => None,
         };
         if let Some(note) = note {
             row.decision.reason = if row.decision.reason.is_empty() { note } else { format!("{} ({note})", row.decision.reason) };

@@ -42,6 +42,11 @@ impl Decider {
                     Err(refused) => Err(refused.to_string()),
                 }
             }
+            Request::Erase { record, reason } => {
+                self.load_ids(unit, [*record]).await?;
+                let record = unit.meant(*record);
+                doing(self.erase_record(unit, position, record, &cause(reason))).await?.map(|row| (vec![row], Vec::new()))
+            }
             Request::Judge { .. } | Request::Requeue { .. } | Request::Discard { .. } | Request::DontCreate { .. } => return Ok(()),
         };
         match done {

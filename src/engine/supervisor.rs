@@ -185,11 +185,11 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         activity: activity.clone(),
         metrics: metrics.clone(),
         clock,
+        chores: Chores::new(settings.rules.clone()),
         settings,
         wanted: wanted.clone(),
         tags,
         arrival: first + (1 << 39),
-        chores: Chores::default(),
         wake_at: Instant::now(),
     };
     // What an earlier run left to be sent is looked for at once.

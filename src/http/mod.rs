@@ -92,6 +92,7 @@ fn router(api: Api) -> Router {
         .route("/v1/entities/{type}/{id}/why", get(routes::entities::why))
         .route("/v1/entities/{type}/{id}/merge", post(routes::identity::merge))
         .route("/v1/entities/{type}/{id}/split", post(routes::identity::split))
+        .route("/v1/entities/{type}/{id}/erase", post(routes::identity::erase))
         .route("/v1/lookup", get(routes::systems::lookup))
         .route("/v1/systems", get(routes::systems::list))
         .route("/v1/systems/{system}/view/{type}/{id}", get(routes::systems::view))

@@ -448,6 +448,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// dead letters.
     async fn forget(&self, expired: &Expired, limit: usize) -> Result<bool, PortError>;
 
+    /// Writes final rows again, each in the place of the stored one, with nothing changed by which it is found or listed. One
+    /// that is not stored (any more) is left out.
+    async fn rewrite(&self, rows: &[Decision]) -> Result<(), PortError>;
+
     /// The row of one update.
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError>;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{CanonicalId, EntityType};
 
-/// Something that is to be done to many records, and that must not become one giant transaction.
+/// Something that is to be done to many records or rows, and that must not become one giant transaction.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
@@ -19,11 +19,19 @@ pub enum Task {
         /// The type of the records that refer to it.
         children: EntityType,
     },
+    /// The values of a record are taken out of all that was decided about it, and out of its dead letters.
+    Erase {
+        /// The record.
+        record: CanonicalId,
+        /// The version it became by that.
+        version: u64,
+    },
 }
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Erase { record, version } => write!(f, "erase:{record}:{version}"),
             Self::Orphans { parent, version, children } => write!(f, "orphans:{parent}:{version}:{children}"),
         }
     }

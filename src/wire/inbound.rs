@@ -217,7 +217,7 @@ fn from_envelope(envelope: &mut Envelope, transport_id: Option<&str>, limits: &L
     match op {
         Op::Receipt => receipt(envelope, update, entity_type, native_id, limits).map(Inbound::Receipt),
         // The others are never read from a message.
-        Op::Upsert | Op::Patch | Op::Delete | Op::Rekey | Op::Merge | Op::Split | Op::Freeze | Op::Compensate | Op::Clear => {
+        Op::Upsert | Op::Patch | Op::Delete | Op::Rekey | Op::Merge | Op::Split | Op::Freeze | Op::Compensate | Op::Clear | Op::Erase => {
             let native_id = native_id.ok_or_else(|| missing(names.native_id, "the record's id in the sending system"))?;
             let key = NativeKey { system: update.system.clone(), entity_type, native_id };
             change(envelope, op, update, key, limits).map(|change| Inbound::Change(Arc::new(change)))
@@ -296,7 +296,7 @@ fn body(envelope: &mut Envelope, op: Op, limits: &Limits) -> Result<ChangeBody, 
         Op::Rekey => native_id(envelope.new_native_id.as_ref(), "new_native_id", limits)?
             .map(ChangeBody::Rekey)
             .ok_or_else(|| missing("new_native_id", "the record's new id")),
-        Op::Receipt | Op::Merge | Op::Split | Op::Freeze | Op::Compensate | Op::Clear => Err(bad("op", "this is not a change")),
+        Op::Receipt | Op::Merge | Op::Split | Op::Freeze | Op::Compensate | Op::Clear | Op::Erase => Err(bad("op", "this is not a change")),
     }
 }
 

@@ -59,6 +59,7 @@ pub fn told(request: &Request, by: &str) -> String {
         Request::Requeue { id, edited: Some(text) } => format!("… {by} requeues {id} as {text}"),
         Request::Discard { id } => format!("… {by} discards {id}"),
         Request::DontCreate { record, system } => format!("… {by} does not want {record} in {system}"),
+        Request::Erase { record, .. } => format!("… {by} has the values of {record} erased"),
         Request::Merge { winner, loser, .. } => format!("… {by} says that {loser} is {winner}"),
         Request::Split { record, natives, .. } => {
             let natives: Vec<String> = natives.iter().map(|(system, id)| format!("{system}'s {id}")).collect();

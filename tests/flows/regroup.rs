@@ -22,7 +22,8 @@ create = false
 "#;
 
 impl Scene {
-    fn id_of(&self, system: &str, native_id: &str) -> CanonicalId {
+    /// The record of a native one.
+    pub fn id_of_person(&self, system: &str, native_id: &str) -> CanonicalId {
         let key = NativeKey {
             system: SystemName::new(system).unwrap(),
             entity_type: EntityType::new("person").unwrap(),
@@ -33,12 +34,12 @@ impl Scene {
     }
 
     fn merge(&mut self, winner: (&str, &str), loser: (&str, &str)) -> Result<(), Refusal> {
-        let (winner, loser) = (self.id_of(winner.0, winner.1), self.id_of(loser.0, loser.1));
+        let (winner, loser) = (self.id_of_person(winner.0, winner.1), self.id_of_person(loser.0, loser.1));
         self.act(Request::Merge { winner, loser, reason: Some("the same face".to_owned()) }, "anna")
     }
 
     fn split(&mut self, native: (&str, &str)) -> Result<(), Refusal> {
-        let record = self.id_of(native.0, native.1);
+        let record = self.id_of_person(native.0, native.1);
         let natives = vec![(SystemName::new(native.0).unwrap(), NativeId::new(native.1).unwrap())];
         self.act(Request::Split { record, natives, reason: Some("two people".to_owned()) }, "anna")
     }
@@ -245,7 +246,7 @@ fn what_can_not_be_done_changes_nothing() {
     note(scene.merge(("erp", "e1"), ("erp", "e2")));
     note(scene.merge(("erp", "e1"), ("erp", "e1")));
     note(scene.split(("erp", "e1")));
-    let record = scene.id_of("crm", "c1");
+    let record = scene.id_of_person("crm", "c1");
     let natives = vec![(SystemName::new("hr").unwrap(), NativeId::new("h9").unwrap())];
     note(scene.act(Request::Split { record, natives, reason: None }, "anna"));
     note(scene.act(Request::Split { record, natives: Vec::new(), reason: None }, "anna"));

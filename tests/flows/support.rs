@@ -419,14 +419,14 @@ impl Scene {
 
     /// Does what the commit left behind.
     fn work_off(&mut self, who: usize) {
-        let (store, mut tasks) = (self.store.clone().unwrap(), Tasks::default());
+        let (store, mut tasks) = (self.store.clone().unwrap(), Tasks::new(self.settings.rules.clone()));
         loop {
-            let kinds = self.runtime.block_on(tasks.next(store.as_ref())).unwrap();
-            if kinds.is_empty() {
+            let page = self.runtime.block_on(tasks.next(store.as_ref())).unwrap();
+            if !page.more {
                 return;
             }
             let received_at = self.clock.now();
-            let inputs = kinds.into_iter().map(|kind| Input { tag: None, received_at, arrival: u64::MAX, kind }).collect();
+            let inputs = page.steps.into_iter().map(|kind| Input { tag: None, received_at, arrival: u64::MAX, kind }).collect();
             self.decide(who, inputs);
             self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
         }

@@ -17,6 +17,8 @@ mod cycles;
 mod deletes;
 #[path = "../support/engine.rs"]
 mod engine;
+#[path = "../flows/erasure.rs"]
+mod erasure;
 #[path = "../flows/faults.rs"]
 mod faults;
 mod ground;

@@ -59,6 +59,28 @@ async fn two_records_become_one_and_two_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_are_erased_on_request() {
+    let served = two().await;
+    let erase = "/v1/entities/device/oem:o1/erase";
+    let (status, would_be) = served.post(erase, &json!({"by": "anna", "dry_run": true})).await;
+    assert_eq!((status, &would_be["decisions"][0]["op"]), (StatusCode::OK, &json!("erase")), "{would_be}");
+    assert_eq!(served.get("/v1/entities/device/oem:o1").await.1["data"]["room"], "A1", "nothing has changed");
+    let (output, code) = command(&served, &["erase", "device", "oem:o1", "--by", "anna", "--reason", "asked for it"], "").await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("its values are erased"), "{output}");
+    assert!(output.contains("anna says so: asked for it (no field changes; told: oem)"), "{output}");
+    served.at_rest().await;
+    let (_, record) = served.get("/v1/entities/device/oem:o1").await;
+    assert_eq!(record["data"]["room"], json!({"erased": true}), "{record}");
+    for path in ["/v1/entities/device/oem:o1/history", "/v1/decisions?system=oem"] {
+        let rows = served.get(path).await.1.to_string();
+        assert!(!rows.contains("A1") && rows.contains("erased"), "{path}: {rows}");
+    }
+    assert_eq!(served.post("/v1/entities/device/oem:o9/erase", &json!({})).await.0, StatusCode::NOT_FOUND);
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_makes_no_sense_is_refused() {
     let served = two().await;
     let post = async |what: &str, body| {

@@ -6,17 +6,20 @@
 
 use std::ops::Range;
 
-use super::codec::{Hasher, kind_number, marker_row, signed};
-use super::error::failed;
+use rusqlite::params;
+
+use super::codec::{Hasher, decision_body, kind_number, marker_row, signed};
+use super::error::{failed, unreadable};
 use super::keys::Kind;
 use super::writer::Session;
-use crate::domain::decision::DecisionKind;
+use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::ids::UpdateId;
 use crate::domain::time::Timestamp;
 use crate::ports::error::PortError;
 use crate::ports::store::Expired;
 
 pub(super) const FORGET: &str = "forget old decisions";
+pub(super) const REWRITE: &str = "write decisions again";
 
 /// How far each sweep has come since the start: `unchanged`, `echo`, the others, markers.
 pub(super) type Places = [i64; 4];
@@ -109,6 +112,17 @@ fn drop_marker(session: &mut Session<'_>, hasher: &Hasher, row: &Old) -> rusqlit
         session.sql.decision_blank.execute([row.id])?;
     } else {
         session.sql.decision_drop.execute([row.id])?;
+    }
+    Ok(())
+}
+
+/// Writes rows again in their places.
+pub(super) fn rewrite(session: &mut Session<'_>, hasher: &Hasher, rows: &[Decision]) -> Result<(), PortError> {
+    for row in rows {
+        let Some(entry) = session.keys.get(Kind::Marker, hasher.update(&row.update)).map_err(failed(REWRITE))? else { continue };
+        let body = decision_body(row).map_err(|error| unreadable(REWRITE, "decision", error))?;
+        let place = marker_row(entry);
+        session.sql.decision_rewrite.execute(params![place, row.update.to_string(), body]).map_err(failed(REWRITE))?;
     }
     Ok(())
 }

@@ -258,6 +258,12 @@ impl Store for EmbeddedStore {
         Ok(more)
     }
 
+    async fn rewrite(&self, rows: &[Decision]) -> Result<(), PortError> {
+        let (hasher, rows) = (self.0.hasher.clone(), rows.to_vec());
+        let rewrite = move |session: &mut writer::Session<'_>| forget::rewrite(session, &hasher, &rows);
+        self.0.writer.run(forget::REWRITE, rewrite).await
+    }
+
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
         queries::decision(&self.0.readers.quick(), self.0.hasher.update(update), &self.0.recent)
     }

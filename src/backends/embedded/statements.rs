@@ -46,6 +46,7 @@ statements! {
     decision_blank = "UPDATE decisions SET late = NULL, kind = NULL, rare = NULL, system = NULL, type = NULL, uid = NULL, body = NULL
         WHERE id = ?1";
 
+    decision_rewrite = "UPDATE decisions SET body = ?3 WHERE id = ?1 AND uid = ?2 AND kind IS NOT NULL";
     decision_spent = "INSERT INTO decisions(id, uid) VALUES(?1, ?2)";
     decision_spend = "UPDATE decisions SET late = NULL, kind = NULL, rare = NULL, system = NULL, type = NULL, body = NULL WHERE id = ?1";
     decision_drop = "DELETE FROM decisions WHERE id = ?1";

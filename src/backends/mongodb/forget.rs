@@ -8,12 +8,13 @@ use super::codec::{self, integer};
 use super::error::{failed, unreadable};
 use super::schema::DECISIONS;
 use super::shared::Shared;
-use crate::domain::decision::DecisionKind;
+use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::time::Timestamp;
 use crate::ports::error::PortError;
-use crate::ports::store::Expired;
+use crate::ports::store::{DecisionWrite, Expired};
 
 pub(super) const FORGET: &str = "forget old decisions";
+pub(super) const REWRITE: &str = "write decisions again";
 
 /// Looks at the oldest rows of each kind; returns whether there may be more.
 pub(super) async fn forget(shared: &Shared, expired: &Expired, limit: usize) -> Result<bool, PortError> {
@@ -68,4 +69,24 @@ async fn drop_marks(shared: &Shared, before: Timestamp, limit: usize) -> Result<
         gone.await.map_err(failed(FORGET))?;
     }
     Ok(marks.len() == limit)
+}
+
+/// Writes rows again in their places.
+pub(super) async fn rewrite(shared: &Shared, rows: &[Decision]) -> Result<(), PortError> {
+    let mut statements = Vec::with_capacity(rows.len());
+    for row in rows {
+        let write = DecisionWrite { decision: row.clone(), content_hash: 0, replaces: false, place: 0 };
+        let mut document = codec::decision(&write, 0).map_err(|error| unreadable(REWRITE, "decision", error))?;
+        // What it is found by stays.
+        for name in ["_id", "place", "content_hash"] {
+            document.remove(name);
+        }
+        let update = row.update.to_string();
+        statements.push(doc! {"q": {"_id": {"$eq": update}, "decision": {"$exists": true}}, "u": {"$set": document}});
+    }
+    if !statements.is_empty() {
+        let command = doc! {"update": DECISIONS, "updates": statements, "writeConcern": {"w": "majority", "j": true}};
+        shared.db.run_command(command).await.map_err(failed(REWRITE))?;
+    }
+    Ok(())
 }

@@ -162,6 +162,11 @@ impl Store for MongoStore {
         self.0.run(forget::FORGET, move |shared| async move { forget::forget(&shared, &expired, limit).await }).await
     }
 
+    async fn rewrite(&self, rows: &[Decision]) -> Result<(), PortError> {
+        let rows = rows.to_vec();
+        self.0.run(forget::REWRITE, move |shared| async move { forget::rewrite(&shared, &rows).await }).await
+    }
+
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
         let update = update.clone();
         self.0.run("read a decision", |shared| async move { queries::decision(&shared, &update).await }).await

@@ -145,7 +145,7 @@ impl Runner {
             pending: Vec::with_capacity(settings.batch_size),
             chunks: 0,
             arrival: run << 40,
-            tasks: Tasks::default(),
+            tasks: Tasks::new(settings.rules.clone()),
             ready: Vec::new(),
         })
     }
@@ -257,11 +257,11 @@ impl Runner {
     /// Does what deletes have left behind.
     async fn work_off(&mut self) -> Result<(), Failure> {
         loop {
-            let kinds = self.tasks.next(self.store.as_ref()).await?;
-            if kinds.is_empty() {
+            let page = self.tasks.next(self.store.as_ref()).await?;
+            if !page.more {
                 return Ok(());
             }
-            self.answer(kinds).await?;
+            self.answer(page.steps).await?;
         }
     }
 

@@ -1,8 +1,8 @@
-//! `merge` and `split`: which records are one thing, and which are two.
+//! `merge`, `split` and `erase`: which records are one thing, which are two, and which are to be forgotten.
 
 use serde_json::{Value, json};
 
-use crate::cli::args::{MergeArgs, Options, SayArgs, SplitArgs};
+use crate::cli::args::{EraseArgs, MergeArgs, Options, SayArgs, SplitArgs};
 use crate::cli::client::Client;
 use crate::cli::source::{escaped, login_name};
 use crate::cli::{Failure, output};
@@ -15,6 +15,11 @@ pub async fn merge(args: &MergeArgs, options: &Options) -> Result<(), Failure> {
 /// Runs `split`.
 pub async fn split(args: &SplitArgs, options: &Options) -> Result<(), Failure> {
     act("split", &args.entity_type, &args.id, json!({ "links": args.links }), &args.say, options).await
+}
+
+/// Runs `erase`.
+pub async fn erase(args: &EraseArgs, options: &Options) -> Result<(), Failure> {
+    act("erase", &args.entity_type, &args.id, json!({}), &args.say, options).await
 }
 
 async fn act(what: &str, entity_type: &str, id: &str, mut request: Value, say: &SayArgs, options: &Options) -> Result<(), Failure> {

@@ -1,4 +1,5 @@
-//! Which records are one thing, and which are two: what people say about it. Answered once it is durable.
+//! Which records are one thing, which are two, and which are to be forgotten: what people say about it. Answered once it is
+//! durable.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -31,6 +32,25 @@ struct Split {
     by: Option<String>,
     reason: Option<String>,
     dry_run: bool,
+}
+
+/// Who wants the values of a record erased, and why.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Erase {
+    by: Option<String>,
+    reason: Option<String>,
+    dry_run: bool,
+}
+
+/// `POST /v1/entities/{type}/{id}/erase`: takes the values out of this record and of all that is kept about it.
+pub async fn erase(State(api): Shared, Path((entity_type, id)): Path<(String, String)>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let asked: Erase = read(&api, &body)?;
+    let record = find::record(api.store.as_ref(), &entity_type, &id).await?.id;
+    let by = name(asked.by)?;
+    let request = Request::Erase { record, reason: given(asked.reason)? };
+    let done = act(&api, request, &by, asked.dry_run).await?;
+    Ok(Json(json!({ "record": record, "dry_run": asked.dry_run, "decisions": rows(&done) })))
 }
 
 /// `POST /v1/entities/{type}/{id}/merge`: the record named `loser` becomes part of this one.

@@ -140,3 +140,27 @@ pub(super) async fn an_old_dead_letter_never_frees_a_forgotten_update(kit: &dyn 
     store.commit(&batch(vec![requeued])).await.unwrap();
     assert!(is_known(&store, "bms:u1").await);
 }
+
+pub(super) async fn a_row_is_written_again_in_its_place(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    history(&store, &[Accepted, Dropped, Accepted]).await;
+    let said = |row: Decision| Decision { reason: "said otherwise".to_owned(), accepted_snapshot: None, proposed_snapshot: None, ..row };
+    let mut again = Vec::new();
+    for n in [1, 2] {
+        again.push(said(store.decision(&update(&format!("bms:u{n}"))).await.unwrap().unwrap()));
+    }
+    again.push(said(decision("bms:never", Some(1), Accepted, 9)));
+    store.rewrite(&again).await.unwrap();
+    let store = kit.reopen(store).await;
+    assert_eq!(rows(&store).await, ["u1", "u2", "u3"]);
+    for row in &again[..2] {
+        assert_eq!(store.decision(&row.update).await.unwrap().as_ref(), Some(row));
+    }
+    assert_ne!(store.decision(&update("bms:u3")).await.unwrap().unwrap().reason, "said otherwise");
+    assert!(store.decision(&update("bms:never")).await.unwrap().is_none());
+    assert!(is_known(&store, "bms:u1").await, "it can still not be decided twice");
+    // One whose row is gone stays gone.
+    forget(&store, all_before(2)).await;
+    store.rewrite(&again).await.unwrap();
+    assert_eq!(rows(&store).await, ["u2", "u3"]);
+}

@@ -459,6 +459,15 @@ impl Store for MemoryStore {
         Ok(false)
     }
 
+    async fn rewrite(&self, rows: &[Decision]) -> Result<(), PortError> {
+        let mut state = self.state();
+        for row in rows {
+            let Some(place) = state.rows.get(&row.update).copied() else { continue };
+            state.decisions.insert(place, row.clone());
+        }
+        Ok(())
+    }
+
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError> {
         let state = self.state();
         Ok(state.rows.get(update).and_then(|row| state.decisions.get(row)).cloned())

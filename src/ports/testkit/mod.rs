@@ -128,6 +128,7 @@ pub async fn store_conformance(kit: &dyn StoreKit) {
         markers_go_after_their_rows,
         rows_may_not_be_kept_at_all,
         an_old_dead_letter_never_frees_a_forgotten_update,
+        a_row_is_written_again_in_its_place,
     );
     run!(kit, tasks_suite:
         children_are_found_by_their_parent,

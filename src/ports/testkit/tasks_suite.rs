@@ -102,7 +102,8 @@ pub(super) async fn a_task_begins_with_its_batch_or_not_at_all(kit: &dyn StoreKi
 /// A record with a link, a key and a history, deleted after so many seconds.
 async fn bury(store: &DynStore, n: u64, seconds: u64) {
     let mut gone = record(n, 2);
-    gone.tombstone = Some(Box::new(Tombstone { at: at(seconds), system: system("bms"), update: update("bms:gone"), version: 2 }));
+    gone.tombstone =
+        Some(Box::new(Tombstone { at: at(seconds), system: system("bms"), update: update("bms:gone"), version: 2, erased: false }));
     let (links_added, claims_added) = (vec![native(&format!("bms:{n}"))], vec![claim(&format!("s{n}"))]);
     let decisions = vec![row(decision(&format!("bms:u{n}"), Some(n), DecisionKind::Accepted, seconds))];
     let write = RecordWrite { links_added, claims_added, ..write(gone, None) };
