@@ -1,6 +1,6 @@
 //! Every metric, by name and meaning, as Prometheus reads them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -166,6 +166,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Every name of ours that there can be in [`render`](Self::render)'s text; a histogram has three.
+    #[must_use]
+    pub fn names() -> BTreeSet<String> {
+        let histograms = HISTOGRAMS.iter().flat_map(|(name, _, _)| ["bucket", "sum", "count"].map(|part| format!("{name}_{part}")));
+        COUNTERS.iter().chain(GAUGES).map(|(name, _)| (*name).to_owned()).chain(histograms).collect()
+    }
+
     /// Updates were decided.
     pub fn decided(&self, system: &SystemName, entity_type: &EntityType, decision: DecisionKind, count: u64) {
         let labels = vec![

@@ -1,4 +1,5 @@
 //! The public contracts: schemas and documents say what the decoder takes, and what stands in `docs/` is what they say.
+//! What `config/` holds for those who watch it names what is measured.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
@@ -7,5 +8,6 @@ mod asyncapi;
 mod bad;
 mod documents;
 mod examples;
+mod observability;
 mod rows;
 mod support;
