@@ -33,6 +33,8 @@ pub struct Undone {
     pub fields: Vec<FieldPath>,
     /// The record before it; `None` where that is not stored any more.
     pub before: Option<Leaves>,
+    /// Key fields among them whose former values belong to another record by now.
+    pub kept: BTreeSet<FieldPath>,
 }
 
 /// What became of it.
@@ -42,6 +44,8 @@ pub struct Compensated {
     pub restored: Vec<FieldPath>,
     /// Fields somebody has changed since: they stay.
     pub changed_since: Vec<FieldPath>,
+    /// Key fields that stay, as what they were belongs to another record by now.
+    pub kept: Vec<FieldPath>,
     /// Fields of which nobody knows any more what they were: they stay.
     pub unknown: Vec<FieldPath>,
 }
@@ -74,6 +78,10 @@ pub fn compensate(record: &mut CanonicalRecord, undone: &Undone, held: &Leaves, 
         let is_its_own = |source: &Source| source.update == undone.update || rows.contains(&source.update);
         if !record.provenance.of(field).is_some_and(is_its_own) {
             done.changed_since.push(field.clone());
+            continue;
+        }
+        if undone.kept.contains(field) {
+            done.kept.push(field.clone());
             continue;
         }
         let known = match &undone.before {

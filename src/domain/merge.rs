@@ -7,6 +7,7 @@ use super::canonical::CanonicalRecord;
 use super::decision::{Conflict, Winner};
 use super::ids::{CanonicalId, NativeId, SystemName};
 use super::link::{Link, LinkState};
+use super::planted;
 use super::provenance::Source;
 use super::rules::TypeRules;
 use super::survivorship::{Contest, Survivor, survive};
@@ -129,7 +130,8 @@ pub fn merge(winner: &mut CanonicalRecord, loser: &mut CanonicalRecord, types: &
         merged.moved.extend(link.native_id.iter().chain(&link.aliases).map(|id| (link.system.clone(), id.clone())));
         loser.revs.insert(link.system.clone(), link.rev);
         let from = link.from.or(Some(loser.id));
-        take_over(winner, Link { from, ..rebased(link, &loser.data, &winner.data) });
+        let version = winner.version;
+        take_over(winner, Link { from, ..rebased(link, &loser.data, &winner.data, version) });
     }
     for (system, rev) in &loser.revs {
         let known = winner.revs.entry(system.clone()).or_default();
@@ -237,14 +239,17 @@ fn survivor(
     }
 }
 
-/// A link, said against another record's data: what its system is known to hold stays what it was.
-pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves) -> Link {
+/// A link, said against the data of another record at a version: what its system is known to hold stays what it was.
+pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves, version: u64) -> Link {
     let differing = old.differing(new);
     link.shadow.held.rebase(old, new, &differing);
     link.shadow.disputed.retain(|path, said| !same_held(new.get(path), Some(said)));
     for sent in link.shadow.sends.iter_mut().chain(link.shadow.last.as_deref_mut()) {
         sent.rebase(old, new, &differing);
     }
+    // The versions it was told of are another record's.
+    link.shadow.known_version = 0;
+    link.shadow.sends.iter_mut().chain(link.shadow.last.as_deref_mut()).for_each(|sent| sent.version = version);
     link.shadow.stored.retain(|path, _| !differing.contains(path));
     if let Some(newest) = link.shadow.sends.last_mut() {
         // It may not have been published yet, and its place in the outbox goes with the other record.
@@ -268,6 +273,11 @@ fn take_over(winner: &mut CanonicalRecord, link: Link) {
     } else if link.state == LinkState::Detached {
         winner.links.push(link);
         return;
+    } else if let Some(newest) = own.shadow.sends.last_mut() {
+        // What was recorded last may not have been published, and could not be told from what the other one was sent.
+        newest.unannounced = true;
     }
-    own.rev = rev;
+    if !planted::fault("merged_rev_too_low") {
+        own.rev = rev;
+    }
 }

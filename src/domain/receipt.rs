@@ -4,7 +4,8 @@ use super::canonical::CanonicalRecord;
 use super::change::{DeadReason, Receipt, ReceiptStatus, Rejection};
 use super::decide::Situation;
 use super::delete::let_go;
-use super::link::{LinkState, SendOp};
+use super::link::{Link, LinkState, SendOp};
+use super::overlay::Overlay;
 use super::planted;
 use super::representation::Equality;
 use super::sending::{NOTHING_STORED, model_hash};
@@ -28,6 +29,10 @@ pub fn answered_link(record: &CanonicalRecord, receipt: &Receipt) -> Option<usiz
     by_id.or_else(reserved)
 }
 
+fn named(link: &Link) -> &str {
+    link.native_id.as_ref().map_or("", |id| id.as_str())
+}
+
 /// Applies a receipt to its link. `stored` are the forms the system keeps, in canonical names.
 pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, situation: &Situation<'_>) -> Result<Answered, Rejection> {
     let system = receipt.system();
@@ -40,8 +45,10 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
         return Err(Rejection::new(DeadReason::UnknownReceipt, detail).at("rev"));
     }
     let rejected = model_hash(record, &record.links[index], &situation.source.side);
-    let CanonicalRecord { links, data, .. } = record;
+    let CanonicalRecord { links, data, id, .. } = record;
     let link = &mut links[index];
+    // It made what it was sent as a record that is part of this one now, and whose messages are not kept.
+    let of_part = receipt.canonical_id.is_some_and(|sent_as| sent_as != *id && link.from != Some(sent_as));
     let told = receipt.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
     let answers_delete = !planted::fault("delete_answer_ignored")
@@ -58,6 +65,12 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
                 link.state = LinkState::Linked;
                 link.omits.clear();
             }
+            if bound && of_part {
+                link.shadow.held = Overlay::nothing(data);
+                link.shadow.sends.last_mut().into_iter().for_each(|newest| newest.unannounced = true);
+                let reason = format!("{system} made a record that is part of this one by now; there it is {}", named(link));
+                return Ok(Answered { reason, bound });
+            }
             remember_stored(&mut link.shadow, data, equality, receipt.rev, stored);
             // An adapter that says its base orders its reads by it; there a receipt says nothing about what it holds.
             if !situation.source.says_base && !planted::fault("receipt_ignored") {
@@ -68,9 +81,11 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
             link.shadow.answered_rev = link.shadow.answered_rev.max(receipt.rev);
             let answered = link.shadow.sends.iter().find(|sent| sent.rev == receipt.rev).map_or(0, |sent| sent.version);
             link.shadow.known_version = link.shadow.known_version.max(answered);
-            let id = link.native_id.as_ref().map(ToString::to_string).unwrap_or_default();
-            let reason =
-                if bound { format!("{system} made the record; there it is {id}") } else { format!("{system} applied rev {}", receipt.rev) };
+            let reason = if bound {
+                format!("{system} made the record; there it is {}", named(link))
+            } else {
+                format!("{system} applied rev {}", receipt.rev)
+            };
             Ok(Answered { reason, bound })
         }
         ReceiptStatus::Failed => {

@@ -11,6 +11,7 @@ use super::identity::{Claim, KeyRule, claims_of};
 use super::ids::{CanonicalId, NativeId, SystemName, UpdateId};
 use super::link::{Link, LinkState};
 use super::merge::{Before, Undo, rebased};
+use super::planted;
 use super::provenance::{DecidedBy, Source};
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves};
@@ -113,14 +114,16 @@ pub fn split(
         result.moved.extend(link.native_id.iter().chain(&link.aliases).map(|id| (link.system.clone(), id.clone())));
         record.revs.insert(link.system.clone(), link.rev);
         let rev = out.revs.get(&link.system).map_or(link.rev, |rev| link.rev.max(*rev));
-        out.links.push(Link { rev, from: None, ..rebased(link, &record.data, &out.data) });
+        out.links.push(Link { rev, from: None, ..rebased(link, &record.data, &out.data, out.version) });
     }
     out.merged_into = None;
     record.absorbed.remove(&out.id);
     // What was taken out before is neither of the two.
     out.apart.extend(record.apart.iter().filter(|id| **id != out.id).copied());
-    record.apart.insert(out.id);
-    out.apart.insert(record.id);
+    if !planted::fault("split_not_remembered") {
+        record.apart.insert(out.id);
+        out.apart.insert(record.id);
+    }
     result.changed = take_back(record, &systems, undo, note);
     Ok(result)
 }
@@ -229,6 +232,10 @@ fn holds(link: &Link, canonical: &Leaves) -> Leaves {
         for path in &sent.fields {
             put(&mut state, path, sent.values.get(canonical, path).cloned());
         }
+    }
+    // What it says and nobody has decided about is not taken for granted by moving it.
+    for path in link.waits.iter().flat_map(|waits| &waits.fields) {
+        put(&mut state, path, canonical.get(path).cloned());
     }
     state
 }

@@ -173,7 +173,10 @@ impl Decider {
 /// What an update that was just decided has against its set.
 fn obstacle_of(unit: &mut Unit, item: &ChangeItem) -> Option<Obstacle> {
     let update = &item.change.update;
-    let dead = unit.drafts.iter().flat_map(|draft| &draft.dead_letters).find(|letter| letter.id.starts_with(&update.to_string()));
+    // A letter about a reused id is named after both: see `letters::reused`.
+    let of_update =
+        |letter: &&DeadLetter| letter.id.strip_prefix(&update.to_string()).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+    let dead = unit.drafts.iter().flat_map(|draft| &draft.dead_letters).find(of_update);
     if let Some(dead) = dead {
         return Some(Obstacle::Stuck(Rejection::new(dead.reason, format!("{update}: {}; none of the set is applied", dead.detail))));
     }

@@ -58,7 +58,10 @@ impl Overlay {
             self.claims.entry(claim(released)).or_insert(None);
         }
         self.claims.extend(write.claims_added.iter().map(|added| (claim(added), Some(record.id))));
-        self.links.extend(write.links_removed.iter().map(|key| (key.clone(), None)));
+        // It may have moved to another record of the same batch.
+        for removed in &write.links_removed {
+            self.links.entry(removed.clone()).or_insert(None);
+        }
         self.links.extend(write.links_added.iter().map(|key| (key.clone(), Some(record.id))));
         if write.removes {
             self.removed.insert(record.id);

@@ -17,10 +17,12 @@ use crate::domain::compensate::{Compensated, OnReject, Undone, carried, compensa
 use crate::domain::decide::Situation;
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
-use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
+use crate::domain::identity::{KeyRule, claims_of};
+use crate::domain::ids::{CanonicalId, NativeId, NativeKey, UpdateId};
 use crate::domain::provenance::DecidedBy;
 use crate::domain::receipt::answered_link;
 use crate::domain::review::{Says, Word};
+use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
 use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::{Waiting, WaitingFor};
@@ -42,6 +44,15 @@ pub(super) struct Refusal {
     carries: BTreeSet<UpdateId>,
     /// What the system is known to hold instead.
     held: Leaves,
+}
+
+/// What is taken back, and whose refusal asks for it.
+struct TakenBack<'a> {
+    updates: &'a BTreeSet<UpdateId>,
+    /// The record of the refusal.
+    refusing: CanonicalId,
+    /// What the refusing system is known to hold of that.
+    held: &'a Leaves,
 }
 
 /// A refusal that waited for a person.
@@ -73,6 +84,11 @@ impl Refusal {
 }
 
 impl Refused {
+    /// The native record it is about.
+    pub(super) fn key(&self) -> &NativeKey {
+        &self.waiting.key
+    }
+
     /// A refusal as it was stored.
     pub(super) fn read(waiting: &Arc<Waiting>, word: Option<Word>) -> Result<Self, Rejection> {
         let mut message = waiting.message.clone();
@@ -105,7 +121,9 @@ impl Decider {
             OnReject::Compensate if !again => {
                 let cause =
                     Cause { by: DecidedBy::SYSTEM, reason: refusal_in_words(receipt), received_at: unit.inputs[position].received_at };
-                doing(self.take_back(unit, position, &refused.carries, &refused.held, &cause)).await
+                let Some(refusing) = unit.drafts[draft].work.as_ref().map(|work| work.record.id) else { return Ok(()) };
+                let taken = TakenBack { updates: &refused.carries, refusing, held: &refused.held };
+                doing(self.take_back(unit, position, &taken, &cause)).await
             }
             OnReject::Compensate | OnReject::Review => {
                 self.ask_about_refusal(unit, position, draft, receipt, &refused.carries);
@@ -117,11 +135,10 @@ impl Decider {
     /// A person says whether the change stays.
     fn ask_about_refusal(&mut self, unit: &mut Unit, position: usize, draft: usize, receipt: &Receipt, carries: &BTreeSet<UpdateId>) {
         let now = self.clock.now();
-        let native_id = unit.drafts[draft].work.as_ref().and_then(|work| {
-            let index = answered_link(&work.record, receipt)?;
-            work.record.links[index].native_id.clone()
-        });
-        let Some(native_id) = native_id else { return };
+        let Some(record) = unit.drafts[draft].work.as_ref().map(|work| &work.record) else { return };
+        let native_id = answered_link(record, receipt).and_then(|index| record.links[index].native_id.clone());
+        // A create that is refused has no native id: there it stands for the record itself.
+        let Some(native_id) = native_id.or_else(|| NativeId::new(record.id.to_string()).ok()) else { return };
         let arrival = unit.inputs[position].arrival;
         let Some(row) = unit.row_of(&receipt.update) else { return };
         row.decision.decision = DecisionKind::Parked;
@@ -180,22 +197,18 @@ impl Decider {
         let why = word.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let reason = format!("{}, and {who}{why}", refusal_in_words(receipt));
         let cause = Cause { by: word.decided_by(), reason, received_at: waiting.received_at };
-        doing(self.take_back(unit, position, carries, &held, &cause)).await
+        doing(self.take_back(unit, position, &TakenBack { updates: carries, refusing: record.id, held: &held }, &cause)).await
     }
 
     /// Takes changes back, and whatever was decided in one set with them.
-    async fn take_back(
-        &mut self,
-        unit: &mut Unit,
-        position: usize,
-        updates: &BTreeSet<UpdateId>,
-        held: &Leaves,
-        cause: &Cause,
-    ) -> Result<(), PortError> {
-        let mut rows = Vec::new();
-        for update in updates {
-            let Some(row) = self.store.decision(update).await? else { continue };
-            for other in row.change_set.iter().flat_map(|set| &set.updates).filter(|other| !updates.contains(other)) {
+    async fn take_back(&mut self, unit: &mut Unit, position: usize, taken: &TakenBack<'_>, cause: &Cause) -> Result<(), PortError> {
+        let (mut rows, mut unknown) = (Vec::new(), Vec::new());
+        for update in taken.updates {
+            let Some(row) = self.store.decision(update).await? else {
+                unknown.push(update);
+                continue;
+            };
+            for other in row.change_set.iter().flat_map(|set| &set.updates).filter(|other| !taken.updates.contains(other)) {
                 rows.extend(self.store.decision(other).await?);
             }
             rows.push(row);
@@ -207,10 +220,23 @@ impl Decider {
         for row in rows {
             if seen.insert(row.update.clone()) {
                 own.push(own_id(self.ids.as_ref(), Op::Compensate, self.clock.now()));
-                doing(self.take_back_one(unit, position, &row, &own, held, cause)).await?;
+                doing(self.take_back_one(unit, position, &row, &own, taken, cause)).await?;
             }
         }
+        if let Some(draft) = unit.draft_of(taken.refusing).filter(|_| !unknown.is_empty()) {
+            let reason = format!("{}, but what {} changed is not stored any more, so it stays", cause.reason, explain::list(unknown));
+            self.put_compensation(unit, draft, reason, cause);
+        }
         Ok(())
+    }
+
+    /// A row that says what could not be taken back.
+    fn put_compensation(&mut self, unit: &mut Unit, draft: usize, reason: String, cause: &Cause) {
+        let now = self.clock.now();
+        let Some(record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return };
+        let row = self.own_row(Op::Compensate, own_id(self.ids.as_ref(), Op::Compensate, now), &record, record.version, cause, reason, now);
+        let decision = Decision { decision: DecisionKind::Unchanged, ..row };
+        unit.put_row(draft, DecisionWrite { decision, content_hash: 0, replaces: false, place: 0 });
     }
 
     async fn take_back_one(
@@ -219,26 +245,31 @@ impl Decider {
         position: usize,
         row: &Decision,
         own: &[UpdateId],
-        held: &Leaves,
+        taken: &TakenBack<'_>,
         cause: &Cause,
     ) -> Result<(), PortError> {
-        let Some(id) = row.canonical_id else { return Ok(()) };
-        self.load_ids(unit, [id]).await?;
-        let id = unit.meant(id);
+        let Some(changed_in) = row.canonical_id else { return Ok(()) };
+        self.load_ids(unit, [changed_in]).await?;
+        let id = unit.meant(changed_in);
         let Some(draft) = unit.draft_of(id) else { return Ok(()) };
         let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
         if !record.is_live() {
             return Ok(());
         }
         let now = self.clock.now();
+        let types = self.settings.rules.of_type(&record.entity_type);
         let mut fields = row.changed.clone();
         fields.extend(row.modified_fields.iter().filter(|field| !row.changed.contains(field)).cloned());
         let made_it = row.version_before == 0;
-        let before = if made_it { None } else { self.snapshot(id, row.version_before).await? };
-        let undone = Undone { update: row.update.clone(), fields, before };
+        // By the history of the record it was a change of: that may be part of another one by now, with versions of its own.
+        let before = if made_it { None } else { self.snapshot(changed_in, row.version_before).await? };
+        // What a system holds of one record says nothing about another one of the set.
+        let nothing = Leaves::new();
+        let held = if id == taken.refusing { taken.held } else { &nothing };
+        let kept = self.keys_given_away(unit, &record, before.as_ref().unwrap_or(held), &fields, &types).await?;
+        let undone = Undone { update: row.update.clone(), fields, before, kept };
         let version = record.version;
         let Some(id) = own.last().cloned() else { return Ok(()) };
-        let types = self.settings.rules.of_type(&record.entity_type);
         let done = if made_it { Compensated::default() } else { compensate(&mut record, &undone, held, own, now) };
         self.claim_what_is_free(unit, draft, &mut record, &types).await?;
         let due = self.plan_sends(&mut record, &types, now, None);
@@ -254,6 +285,22 @@ impl Decider {
         }
         unit.put_row(draft, DecisionWrite { decision: written, content_hash: 0, replaces: false, place: 0 });
         Ok(())
+    }
+
+    /// The key fields that would become what belongs to another record by now.
+    async fn keys_given_away(
+        &mut self,
+        unit: &mut Unit,
+        record: &CanonicalRecord,
+        before: &Leaves,
+        fields: &[FieldPath],
+        types: &TypeRules,
+    ) -> Result<BTreeSet<FieldPath>, PortError> {
+        let former = |path: &FieldPath| if fields.contains(path) { before.get(path) } else { record.data.get(path) };
+        let claims = |key: &KeyRule| claims_of(std::slice::from_ref(key), former);
+        let restored = types.keys.iter().filter(|key| key.fields.iter().any(|field| fields.contains(field)));
+        let restored = restored.map(|key| (key, claims(key))).collect();
+        self.owned_by_others(unit, &[record], restored).await
     }
 
     /// The data of a record at a version, as far as its decisions still tell.
@@ -299,6 +346,11 @@ fn in_words(update: &UpdateId, made_it: bool, done: &Compensated, record: &Canon
     let verb = |fields: &[FieldPath]| if fields.len() == 1 { "was" } else { "were" };
     let since = &done.changed_since;
     parts.extend((!since.is_empty()).then(|| format!("{} {} changed since and stays", explain::list(since), verb(since))));
+    let kept = &done.kept;
+    parts.extend(
+        (!kept.is_empty())
+            .then(|| format!("what {} {} before belongs to another record by now, so it stays", explain::list(kept), verb(kept))),
+    );
     let unknown = &done.unknown;
     parts.extend(
         (!unknown.is_empty())

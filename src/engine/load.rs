@@ -262,12 +262,8 @@ impl Decider {
                         }
                     }
                 }
-                Content::Dead(_)
-                | Content::Resend(..)
-                | Content::Refused(_)
-                | Content::Regroup(_)
-                | Content::Step(_)
-                | Content::Nothing => {}
+                Content::Refused(refused) => self.want_link(unit, refused.key(), &mut lookup, &mut cached),
+                Content::Dead(_) | Content::Resend(..) | Content::Regroup(_) | Content::Step(_) | Content::Nothing => {}
             }
         }
         let found = if lookup.is_empty() { Found::default() } else { self.store.look_up(&lookup).await? };
@@ -394,7 +390,7 @@ impl Decider {
                 Content::Resend(id, _) => {
                     ids.insert(*id);
                 }
-                Content::Refused(refused) => ids.extend(refused.receipt.canonical_id),
+                Content::Refused(refused) => ids.extend(refused.receipt.canonical_id.or_else(|| unit.linked(refused.key()))),
                 Content::Step(Step::Orphan { child, parent }) => ids.extend([*child, *parent]),
                 Content::Step(Step::Forget(id) | Step::EraseLetter { record: id, .. }) => {
                     ids.insert(*id);
@@ -461,20 +457,26 @@ impl Decider {
 
     /// A remembered record that does not list a link the store has is older than that link. Whoever writes it would be told;
     /// what is decided without writing it must not be decided by it.
-    async fn distrust_stale_records(&self, unit: &mut Unit, items: &[Item]) -> Result<(), PortError> {
-        let mut stale = Vec::new();
+    async fn distrust_stale_records(&mut self, unit: &mut Unit, items: &[Item]) -> Result<(), PortError> {
+        let (mut stale, mut keys) = (Vec::new(), Vec::new());
         for change in items.iter().flat_map(Item::changes) {
             let key = &change.change.key;
             let Some(id) = unit.linked(key).filter(|id| !unit.by_record.contains_key(id)) else { continue };
             if unit.record(id).is_some_and(|record| record.link_of(&key.system, &key.native_id).is_none()) {
                 stale.push(id);
+                keys.push(key.clone());
             }
         }
         for id in &stale {
             self.caches.forget_record(*id);
             unit.loaded.remove(id);
         }
-        if stale.is_empty() { Ok(()) } else { self.load_ids(unit, stale).await }
+        if stale.is_empty() {
+            return Ok(());
+        }
+        self.load_ids(unit, stale).await?;
+        // Where it is the link that is older, as it has just moved to another record, that is looked up once more.
+        self.distrust_stale_ids(unit, &keys).await
     }
 
     /// Linked records may come with new key values: who owns those?

@@ -11,7 +11,9 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{DeadReason, Op, Receipt, ReceiptStatus, Rejection};
 use crate::domain::decide::Situation;
 use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::delete::{GONE, let_go};
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
+use crate::domain::link::LinkState;
 use crate::domain::projection::open_native;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::receipt::{answer, answered_link};
@@ -62,8 +64,11 @@ impl Decider {
         let situation = Situation { rules: &rules, types, source, now };
         let refused = Refusal::of(&record, receipt);
         let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
-        if let Some(other) = by_key.filter(|id| *id != record.id && reserved) {
-            return doing(self.names_another(unit, position, draft, receipt, record, other, types, &situation)).await;
+        let applied = receipt.status == ReceiptStatus::Applied;
+        if let Some((other, key)) = by_key.zip(key.as_ref()).filter(|(id, _)| *id != record.id && reserved && applied)
+            && !self.leaves_to(unit, draft, other, key)
+        {
+            return doing(self.names_another(unit, position, draft, receipt, record, other, &situation)).await;
         }
         let stored = key.as_ref().and_then(|key| open_native(receipt.stored.clone(), key, &source.side).ok()).unwrap_or_default();
         let answered = match answer(&mut record, receipt, &stored, &situation) {
@@ -120,7 +125,6 @@ impl Decider {
         receipt: &Receipt,
         record: CanonicalRecord,
         other: CanonicalId,
-        types: &Arc<TypeRules>,
         situation: &Situation<'_>,
     ) -> Result<(), PortError> {
         if record.tombstone.is_some() {
@@ -128,7 +132,7 @@ impl Decider {
             return Ok(());
         }
         if self.is_deleted(unit, other) {
-            self.create_again(unit, position, draft, receipt, record, types, situation);
+            self.create_again(unit, position, draft, receipt, record, situation);
             return Ok(());
         }
         doing(self.prove_merge(unit, position, receipt, record.id, other, situation)).await
@@ -158,8 +162,30 @@ impl Decider {
         unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
     }
 
+    /// A native id of a deleted record leads to another one from now on, if its system is done with the deleted one: it has
+    /// deleted that, or will not.
+    fn leaves_to(&mut self, unit: &mut Unit, draft: usize, deleted: CanonicalId, key: &NativeKey) -> bool {
+        if !self.is_deleted(unit, deleted) {
+            return false;
+        }
+        let Some(from) = unit.draft_of(deleted) else { return false };
+        let Some(record) = unit.drafts[from].work.as_mut().map(|work| &mut work.record) else { return false };
+        let Some(index) = record.link_of(&key.system, &key.native_id) else { return false };
+        let link = &mut record.links[index];
+        if link.state != LinkState::Detached && link.rejected != Some(GONE) {
+            return false;
+        }
+        link.native_id.take_if(|id| *id == key.native_id);
+        link.aliases.retain(|id| *id != key.native_id);
+        let_go(link, &record.data);
+        let inputs = unit.drafts[draft].inputs.clone();
+        unit.drafts[from].inputs.extend(inputs);
+        self.give_up(unit, from, vec![(key.system.clone(), key.native_id.clone())]);
+        unit.drafts[draft].depends.insert(from);
+        true
+    }
+
     /// A create found a native record that its system is just being told to delete: once that is gone, it is to be made anew.
-    #[allow(clippy::too_many_arguments)]
     fn create_again(
         &mut self,
         unit: &mut Unit,
@@ -167,23 +193,17 @@ impl Decider {
         draft: usize,
         receipt: &Receipt,
         mut record: CanonicalRecord,
-        types: &Arc<TypeRules>,
         situation: &Situation<'_>,
     ) {
+        let Some(link) = answered_link(&record, receipt).map(|index| &mut record.links[index]) else { return };
+        link.failures = link.failures.saturating_add(1);
+        let retry_at = situation.now.plus(self.settings.backoff(link.failures));
         let system = receipt.system();
-        if let Some(index) = answered_link(&record, receipt)
-            && let Some(newest) = record.links[index].shadow.sends.last_mut()
-        {
-            newest.unannounced = true;
-        }
-        let due = self.plan_sends(&mut record, types, situation.now, None);
-        let notified = due.iter().map(|due| due.system.clone()).collect();
-        let reason = format!("{system} found a record for it that is deleted, and is sent the create again");
-        let decision = receipt_row(&record, receipt, reason, notified, unit.inputs[position].received_at, situation);
+        let reason = format!("{system} found a record for it that it is told to delete; it is sent the create again later");
+        let decision = receipt_row(&record, receipt, reason, Vec::new(), unit.inputs[position].received_at, situation);
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             work.record = record;
-            work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
-            work.outbox.push(OutboxChange::Applied { system: system.clone(), rev: receipt.rev });
+            work.outbox.push(OutboxChange::Failed { system: system.clone(), rev: receipt.rev, retry_at });
         }
         unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
     }

@@ -9,6 +9,7 @@ use super::merging::Cause;
 use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, NativeKey};
+use crate::domain::planted;
 use crate::domain::provenance::{ByKind, DecidedBy};
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
@@ -64,6 +65,9 @@ impl Decider {
     /// A key value that two records share, as a person has said that they are two, is the other one's once the first lets go.
     pub(super) async fn hand_over(&mut self, unit: &mut Unit, position: usize) -> Result<(), PortError> {
         for (by, claim, heirs) in std::mem::take(&mut unit.freed) {
+            if planted::fault("freed_key_not_handed_over") {
+                continue;
+            }
             self.load_ids(unit, heirs.iter().copied()).await?;
             if unit.claims.get(&claim).is_some_and(|owner| owner.id.is_some()) {
                 continue;

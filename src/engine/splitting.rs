@@ -9,7 +9,7 @@ use super::unit::{Owner, Unit, Work};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Op;
 use crate::domain::explain;
-use crate::domain::identity::{KeyRule, TypedClaim};
+use crate::domain::identity::{Claim, KeyRule, TypedClaim};
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName, UpdateId};
 use crate::domain::link::{Link, LinkState};
 use crate::domain::overlay::Overlay;
@@ -130,20 +130,28 @@ impl Decider {
         before: &Leaves,
         types: &TypeRules,
     ) -> Result<BTreeSet<FieldPath>, PortError> {
-        let claims_of = |key: &KeyRule| {
-            let typed = |claim| TypedClaim { entity_type: record.entity_type.clone(), claim };
-            claims_restored(record, out, before, key).into_iter().map(typed).collect::<Vec<_>>()
-        };
-        let restored: Vec<(&KeyRule, Vec<TypedClaim>)> = types.keys.iter().map(|key| (key, claims_of(key))).collect();
-        let all: Vec<TypedClaim> = restored.iter().flat_map(|(_, claims)| claims).cloned().collect();
+        let restored = types.keys.iter().map(|key| (key, claims_restored(record, out, before, key))).collect();
+        self.owned_by_others(unit, &[record, out], restored).await
+    }
+
+    /// The fields of those keys of which others than these records have values, unless a person has said that they are two.
+    pub(super) async fn owned_by_others(
+        &mut self,
+        unit: &mut Unit,
+        own: &[&CanonicalRecord],
+        keys: Vec<(&KeyRule, BTreeSet<Claim>)>,
+    ) -> Result<BTreeSet<FieldPath>, PortError> {
+        let Some(entity_type) = own.first().map(|record| &record.entity_type) else { return Ok(BTreeSet::new()) };
+        let typed = |claim: &Claim| TypedClaim { entity_type: entity_type.clone(), claim: claim.clone() };
+        let all: Vec<TypedClaim> = keys.iter().flat_map(|(_, claims)| claims).map(typed).collect();
         let owners = self.owners(unit, &all).await?;
         self.load_ids(unit, owners.values().filter_map(|owner| owner.id)).await?;
-        let is_third = |claim: &TypedClaim| {
-            let owner = owners.get(claim).and_then(|owner| owner.id).filter(|id| *id != record.id && *id != out.id);
-            let apart = |owner: &CanonicalRecord| owner.is_kept_apart_from(record) || owner.is_kept_apart_from(out);
+        let is_others = |claim: &Claim| {
+            let owner = owners.get(&typed(claim)).and_then(|owner| owner.id).filter(|id| own.iter().all(|record| record.id != *id));
+            let apart = |owner: &CanonicalRecord| own.iter().any(|record| owner.is_kept_apart_from(record));
             owner.and_then(|id| unit.record(id)).is_some_and(|owner| !apart(owner))
         };
-        let taken = restored.into_iter().filter(|(_, claims)| claims.iter().any(is_third));
+        let taken = keys.into_iter().filter(|(_, claims)| claims.iter().any(is_others));
         Ok(taken.flat_map(|(key, _)| key.fields.iter().cloned()).collect())
     }
 

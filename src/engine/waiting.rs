@@ -66,13 +66,12 @@ impl Decider {
             if !overtaken || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
                 continue;
             }
-            let known = waiting.change.as_ref().and_then(|change| unit.draft_of(change.canonical_id));
-            let draft = known.unwrap_or_else(|| unit.add_loose());
+            // Its link may have moved to another record since it began to wait.
+            let known = waiting.change.as_ref().map(|change| unit.linked(&waiting.key).unwrap_or(change.canonical_id));
+            let draft = known.and_then(|id| unit.draft_of(id)).unwrap_or_else(|| unit.add_loose());
             unit.drafts[draft].inputs.insert(position);
             if let Some(work) = unit.drafts[draft].work.as_mut() {
-                for link in &mut work.record.links {
-                    link.waits.retain(|waits| waits.update != waiting.update);
-                }
+                forget_wait(&mut work.record, &waiting.update);
             }
             if let Some(change) = &waiting.change {
                 // A reference that was never resolved and is not said again means nothing any more.
@@ -297,7 +296,7 @@ impl Decider {
             dead.id = super::letters::reused(&item.change.update, item.change.content_hash);
         }
         let waited = item.woken.as_ref().and_then(|woken| woken.change.as_ref()).map(|change| change.canonical_id);
-        let known = waited.or_else(|| unit.linked(&item.change.key)).and_then(|id| unit.draft_of(id));
+        let known = unit.linked(&item.change.key).or(waited).and_then(|id| unit.draft_of(id));
         let draft = known.unwrap_or_else(|| unit.add_loose());
         unit.drafts[draft].inputs.insert(position);
         if item.woken.is_some() || item.requeued && rejection.reason != DeadReason::IdReuse {
@@ -305,6 +304,9 @@ impl Decider {
         }
         if item.woken.is_some() {
             unit.take_waiting(draft, &item.change.update);
+            if let Some(work) = unit.drafts[draft].work.as_mut() {
+                forget_wait(&mut work.record, &item.change.update);
+            }
         }
         unit.drafts[draft].dead_letters.push(dead);
     }
@@ -374,6 +376,13 @@ fn says_otherwise(waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>) -
             }
             ChangeBody::Delete | ChangeBody::Rekey(_) => false,
         },
+    }
+}
+
+/// Nothing of a record waits for this update any more.
+fn forget_wait(record: &mut CanonicalRecord, update: &UpdateId) {
+    for link in &mut record.links {
+        link.waits.retain(|waits| waits.update != *update);
     }
 }
 

@@ -14,6 +14,7 @@ mod changed;
 mod creates;
 mod cycles;
 mod deletes;
+mod edges;
 mod erasure;
 mod faults;
 mod holds;

@@ -15,6 +15,8 @@ mod creates;
 mod cycles;
 #[path = "../flows/deletes.rs"]
 mod deletes;
+#[path = "../flows/edges.rs"]
+mod edges;
 #[path = "../support/engine.rs"]
 mod engine;
 #[path = "../flows/erasure.rs"]

@@ -86,6 +86,9 @@ const FAULTS: &[&str] = &[
     "deleted_keys_kept",
     "delete_answer_ignored",
     "rekey_not_linked",
+    "freed_key_not_handed_over",
+    "split_not_remembered",
+    "merged_rev_too_low",
 ];
 
 #[test]

@@ -43,6 +43,11 @@ impl Message {
         self.0[name] = value.into();
         self
     }
+    /// The envelope without a part of it.
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.as_object_mut().and_then(|envelope| envelope.remove(name));
+        self
+    }
     pub fn id(self, id: &str) -> Self {
         self.with("id", id)
     }
