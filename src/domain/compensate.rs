@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::canonical::CanonicalRecord;
 use super::ids::UpdateId;
 use super::link::Link;
+use super::masks::hides;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves};
@@ -85,6 +86,8 @@ pub fn compensate(record: &mut CanonicalRecord, undone: &Undone, held: &Leaves, 
             continue;
         }
         let known = match &undone.before {
+            // A snapshot that does not say it is none.
+            Some(before) if hides(before, field) => held.get(field).map(|value| Some(value.clone())),
             Some(before) => Some(before.get(field).cloned()),
             None => held.get(field).map(|value| Some(value.clone())),
         };

@@ -1,42 +1,25 @@
 //! The values of a record are erased, as a person may ask for (§1.12). What stays says that there was a record, where, and what
 //! was done about it, but not what it said: ids, field names, times, and who decided.
 
-use serde_json::{Value, json};
-
 use super::canonical::CanonicalRecord;
 use super::decision::{ConflictBase, Decision};
 use super::delete::{Tombstone, entomb};
 use super::ids::UpdateId;
 use super::link::{Link, Sent};
+use super::masks::Mask;
 use super::overlay::Overlay;
 use super::provenance::{DecidedBy, Provenance, Source};
 use super::rules::TypeRules;
 use super::time::Timestamp;
 use super::value::Leaves;
 
-/// The member that stands in the place of a value.
-const ERASED: &str = "erased";
 /// What stands in the place of a text.
 const REASON: &str = "erased, with the values of the record";
-
-/// What stands in the place of a value: `{"erased": true}`.
-fn mark() -> Value {
-    json!({ ERASED: true })
-}
 
 /// A record without its values. References stay, since they are ids; so does null.
 #[must_use]
 pub fn without_values(leaves: &Leaves, types: &TypeRules) -> Leaves {
-    let mut left = Leaves::new();
-    for (path, value) in leaves.iter() {
-        let is_mark = *value == Value::Bool(true) && path.segments().last().is_some_and(|name| name == ERASED);
-        if is_mark || value.is_null() || types.references.contains_key(path) {
-            left.set(path.clone(), value.clone());
-        } else {
-            left.set(path.child(ERASED), Value::Bool(true));
-        }
-    }
-    left
+    Mask::Erased.over(leaves, |path| !types.references.contains_key(path))
 }
 
 /// Erases the values of a record: a new version. One that is not deleted yet is, everywhere: a system that still had it would
@@ -88,11 +71,11 @@ pub fn erase_row(row: &mut Decision, types: &TypeRules) {
     for conflict in &mut row.conflicts {
         let known = |base: &mut ConflictBase| {
             if let ConflictBase::Value(value) = base {
-                *value = mark();
+                *value = Mask::Erased.value();
             }
         };
         conflict.base.iter_mut().for_each(known);
-        (conflict.ours, conflict.theirs) = (mark(), mark());
+        (conflict.ours, conflict.theirs) = (Mask::Erased.value(), Mask::Erased.value());
     }
     REASON.clone_into(&mut row.reason);
 }
@@ -100,7 +83,7 @@ pub fn erase_row(row: &mut Decision, types: &TypeRules) {
 /// The text in the place of a message that names the record.
 #[must_use]
 pub fn erased_body() -> String {
-    mark().to_string()
+    Mask::Erased.value().to_string()
 }
 
 /// The sentence in the place of one that may quote values.
@@ -111,6 +94,8 @@ pub fn erased_detail() -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::domain::value::FieldPath;
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::compensate::OnReject;
 use super::decision::Logging;
 use super::delete::{DeleteConflict, DeletePolicy};
-use super::identity::KeyRule;
+use super::identity::{Claim, KeyRule};
 use super::ids::{EntityType, SystemName};
 use super::orphans::ParentDelete;
 use super::survivorship::Rule;
@@ -100,12 +100,30 @@ pub struct TypeRules {
     pub survivorship: BTreeMap<FieldPath, Vec<Rule>>,
     /// Arrays that merge as sets.
     pub sets: BTreeSet<FieldPath>,
+    /// Fields whose values are kept out of snapshots, the console and logs.
+    pub redact: BTreeSet<FieldPath>,
     /// What a system's delete means.
     pub delete_policy: DeletePolicy,
     /// What an update of a deleted record does.
     pub delete_conflict: DeleteConflict,
     /// What becomes of a record when one it refers to is deleted.
     pub on_parent_delete: ParentDelete,
+}
+
+impl TypeRules {
+    /// Whether the value of a field is kept out of what is told about a record.
+    #[must_use]
+    pub fn redacts(&self, path: &FieldPath) -> bool {
+        self.redact.iter().any(|field| path == field || path.is_within(field))
+    }
+
+    /// A key value, as it may be told.
+    #[must_use]
+    pub fn told(&self, claim: &Claim) -> String {
+        let key = self.keys.iter().find(|key| key.name == claim.key);
+        let hidden = key.is_some_and(|key| key.fields.iter().any(|field| self.redacts(field)));
+        if hidden { claim.key.to_string() } else { claim.to_string() }
+    }
 }
 
 /// A system has two native records with the same key.

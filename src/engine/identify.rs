@@ -49,7 +49,7 @@ impl Decider {
         let id = match match_owners(owners.values().filter_map(|owner| owner.id)) {
             Match::Nobody => return Ok(Located::Unknown),
             Match::Several(records) => {
-                let keys = claims.iter().map(ToString::to_string).collect();
+                let keys = claims.iter().map(|claim| item.types.told(claim)).collect();
                 return Ok(Located::Stuck(WaitingFor::MatchCollision { records, keys }));
             }
             Match::Owner(id) => id,
@@ -82,7 +82,7 @@ impl Decider {
         let mut owners = self.owners(unit, &new).await?;
         let ceded = self.ceded(unit, &item.types, id, &natives, &owners).await?;
         owners.retain(|claim, _| !ceded.contains(claim));
-        Ok(collision(id, &owners).map(Located::Stuck))
+        Ok(collision(id, &owners, &item.types).map(Located::Stuck))
     }
 
     /// Makes the record's claims what they should be; says who is in the way, if someone is.
@@ -111,7 +111,7 @@ impl Decider {
         for claim in ceded {
             due.remove(&claim.claim);
         }
-        if let Some(waiting_for) = collision(record.id, &owners) {
+        if let Some(waiting_for) = collision(record.id, &owners, &item.types) {
             return Ok(Some(waiting_for));
         }
         for owner in owners.values() {
@@ -199,12 +199,12 @@ fn others(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>, claim: &TypedCla
 }
 
 /// Who is in the way of claiming key values for a record.
-fn collision(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>) -> Option<WaitingFor> {
+fn collision(id: CanonicalId, owners: &HashMap<TypedClaim, Owner>, types: &TypeRules) -> Option<WaitingFor> {
     let in_the_way: BTreeSet<CanonicalId> = owners.values().filter_map(|owner| owner.id).filter(|owner| *owner != id).collect();
     if in_the_way.is_empty() {
         return None;
     }
-    let mut keys: Vec<String> = owners.keys().filter(|claim| others(id, owners, claim)).map(|claim| claim.claim.to_string()).collect();
+    let mut keys: Vec<String> = owners.keys().filter(|claim| others(id, owners, claim)).map(|claim| types.told(&claim.claim)).collect();
     keys.sort();
     Some(WaitingFor::MatchCollision { records: std::iter::once(id).chain(in_the_way).collect(), keys })
 }

@@ -210,6 +210,7 @@ fn type_rules(entity: &config::Entity) -> TypeRules {
         },
         survivorship: entity.survivorship.iter().map(|(field, chain)| (path(field), chain.iter().map(rule).collect())).collect(),
         sets: paths(&entity.sets),
+        redact: paths(&entity.redact),
         delete_policy: match entity.delete.policy {
             config::DeletePolicy::Propagate => DeletePolicy::Propagate,
             config::DeletePolicy::Unlink => DeletePolicy::Unlink,

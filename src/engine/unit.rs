@@ -12,6 +12,7 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
 use crate::domain::orphans::refers_to;
+use crate::domain::redact::redact_row;
 use crate::domain::rules::Rules;
 use crate::domain::sending::seal;
 use crate::domain::time::Timestamp;
@@ -317,6 +318,7 @@ impl Unit {
         let mut batch = Batch::default();
         let mut positions = Vec::new();
         for (position, draft) in self.drafts.iter_mut().enumerate() {
+            redact(draft, rules);
             let plan = plan(draft, &self.loaded, rules);
             let empty = plan.record.is_none()
                 && plan.decisions.is_empty()
@@ -336,6 +338,16 @@ impl Unit {
         let aside = self.aside;
         let inputs = self.inputs.into_iter().enumerate().map(|(at, input)| (!aside.contains(&at)).then_some(input)).collect();
         Sealed { batch: Arc::new(batch), positions, drafts, inputs, duplicates: self.duplicates, woken_left: self.woken_left }
+    }
+}
+
+/// Rows are written without the values of redacted fields.
+fn redact(draft: &mut Draft, rules: &Rules) {
+    for row in &mut draft.decisions {
+        let types = rules.of_type(&row.decision.entity_type);
+        if !types.redact.is_empty() {
+            redact_row(&mut row.decision, &types);
+        }
     }
 }
 

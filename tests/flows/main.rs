@@ -22,6 +22,7 @@ mod identity;
 mod merging;
 mod orphans;
 mod people;
+mod redaction;
 mod references;
 mod regroup;
 mod retention;

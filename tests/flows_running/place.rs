@@ -36,6 +36,10 @@ impl Place {
     }
 
     pub async fn open(&self, folder: &Path, _: Arc<dyn Clock>, _: &Settings) -> Backends {
+        // After a restart: connections of the server that stopped may end a moment after it.
+        if let Ok(lock) = std::fs::File::options().write(true).open(folder.join("syncline.lock")) {
+            tokio::task::spawn_blocking(move || lock.lock().and_then(|()| lock.unlock())).await.unwrap().unwrap();
+        }
         let Embedded { store, broker, .. } = Embedded::open(folder, &Options::default()).unwrap();
         Backends { store, broker: broker.clone(), inbox: broker.clone(), queues: Some(broker) }
     }

@@ -38,6 +38,8 @@ mod orphans;
 #[path = "../flows/people.rs"]
 mod people;
 mod place;
+#[path = "../flows/redaction.rs"]
+mod redaction;
 #[path = "../flows/references.rs"]
 mod references;
 #[path = "../flows/regroup.rs"]

@@ -14,6 +14,7 @@ use crate::domain::change::DeadReason;
 use crate::domain::decision::{Decision, Logging};
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, UpdateId};
+use crate::domain::masks::agree;
 use crate::domain::orphans::refers_to;
 use crate::domain::rules::{Duplicates, Rules};
 use crate::domain::time::Timestamp;
@@ -279,7 +280,7 @@ impl Check<'_> {
         }
         if !seen.compared {
             let snapshot = row.accepted_snapshot.as_ref();
-            if newest.get(&id).is_some_and(|record| snapshot.is_none_or(|snapshot| !record.data.differing(snapshot).is_empty())) {
+            if newest.get(&id).is_some_and(|record| snapshot.is_none_or(|snapshot| !agree(&record.data, snapshot))) {
                 self.broken.push(format!("{id}: its data is not what {} decided", row.update));
             }
         }

@@ -211,7 +211,6 @@ on_reject = "compensate"
 t.toml:3: broker.partitions: means nothing to the embedded one; set "kind" or leave it out
 t.toml:4: http.auth: is not available in this version; leave it out
 t.toml:6: http.tls: is not available in this version; leave it out
-t.toml:22: entities.device.redact: is not available in this version; leave it at []
 "#);
 }
 

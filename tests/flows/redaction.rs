@@ -1,0 +1,113 @@
+//! Values that are kept out of decisions.
+
+use serde_json::json;
+use syncline::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
+use syncline::engine::acts::Request;
+use syncline::ports::store::{DecisionFilter, Lookup};
+
+use crate::support::{Scene, patch};
+
+const PEOPLE: &str = r#"
+[orchestration]
+push_updates = true
+create_settle = "0s"
+[entities.person]
+keys = [{ fields = ["mail"] }, { fields = ["phone"] }]
+redact = ["phone", "home"]
+[systems.crm.entities.person]
+create = false
+[systems.erp.entities.person]
+create = false
+on_reject = "compensate"
+[systems.hr.entities.person]
+create = false
+"#;
+
+impl Scene {
+    fn decisions_as_text(&self) -> String {
+        let rows = self.ask(async |store| store.decisions(&DecisionFilter::default(), None, 99).await).items;
+        json!(rows).to_string()
+    }
+
+    fn person(&self, system: &str, native_id: &str) -> CanonicalId {
+        let key = NativeKey {
+            system: SystemName::new(system).unwrap(),
+            entity_type: EntityType::new("person").unwrap(),
+            native_id: NativeId::new(native_id).unwrap(),
+        };
+        let lookup = Lookup { links: vec![key.clone()], ..Lookup::default() };
+        self.ask(async move |store| store.look_up(&lookup).await).links[&key]
+    }
+}
+
+fn known() -> Scene {
+    let mut scene = Scene::with(PEOPLE).start();
+    scene.says("crm", "person", "c1", json!({"mail": "ann@x", "name": "Ann", "phone": "555-1", "home": {"city": "Bonn"}}));
+    scene.says("erp", "person", "e1", json!({"mail": "ann@x", "name": "Ann", "phone": "555-2"}));
+    scene
+}
+
+#[test]
+fn decisions_say_that_a_redacted_field_changed_and_not_to_what() {
+    let mut scene = known();
+    scene.send(patch("erp", "person", "e1", json!({"phone": "555-3", "room": "A1"})).base(1));
+    // Two people, one phone: who is in the way is told, by which number is not.
+    scene.says("hr", "person", "h1", json!({"mail": "bob@x", "phone": "555-9"}));
+    scene.says("hr", "person", "h1", json!({"mail": "bob@x", "phone": "555-3"}));
+    let rows = scene.decisions_as_text();
+    assert!(!rows.contains("555") && !rows.contains("Bonn"), "{rows}");
+    assert!(rows.contains(r#""phone":{"redacted":true}"#) && rows.contains(r#""home":{"city":{"redacted":true}}"#), "{rows}");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 crm person c1 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-1"}
+      crm:u1 accepted: a new record from crm
+      = <person 1> v1 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-1"} [crm c1]
+    u2 erp person e1 {"mail":"ann@x","name":"Ann","phone":"555-2"}
+      erp:u2 dropped: the same thing as in crm: erp joins it; phone stays … from crm (first_contact: fill) | by Rule first_contact: fill | modified_fields: phone
+        conflict phone: base none, ours {"redacted":true} (crm), theirs {"redacted":true} → ours (first_contact: fill)
+      = <person 1> v1 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-1"} [crm c1, erp e1]
+      → erp: update person e1 rev 1 {"home":{"city":"Bonn"},"id":"e1","mail":"ann@x","name":"Ann","phone":"555-1"} changed: home.city, phone
+    u3 erp patch person e1 {"phone":"555-3","room":"A1"} base=1
+      erp:u3 accepted: taken: phone and room
+      = <person 1> v2 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-3","room":"A1"} [crm c1, erp e1]
+      → crm: update person c1 rev 1 {"home":{"city":"Bonn"},"id":"c1","mail":"ann@x","name":"Ann","phone":"555-3","room":"A1"} changed: phone, room
+    u4 hr person h1 {"mail":"bob@x","phone":"555-9"}
+      hr:u4 accepted: a new record from hr
+      = <person 2> v1 {"mail":"bob@x","phone":"555-9"} [hr h1]
+    u5 hr person h1 {"mail":"bob@x","phone":"555-3"}
+      hr:u5 parked (match_collision): its key values belong to different records (phone): <person 2> and <person 1>; merge them or correct a key
+    "#);
+}
+
+#[test]
+fn what_is_not_told_can_still_be_taken_back_as_far_as_it_is_known() {
+    let mut scene = known();
+    scene.applies("erp", "e1");
+    scene.send(patch("crm", "person", "c1", json!({"name": "Anna", "phone": "555-4"})).base(1));
+    scene.skip_ahead();
+    scene.receipt_with("erp", "e1", "rejected", |receipt| receipt.with("reason", "no such person"));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u5 erp receipt person e1 canonical_id=<person 1> reason=no such person rev=2 status=rejected
+      erp:u5 unchanged: erp refuses rev 2: no such person; the same content is not sent again
+      syncline:compensate accepted: erp refused rev 2 (no such person), so update crm:u4 was taken back; name is 'Ann' again and phone is … again
+      = <person 1> v3 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-1"} [crm c1, erp e1]
+      → crm: update person c1 rev 1 {"home":{"city":"Bonn"},"id":"c1","mail":"ann@x","name":"Ann","phone":"555-1"} changed: name, phone
+    "#);
+}
+
+#[test]
+fn a_split_does_not_take_a_mask_for_a_value() {
+    let mut scene = known();
+    scene.send(patch("erp", "person", "e1", json!({"phone": "555-5"})).base(1));
+    scene.skip_ahead();
+    let record = scene.person("crm", "c1");
+    let natives = vec![(SystemName::new("erp").unwrap(), NativeId::new("e1").unwrap())];
+    scene.act(Request::Split { record, natives, reason: None }, "anna").unwrap();
+    insta::assert_snapshot!(scene.story(), @r#"
+    … anna says that erp's e1 is not <person 1>
+      syncline:split accepted: erp's e1 is another thing and is record <person 2> from now on: anna says so | by Person anna
+      syncline:split accepted: erp's e1 was taken out of record <person 1>: anna says so | by Person anna
+      = <person 1> v3 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-1"} [crm c1, erp (not made there)]
+      = <person 2> v1 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-5"} [erp e1, crm (not made there), hr (not made there)]
+      → crm: update person c1 rev 2 {"home":{"city":"Bonn"},"id":"c1","mail":"ann@x","name":"Ann","phone":"555-1"} changed: phone
+    "#);
+}
