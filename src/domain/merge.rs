@@ -242,7 +242,9 @@ fn survivor(
 /// A link, said against the data of another record at a version: what its system is known to hold stays what it was.
 pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves, version: u64) -> Link {
     let differing = old.differing(new);
-    link.shadow.held.rebase(old, new, &differing);
+    if !planted::fault("moved_shadow_not_rebased") {
+        link.shadow.held.rebase(old, new, &differing);
+    }
     link.shadow.disputed.retain(|path, said| !same_held(new.get(path), Some(said)));
     for sent in link.shadow.sends.iter_mut().chain(link.shadow.last.as_deref_mut()) {
         sent.rebase(old, new, &differing);
@@ -277,7 +279,5 @@ fn take_over(winner: &mut CanonicalRecord, link: Link) {
         // What was recorded last may not have been published, and could not be told from what the other one was sent.
         newest.unannounced = true;
     }
-    if !planted::fault("merged_rev_too_low") {
-        own.rev = rev;
-    }
+    own.rev = rev;
 }

@@ -53,7 +53,7 @@ fn known() -> Scene {
 }
 
 #[test]
-fn erased_values_are_nowhere_and_ids_stay() {
+fn case_erasure_of_a_person_leaves_ids_and_no_values() {
     let mut scene = known();
     let she = scene.id_of_person("crm", "c1");
     for value in ["grace@x", "Hopper", "Amazing", "Arlington", "Letter", "bad-boss"] {

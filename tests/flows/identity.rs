@@ -448,7 +448,7 @@ references = { device_id = "device" }
 }
 
 #[test]
-fn the_same_new_key_twice_in_one_batch() {
+fn case_the_same_new_key_twice_in_one_batch() {
     if !Scene::takes_several_at_once() {
         return;
     }
@@ -489,7 +489,7 @@ fn a_key_that_is_let_go_can_be_taken_by_another_record() {
 }
 
 #[test]
-fn a_patch_of_an_unknown_record_waits_for_a_whole_one() {
+fn case_patch_for_an_unknown_native_id_waits_for_a_whole_record() {
     let mut scene = Scene::with(DEVICES).start();
     scene.send(patch("bms", "device", "bmsD1", json!({"name": "patched"})));
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "whole"}));

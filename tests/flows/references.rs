@@ -244,7 +244,7 @@ fn s36_a_cycle_that_nobody_has_yet() {
 }
 
 #[test]
-fn parent_and_child_in_one_batch() {
+fn case_parent_and_child_in_one_batch() {
     if !Scene::takes_several_at_once() {
         return;
     }
@@ -294,7 +294,7 @@ fn rows_of_one_batch_are_listed_in_the_order_of_their_decisions() {
 }
 
 #[test]
-fn a_null_reference_clears_and_never_waits() {
+fn case_null_reference_clears_and_never_parks() {
     let mut scene = Scene::with(&quiet()).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
     scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "device_id": "bmsD1"}));

@@ -22,7 +22,7 @@ fn device(name: &str) -> crate::support::Message {
 }
 
 #[test]
-fn decisions_are_forgotten_and_what_was_decided_is_not() {
+fn case_retention_forgets_decisions_and_not_what_was_decided() {
     let mut scene = Scene::with("[orchestration]\nretention = { default = \"30d\", unchanged = \"7d\" }\n").start();
     scene.send(device("Fan").id("one"));
     scene.send(device("Fan").id("two"));

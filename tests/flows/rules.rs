@@ -103,7 +103,7 @@ fn deprecated(_: &mut Record, _: Option<&Record>, meta: &UpdateMeta) -> Verdict 
 }
 
 #[test]
-fn s22_a_deprecated_system_is_dropped_and_corrected() {
+fn s22_case_skip_corrects_the_source() {
     let mut scene = Scene::with(&rules("")).handler("thing", deprecated).start();
     scene.says("a", "thing", "1", thing(&json!("good")));
     scene.says("b", "thing", "1", thing(&json!("good")));
@@ -122,7 +122,7 @@ fn s22_a_deprecated_system_is_dropped_and_corrected() {
 }
 
 #[test]
-fn s22_unless_its_direction_is_in() {
+fn s22_case_skip_corrects_no_source_with_direction_in() {
     let config = rules("").replace("[systems.b.entities.thing]", "[systems.b.entities.thing]\ndirection = \"in\"");
     let mut scene = Scene::with(&config).handler("thing", deprecated).start();
     scene.says("a", "thing", "1", thing(&json!("good")));

@@ -231,7 +231,7 @@ fn a_system_that_only_gives_gets_nothing() {
 }
 
 #[test]
-fn a_system_that_only_takes_may_not_send() {
+fn case_update_from_a_system_with_direction_out_or_an_unknown_one_is_not_taken() {
     let config = devices("", "", "direction = \"out\"").replace("create = false\ndirection", "direction");
     let mut scene = Scene::with(&config).start();
     scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU"}));

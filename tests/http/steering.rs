@@ -30,7 +30,7 @@ async fn three_records(served: &Served) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn moving_over_from_another_integration() {
+async fn case_moving_over_from_another_integration() {
     let served = Served::with(&observed()).await;
     three_records(&served).await;
     assert_eq!(served.lease("oem", json!({})).await, Vec::<Value>::new(), "it is only watched");
@@ -89,7 +89,7 @@ async fn everything_is_sent_again_when_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_names_and_fields_are_sent_when_asked_for_not_by_a_restart() {
+async fn case_names_changed_in_the_configuration_are_sent_when_asked_for_not_by_a_restart() {
     let bare = PUSH.replace("[systems.oem.entities.device]", "[systems.oem.entities.device]\nfields = { exclude = [\"name\"] }");
     assert_ne!(bare, PUSH);
     let served = Served::with(&bare.replace("\"required\"", "\"none\"")).await;
@@ -113,7 +113,7 @@ async fn other_names_and_fields_are_sent_when_asked_for_not_by_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_system_is_neither_heard_nor_told() {
+async fn case_pause_a_system_is_neither_heard_nor_told() {
     let served = Served::with(PUSH).await;
     let (text, _) = command(&served, "pause --system oem").await;
     assert!(text.starts_with("oem is paused: what it says stays in the queue, what it would be sent is kept back"), "{text}");
@@ -212,7 +212,7 @@ fn put_back(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_an_older_back_up_was_put_back_messages_count_as_newer() {
+async fn case_database_restored_from_a_backup_sends_newer_messages() {
     let served = Served::with(PUSH).await;
     let (data, backup) = (served.folder.path().join("data"), served.folder.path().join("backup"));
     let store = data.to_str().unwrap().to_owned();

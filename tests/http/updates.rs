@@ -141,3 +141,38 @@ async fn too_large_is_refused_and_a_long_line_does_not_stop_a_stream() {
     assert_eq!(statuses, ["error", "queued"]);
     served.orchestrator.stop().await.unwrap();
 }
+
+/// Hands in this many updates of one system in groups; the last answer.
+async fn flood(served: &Served, from: usize, count: usize) -> reqwest::Response {
+    let updates: Vec<Value> =
+        (from..from + count).map(|n| device(&format!("u{n}"), "bms", &format!("b{n}"), json!({"serial": format!("S{n}")}))).collect();
+    served.http.post(format!("{}/v1/updates", served.url)).json(&updates).send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_inbound_full_is_refused_until_there_is_room() {
+    let served = Served::with(PUSH).await;
+    assert_eq!(served.post("/v1/systems/bms/pause", &json!({"direction": "in"})).await.0, 200);
+    let mut sent = 0;
+    let refused = loop {
+        let answer = flood(&served, sent, 5_000).await;
+        if answer.status() != 202 {
+            break answer;
+        }
+        sent += 5_000;
+        assert!(sent < 1_000_000, "the queue has no end");
+    };
+    assert_eq!(refused.status(), 429, "after {sent}");
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:syncline:error:full", "{problem}");
+    assert_eq!(served.post("/v1/systems/bms/resume", &json!({"direction": "in"})).await.0, 200);
+    let taken = async {
+        while flood(&served, sent, 1).await.status() != 202 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), taken).await.expect("there is never room again");
+    served.orchestrator.stop().await.unwrap();
+}

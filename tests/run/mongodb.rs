@@ -157,7 +157,7 @@ fn a_server_that_is_not_there_ends_it_with_69_and_without_the_password() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orchestrators_with_different_configuration_refuse_unless_rolling() {
+async fn case_orchestrators_with_different_configuration_refuse_unless_rolling() {
     let Some(url) = server() else { return };
     let (config, database) = config(&url);
     let (one, two, three) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
