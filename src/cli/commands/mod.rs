@@ -22,6 +22,7 @@ pub mod send;
 pub mod snapshot;
 pub mod status;
 pub mod systems;
+pub mod token;
 pub mod topology;
 pub mod verify;
 pub mod why;

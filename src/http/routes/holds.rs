@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::people::{name, read};
+use super::people::read;
 use super::resync::known;
 use crate::domain::sending::SendCounts;
 use crate::engine::resync::Scope;
 use crate::http::Problem;
+use crate::http::access::Actor;
 use crate::ports::hold::Hold;
 use crate::views::holds;
 
@@ -45,9 +46,9 @@ struct LetGo {
 }
 
 /// `POST /v1/brakes/{id}/release`: what it keeps back goes on.
-pub async fn release(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn release(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let asked: LetGo = read(&api, &body)?;
-    let (by, row) = (name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
+    let (by, row) = (actor.name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
     let released = holds::counts(api.store.as_ref(), &row.hold).await?;
     if !asked.dry_run {
         api.acts.release(row, &by).await?;
@@ -57,9 +58,9 @@ pub async fn release(State(api): Shared, Path(id): Path<String>, body: Bytes) ->
 }
 
 /// `POST /v1/brakes/{id}/discard`: what it keeps back is not done.
-pub async fn discard(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn discard(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let asked: LetGo = read(&api, &body)?;
-    let (by, row) = (name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
+    let (by, row) = (actor.name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
     let discarded = holds::counts(api.store.as_ref(), &row.hold).await?;
     if !asked.dry_run {
         api.acts.put_away(row, &by).await?;
