@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod access;
 mod commands;
 mod console;
 mod demo;
 mod events;
+mod guarded;
 mod identity;
 mod metrics;
 mod people;
 mod reading;
+mod sessions;
 mod steering;
 mod support;
 mod updates;
