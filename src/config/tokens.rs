@@ -60,7 +60,7 @@ impl FromStr for Role {
             "operator" => Ok(Self::Operator),
             "admin" => Ok(Self::Admin),
             _ => {
-                let hint = suggest::did_you_mean(text, ["viewer", "operator", "admin"].into_iter());
+                let hint = suggest::did_you_mean(text, ["viewer", "operator", "admin"]);
                 Err(format!("{text:?} is no role; there are adapter:SYSTEM, viewer, operator and admin{hint}"))
             }
         }

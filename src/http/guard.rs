@@ -34,7 +34,7 @@ impl Guard {
 
 /// Lets a request through, or says why not.
 pub async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    if let Err((counted, problem)) = guard.hosts.from_here(request.method(), request.headers()) {
+    if let Err((counted, problem)) = guard.hosts.check(request.method(), request.headers()) {
         guard.metrics.refused(counted);
         return problem.into_response();
     }
@@ -44,6 +44,9 @@ pub async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next)
     };
     next.run(request).await
 }
+
+/// What is counted, and what is said.
+type Refusal = (Refused, Box<Problem>);
 
 /// The names requests may ask for.
 ///
@@ -74,7 +77,7 @@ impl Hosts {
         }
     }
 
-    fn from_here(&self, method: &Method, headers: &HeaderMap) -> Result<(), (Refused, Problem)> {
+    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
         let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();
         if !self.allow(host) {
@@ -86,7 +89,7 @@ impl Hosts {
                 "Not this host",
                 format!("the request names the host {host:?}; {remedy}"),
             );
-            return Err((Refused::WrongHost, problem));
+            return Err((Refused::WrongHost, Box::new(problem)));
         }
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let same = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
@@ -95,7 +98,8 @@ impl Hosts {
         match origin {
             Some(origin) if !reads && !same(origin) => {
                 let detail = format!("a page of {origin} may not change anything here; use the command line or a program");
-                Err((Refused::WrongOrigin, Problem::new(StatusCode::FORBIDDEN, "wrong_origin", "Not from another site", detail)))
+                let problem = Problem::new(StatusCode::FORBIDDEN, "wrong_origin", "Not from another site", detail);
+                Err((Refused::WrongOrigin, Box::new(problem)))
             }
             _ => Ok(()),
         }
@@ -112,7 +116,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        Hosts::default().from_here(method, &headers).map_err(|(_, problem)| problem.kind)
+        Hosts::default().check(method, &headers).map_err(|(_, problem)| problem.kind)
     }
 
     #[test]

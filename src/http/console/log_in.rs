@@ -37,7 +37,7 @@ pub async fn page(State(api): Shared, headers: HeaderMap, mut query: Query) -> A
     if !api.access.is_guarded() {
         return Ok(Redirect::to(&next).into_response());
     }
-    form(&api, &headers, &next, None)
+    Ok(form(&api, &headers, &next, None)?)
 }
 
 /// `POST /login`
@@ -90,7 +90,7 @@ pub async fn leave(State(api): Shared, actor: Actor, said: Result<Form<Leaving>,
 }
 
 /// The form, bound to the browser it is shown to.
-fn form(api: &Api, headers: &HeaderMap, next: &str, wrong: Option<String>) -> Answer {
+fn form(api: &Api, headers: &HeaderMap, next: &str, wrong: Option<String>) -> Result<Response, Problem> {
     let (cookie, new) = match Cookie::LogIn.read(headers, api.access.secure) {
         Some(cookie) => (cookie.to_owned(), false),
         None => (random().map_err(|_| no_randomness())?, true),
