@@ -110,6 +110,9 @@ pub enum Command {
         after_help = "Example:\n  syncline batch --config examples/batch/syncline.toml \\\n    --input bms:device:examples/batch/bms-devices.jsonl --input oem:device:examples/batch/oem-devices.jsonl --out out"
     )]
     Batch(BatchArgs),
+    /// Show who did what, newest first: approvals, pauses, merges, log-ins
+    #[command(after_help = "Example:\n  syncline audit --limit 20")]
+    Audit(ListArgs),
     /// Make a token for a person or a program: prints it once, and the line to add to the file of [http.auth]
     #[command(
         after_help = "Example:\n  syncline token --name anna --role operator\n  syncline token --name bms-adapter --role adapter:bms"

@@ -71,8 +71,8 @@ pub fn table() -> Vec<Route> {
 
 /// What is looked at.
 fn reads() -> Vec<Route> {
-    use Needs::{Nothing, Viewer, ViewerOrItself};
-    use routes::{decisions, entities, events, health, holds, people, resync, systems};
+    use Needs::{Admin, Nothing, Viewer, ViewerOrItself};
+    use routes::{audit, decisions, entities, events, health, holds, people, resync, systems};
     vec![
         Route::get("/v1/entities/{type}", Viewer, get(entities::list)),
         Route::get("/v1/entities/{type}/{id}", Viewer, get(entities::one)),
@@ -90,6 +90,7 @@ fn reads() -> Vec<Route> {
         Route::get("/v1/parked", Viewer, get(decisions::parked)),
         Route::get("/v1/parked/{update}", Viewer, get(people::one)),
         Route::get("/v1/dead-letters", Viewer, get(decisions::dead_letters)),
+        Route::get("/v1/audit", Admin, get(audit::list)),
         Route::get("/v1/status", Viewer, get(health::status)),
         Route::get("/metrics", Viewer, get(health::metrics)),
         Route::get("/healthz", Nothing, get(health::alive)),

@@ -62,9 +62,14 @@ pub struct Session {
 
 impl Guarded {
     pub async fn start() -> Self {
+        Self::by_config(|usual| usual).await
+    }
+
+    /// With the usual configuration, changed.
+    pub async fn by_config(change: impl Fn(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tokens = tokens(&folder);
-        let config = config(&folder);
+        let config = change(config(&folder));
         let served = Served::within_with_handler(folder, &config, careful).await;
         Self { served, tokens, http: client() }
     }

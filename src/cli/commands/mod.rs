@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod asyncapi;
+pub mod audit;
 pub mod brakes;
 pub mod check;
 pub mod compare;

@@ -5,12 +5,14 @@ use axum::extract::{Form, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::model::LogInPage;
 use super::{Answer, assets, shown};
 use crate::http::access::{Actor, Cookie, LogIn, Peer, random};
 use crate::http::query::Query;
 use crate::http::routes::Shared;
+use crate::http::routes::audit::{Act, note};
 use crate::http::{Api, Problem};
 use crate::telemetry::Refused;
 
@@ -55,6 +57,11 @@ pub async fn enter(State(api): Shared, peer: Peer, headers: HeaderMap, said: Res
                 api.access.log_out(old);
             }
             tracing::info!(person = %identity.name, role = %identity.role, "logged in");
+            let actor = Actor { identity: Some(identity.clone()), session: Some(session.as_str().into()), csrf: None };
+            if let Err(problem) = note(&api, &actor, &identity.name, console("log_in")).await {
+                api.access.log_out(&session);
+                return Err(problem.into());
+            }
             let cookies = [Cookie::Session.set(&session, api.access.secure), Cookie::LogIn.clear(api.access.secure)];
             return Ok(with(Redirect::to(&next).into_response(), cookies));
         }
@@ -85,8 +92,14 @@ pub async fn leave(State(api): Shared, actor: Actor, said: Result<Form<Leaving>,
     }
     if let Some(session) = &actor.session {
         api.access.log_out(session);
+        note(&api, &actor, &actor.name(None)?, console("log_out")).await?;
     }
     Ok(with(Redirect::to("/login").into_response(), [Cookie::Session.clear(api.access.secure), None]))
+}
+
+/// Coming in and going out are done to nothing else.
+const fn console(act: &'static str) -> Act<'static> {
+    Act { act, on: "console", before: Value::Null, after: Value::Null }
 }
 
 /// The form, bound to the browser it is shown to.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::audit::{Act, note};
 use crate::domain::change::Record;
 use crate::domain::decision::Decision;
 use crate::domain::explain;
@@ -68,7 +69,7 @@ pub async fn approve(
 ) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
     let edited = asked.entity.clone();
-    judge((&api, &actor), update, &headers, asked, Some(Says::Approved { edited })).await
+    judge((&api, &actor, "approve"), update, &headers, asked, Some(Says::Approved { edited })).await
 }
 
 /// `POST /v1/parked/{update}/reject`: takes nothing of it.
@@ -81,7 +82,7 @@ pub async fn reject(
 ) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
     no_entity(&asked)?;
-    judge((&api, &actor), update, &headers, asked, Some(Says::Rejected)).await
+    judge((&api, &actor, "reject"), update, &headers, asked, Some(Says::Rejected)).await
 }
 
 /// `POST /v1/parked/{update}/retry`: looks at it again now.
@@ -97,7 +98,7 @@ pub async fn retry(
     if asked.reason.is_some() {
         return Err(Problem::question("a retry has no reason: what becomes of it is decided anew").at("reason"));
     }
-    judge((&api, &actor), update, &headers, asked, None).await
+    judge((&api, &actor, "retry"), update, &headers, asked, None).await
 }
 
 fn no_entity(asked: &Judgement) -> Result<(), Problem> {
@@ -108,7 +109,7 @@ fn no_entity(asked: &Judgement) -> Result<(), Problem> {
 }
 
 async fn judge(
-    (api, actor): (&Api, &Actor),
+    (api, actor, act): (&Api, &Actor, &'static str),
     update: String,
     headers: &HeaderMap,
     asked: Judgement,
@@ -119,8 +120,14 @@ async fn judge(
     let reason = given(asked.reason)?;
     let word = says.map(|says| Word { says, by: Some(by.clone()), at: api.clock.now(), reason });
     let request = Request::Judge { update: update.clone(), word, if_match: if_match(headers)? };
-    let done = if asked.dry_run { api.acts.preview(request, &by).await } else { api.acts.run(request, &by).await };
-    Ok(Json(answer(&json!({ "update": update, "dry_run": asked.dry_run }), done?)))
+    let about = json!({ "update": update, "dry_run": asked.dry_run });
+    if asked.dry_run {
+        return Ok(Json(answer(&about, api.acts.preview(request, &by).await?)));
+    }
+    let before = api.store.decision(&update).await?.map_or(Value::Null, |row| told(&row));
+    let done = api.acts.run(request, &by).await?;
+    note(api, actor, &by, Act { act, on: &update.to_string(), before, after: became(&done) }).await?;
+    Ok(Json(answer(&about, done)))
 }
 
 /// `POST /v1/dead-letters/{id}/requeue`: decides the message once more, as it is or edited.
@@ -131,7 +138,9 @@ pub async fn requeue(State(api): Shared, actor: Actor, Path(id): Path<String>, b
         message @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => message.to_string(),
     });
     let by = actor.name(asked.by)?;
+    let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
     let done = api.acts.run(Request::Requeue { id: id.clone(), edited }, &by).await?;
+    note(&api, &actor, &by, Act { act: "requeue", on: &id, before, after: became(&done) }).await?;
     Ok(Json(answer(&json!({ "id": id }), done)))
 }
 
@@ -142,8 +151,25 @@ pub async fn discard(State(api): Shared, actor: Actor, Path(id): Path<String>, b
         return Err(Problem::question("what is discarded takes no message").at("message"));
     }
     let by = actor.name(asked.by)?;
+    let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
     api.acts.run(Request::Discard { id: id.clone() }, &by).await?;
+    note(&api, &actor, &by, Act { act: "discard", on: &id, before, after: Value::Null }).await?;
     Ok(Json(json!({ "id": id, "discarded": true })))
+}
+
+/// A decision, as far as the audit log tells it: no value of a record.
+fn told(row: &Decision) -> Value {
+    json!({ "decision": row.decision, "version_before": row.version_before, "version_after": row.version_after })
+}
+
+/// What became of an act, likewise.
+pub(super) fn became(done: &Done) -> Value {
+    match done {
+        Done::Row(row) => told(row),
+        Done::Rows(rows) => rows.iter().map(|row| json!({ "record": row.canonical_id, "version": row.version_after })).collect(),
+        Done::Dead(letter) => json!({ "dead_letter": letter.reason }),
+        Done::Nothing => Value::Null,
+    }
 }
 
 /// A body as strict as a message: nothing of an edited record is read otherwise than it is written.
