@@ -13,7 +13,7 @@ fn entry(n: u64, act: &str) -> Audit {
         id: format!("0192f0c4-7c1e-7aaa-8000-{n:012}"),
         at: Timestamp::from_micros(1_790_000_000_000_000 + n.cast_signed()),
         by: "Änna \"$\" O'Neill".to_owned(),
-        role: (n % 2 == 0).then(|| "operator".to_owned()),
+        role: n.is_multiple_of(2).then(|| "operator".to_owned()),
         act: act.to_owned(),
         on: format!("bms:{n}"),
         before: json!({"$set": {"a.b": n}, "text": "é\u{1F600}", "none": null}),
