@@ -14,6 +14,7 @@ use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
+use crate::ports::audit::Audit;
 use crate::ports::broker::LocalQueues;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::HoldRow;
@@ -231,6 +232,14 @@ impl Store for Beside {
 
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
         self.store.holds().await
+    }
+
+    async fn audit(&self, entry: &Audit) -> Result<(), PortError> {
+        self.store.audit(entry).await
+    }
+
+    async fn audits(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<Audit>, PortError> {
+        self.store.audits(after, limit).await
     }
 
     async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError> {

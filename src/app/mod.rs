@@ -60,6 +60,7 @@ impl From<StartError> for Failure {
             // Started again it would fail again: the configuration, or what it names there, has to change.
             StartError::Broker(error) | StartError::Store(error) if error.kind == PortErrorKind::Invalid => Self::configuration(error),
             StartError::Broker(error) | StartError::Store(error) => error.into(),
+            StartError::Access(..) => Self::internal(error),
             StartError::Listen(..) => Self::unreachable(error),
             StartError::Name(..) => Self::configuration(error),
         }
@@ -73,13 +74,14 @@ fn orchestrate(config: Config, rolling: bool) -> Orchestrating {
             StoreKind::Mongodb => format!("mongodb, database {}", config.store.database),
         };
         let broker = config.broker.kind;
+        let scheme = if config.http.tls.is_some() { "https" } else { "http" };
         let orchestrator = Syncline::new(config).rolling(rolling).serve().await?;
         if let Some(address) = orchestrator.address() {
             let broker = match broker {
                 BrokerKind::Embedded => "embedded",
                 BrokerKind::Rabbitmq => "rabbitmq",
             };
-            tracing::info!(http = %format!("http://{address}"), store, broker, "ready; Ctrl-C ends it");
+            tracing::info!(http = %format!("{scheme}://{address}"), store, broker, "ready; Ctrl-C ends it");
         }
         Ok(orchestrator.until_told().await?)
     })

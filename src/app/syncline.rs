@@ -19,7 +19,8 @@ use crate::engine::attendance::Attendance;
 use crate::engine::handlers::{DeleteFn, Handlers, MergeHandler, UpdateFn};
 use crate::engine::settings::Settings;
 use crate::engine::supervisor::{self, Parts, Running};
-use crate::http::{self, Api, Server};
+use crate::http::access::{Access, NoRandomness};
+use crate::http::{self, Api, Edge, Server};
 use crate::ports::broker::{HandedIn, Inbox, LocalQueues};
 use crate::ports::clock::Clock;
 use crate::ports::error::PortError;
@@ -38,6 +39,9 @@ pub enum StartError {
     /// The HTTP edge can't listen there.
     #[error("can't listen on {0}: {1}; choose another address with [http] listen, or stop what uses it")]
     Listen(SocketAddr, std::io::Error),
+    /// Nobody could be let in safely.
+    #[error("{0}")]
+    Access(NoRandomness),
     /// The message broker can't be used: it can't be reached, or refuses what the configuration says.
     #[error("{0}")]
     Broker(PortError),
@@ -206,6 +210,9 @@ impl Syncline {
     /// Starts it with its HTTP edge, at the address the configuration says (port 0: any), and returns at once.
     pub async fn serve(self) -> Result<Orchestrator, StartError> {
         let address = self.config.http.listen;
+        let (tokens, tls) = http::files(&self.config)?;
+        let access = Access::new(tokens.as_ref(), tls.is_some(), Arc::new(SystemClock)).map_err(StartError::Access)?;
+        let edge = Edge { hosts: self.config.http.allowed_hosts.clone(), tls };
         // Before the store is opened: an address that is taken is the likelier mistake, and costs nothing to find.
         let listener = TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
         let mut orchestrator = self.start().await?;
@@ -223,10 +230,11 @@ impl Syncline {
             acts: orchestrator.running.acts.clone(),
             metrics: orchestrator.running.metrics.clone(),
             limits: Limits::default(),
+            access: Arc::new(access),
             ready: orchestrator.running.ready.clone(),
             stopping,
         };
-        orchestrator.server = Some(http::serve(listener, api).map_err(|error| StartError::Listen(address, error))?);
+        orchestrator.server = Some(http::serve(listener, api, edge).map_err(|error| StartError::Listen(address, error))?);
         Ok(orchestrator)
     }
 

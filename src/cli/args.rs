@@ -10,6 +10,7 @@ pub use super::args_people::{
     SplitArgs,
 };
 use super::batch::input::InputArg;
+use crate::config::Role;
 use crate::schema::Contract;
 
 /// Syncline keeps the copies that several systems hold of the same things right, and says why.
@@ -36,6 +37,15 @@ pub struct Options {
     /// The running orchestrator [default: where the configuration says it listens, else http://127.0.0.1:7171]
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
+    /// A file with the token to show the orchestrator; never the token itself, which every process could read here
+    #[arg(long, global = true, value_name = "FILE", env = "SYNCLINE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) that vouch for the orchestrator [default: those of the operating system]
+    #[arg(long, global = true, value_name = "FILE", env = "SYNCLINE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Show the token to another machine without encryption
+    #[arg(long, global = true)]
+    pub allow_plain_text: bool,
     /// Print JSON, for programs
     #[arg(long, global = true)]
     pub json: bool,
@@ -100,6 +110,14 @@ pub enum Command {
         after_help = "Example:\n  syncline batch --config examples/batch/syncline.toml \\\n    --input bms:device:examples/batch/bms-devices.jsonl --input oem:device:examples/batch/oem-devices.jsonl --out out"
     )]
     Batch(BatchArgs),
+    /// Show who did what, newest first: approvals, pauses, merges, log-ins
+    #[command(after_help = "Example:\n  syncline audit --limit 20")]
+    Audit(ListArgs),
+    /// Make a token for a person or a program: prints it once, and the line to add to the file of [http.auth]
+    #[command(
+        after_help = "Example:\n  syncline token --name anna --role operator\n  syncline token --name bms-adapter --role adapter:bms"
+    )]
+    Token(TokenArgs),
     /// Print every problem of a configuration at once
     #[command(after_help = "Example:\n  syncline check --config config/syncline.toml")]
     Check,
@@ -152,6 +170,17 @@ pub struct TopologyArgs {
     /// Print the least rights of each user, as commands for the server
     #[arg(long)]
     pub permissions: bool,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// The person or program; stands in decisions and logs
+    #[arg(long)]
+    pub name: String,
+    /// What it may do: adapter:SYSTEM, viewer, operator or admin
+    #[arg(long)]
+    pub role: Role,
 }
 
 /// Arguments of `run`.

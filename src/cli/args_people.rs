@@ -36,7 +36,7 @@ pub enum BrakesAct {
 pub struct LetGoArgs {
     /// The brake, as listed
     pub id: String,
-    /// Who decides [default: your login name]
+    /// Who decides [default: whose token it is, else your login name]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
     /// Only say what would come of it
@@ -78,7 +78,7 @@ pub enum ParkedAct {
 pub struct JudgeArgs {
     /// The update: system:id
     pub update: String,
-    /// Who decides [default: your login name]
+    /// Who decides [default: whose token it is, else your login name]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
     /// Only say what would come of it
@@ -153,7 +153,7 @@ pub struct RequeueArgs {
     /// The message as it should be; - for stdin
     #[arg(long, value_name = "FILE")]
     pub edit: Option<PathBuf>,
-    /// Who does it [default: your login name]
+    /// Who does it [default: whose token it is, else your login name]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
 }
@@ -163,7 +163,7 @@ pub struct RequeueArgs {
 pub struct DiscardArgs {
     /// The dead letter
     pub id: String,
-    /// Who does it [default: your login name]
+    /// Who does it [default: whose token it is, else your login name]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
 }
@@ -171,7 +171,7 @@ pub struct DiscardArgs {
 /// Who says something about records, and why.
 #[derive(Debug, Args)]
 pub struct SayArgs {
-    /// Who decides [default: your login name]
+    /// Who decides [default: whose token it is, else your login name]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
     /// Why

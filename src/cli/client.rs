@@ -1,11 +1,13 @@
 //! The command line as a client of a running orchestrator.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::args::Options;
-use super::{Failure, stores};
+use super::{Failure, credentials, stores};
+use crate::config::Http;
 
 /// Longest an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
@@ -22,9 +24,9 @@ impl Client {
     pub fn new(options: &Options) -> Result<Self, Failure> {
         let base = match &options.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", stores::config(options)?.http.listen),
+            None => configured(&stores::config(options)?.http),
         };
-        let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).build().map_err(Failure::internal)?;
+        let http = credentials::client(options, &base)?.timeout(ANSWER_WITHIN).build().map_err(Failure::internal)?;
         Ok(Self { base, http })
     }
 
@@ -59,6 +61,10 @@ impl Client {
         let problem: Value = response.json().await.unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("no more is known");
         let text = format!("{}: {detail}", problem["title"].as_str().unwrap_or(status.as_str()));
+        let text = match status.as_u16() {
+            401 => format!("{text}; name the file that holds your token with --token-file, or put the token into SYNCLINE_TOKEN"),
+            _ => text,
+        };
         Err(match status.as_u16() {
             404 => Failure::absent(text),
             401 | 403 => Failure::not_allowed(text),
@@ -69,8 +75,49 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let Self { base, .. } = self;
+        let error = with_sources(error);
         Failure::unreachable(format!(
             "no orchestrator answers at {base} ({error}); start one with `syncline run`, or name another with --url"
         ))
+    }
+}
+
+/// Where a configuration says that it listens: by its name where it has one, as certificates do.
+fn configured(http: &Http) -> String {
+    let scheme = if http.tls.is_some() { "https" } else { "http" };
+    match (http.allowed_hosts.first(), http.listen.ip()) {
+        (Some(name), _) if http.tls.is_some() => format!("{scheme}://{name}:{}", http.listen.port()),
+        (_, IpAddr::V4(ip)) if ip.is_unspecified() => format!("{scheme}://127.0.0.1:{}", http.listen.port()),
+        (_, IpAddr::V6(ip)) if ip.is_unspecified() => format!("{scheme}://[::1]:{}", http.listen.port()),
+        _ => format!("{scheme}://{}", http.listen),
+    }
+}
+
+/// With what lies behind it: a certificate nobody vouches for, say.
+fn with_sources(error: &reqwest::Error) -> String {
+    let (mut text, mut source) = (error.to_string(), std::error::Error::source(error));
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HttpTls;
+
+    #[test]
+    fn an_orchestrator_is_asked_where_it_says_it_is() {
+        let mut http = Http::default();
+        assert_eq!(configured(&http), "http://127.0.0.1:7171");
+        http.listen = "[::]:8443".parse().unwrap();
+        assert_eq!(configured(&http), "http://[::1]:8443");
+        http.listen = "0.0.0.0:8443".parse().unwrap();
+        http.tls = Some(HttpTls { cert_file: "c".into(), key_file: "k".into() });
+        assert_eq!(configured(&http), "https://127.0.0.1:8443");
+        http.allowed_hosts = vec!["sync.example.com".to_owned()];
+        assert_eq!(configured(&http), "https://sync.example.com:8443");
     }
 }

@@ -5,6 +5,7 @@ mod args_people;
 mod batch;
 mod client;
 mod commands;
+mod credentials;
 mod error;
 mod output;
 mod source;
@@ -111,6 +112,8 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Erase(args) => commands::identity::erase(args, options).await,
             Command::Split(args) => commands::identity::split(args, options).await,
             Command::Batch(args) => batch::run(args, options, host).await,
+            Command::Audit(args) => commands::audit::run(args, options).await,
+            Command::Token(args) => commands::token::run(args, options),
             Command::Check => commands::check::run(options),
             Command::Topology(args) => commands::topology::run(args, options, host).await,
             Command::Schema(args) => commands::schema::run(args),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::args::Options;
 use super::client::Client;
-use super::{Failure, Host, stores};
+use super::{Failure, Host, credentials, stores};
 use crate::cli::error::UNREACHABLE;
 use crate::ports::store::Store;
 
@@ -46,10 +46,13 @@ pub fn whole_text(path: &Path) -> Result<String, Failure> {
     read.map_err(|error| Failure::file("read", path, &error))
 }
 
-/// Who acts: the name given, else the name of whoever is logged in.
-pub fn login_name(given: Option<&str>) -> String {
+/// Who acts: the name given, else the name of whoever is logged in. A token says itself whose it is.
+pub fn login_name(given: Option<&str>, options: &Options) -> Option<String> {
+    if given.is_none() && credentials::has_token(options) {
+        return None;
+    }
     let known = || ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
-    given.map(str::to_owned).or_else(known).unwrap_or_else(|| "unknown".to_owned())
+    Some(given.map(str::to_owned).or_else(known).unwrap_or_else(|| "unknown".to_owned()))
 }
 
 /// A part of a path or query, so that no character of it is taken for more.

@@ -25,7 +25,7 @@ pub fn refuse_address(url: &str, plain: &str, secure: &str) -> Option<String> {
     if encrypted || hosts.split(',').all(is_loopback) {
         return None;
     }
-    let remedy = if plain == "mongodb" { "use mongodb+srv:// or add tls=true" } else { "use amqps://" };
+    let remedy = if plain == "mongodb" { "use mongodb+srv:// or add tls=true".to_owned() } else { format!("use {secure}://") };
     Some(format!("leaves this machine without encryption ({plain}://); {remedy}"))
 }
 
@@ -58,6 +58,9 @@ mod tests {
         ] {
             assert_eq!(refuse_address(url, "amqp", "amqps").is_some(), refused, "{url}");
         }
+        assert_eq!(refuse_address("http://127.0.0.1:7171", "http", "https"), None);
+        let refused = refuse_address("http://sync.example.com", "http", "https").unwrap();
+        assert_eq!(refused, "leaves this machine without encryption (http://); use https://");
         for (url, refused) in [
             ("mongodb://localhost:27017,127.0.0.1:27018/db", false),
             ("mongodb://localhost,db.example.com", true),

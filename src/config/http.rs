@@ -10,6 +10,10 @@ use super::reader::{Field, Read};
 pub struct Http {
     /// Address and port to listen on. Default: `127.0.0.1:7171`. Any address but this machine's own needs `[http.auth]`.
     pub listen: SocketAddr,
+    /// Names of this machine that requests may ask for (`Host`), besides its addresses and `localhost`. Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Whether other machines may be served without encryption, because something before this one encrypts. Default: no.
+    pub allow_plain_text: bool,
     /// Who may do what. Default: none; everybody on this machine may do everything.
     pub auth: Option<HttpAuth>,
     /// Encryption. Default: none; plain HTTP.
@@ -34,7 +38,8 @@ pub struct HttpTls {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7171)), auth: None, tls: None }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 7171));
+        Self { listen, allowed_hosts: Vec::new(), allow_plain_text: false, auth: None, tls: None }
     }
 }
 
@@ -42,7 +47,13 @@ impl Read for Http {
     fn read(field: &Field<'_>) -> Option<Self> {
         let mut table = field.table()?;
         let usual = Self::default();
-        let read = Self { listen: table.or("listen", usual.listen), auth: table.take("auth"), tls: table.take("tls") };
+        let read = Self {
+            listen: table.or("listen", usual.listen),
+            allowed_hosts: table.or("allowed_hosts", usual.allowed_hosts),
+            allow_plain_text: table.or("allow_plain_text", usual.allow_plain_text),
+            auth: table.take("auth"),
+            tls: table.take("tls"),
+        };
         table.finish();
         Some(read)
     }

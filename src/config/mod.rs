@@ -18,6 +18,7 @@ mod survivorship;
 mod system;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod tree;
 mod units;
 mod validate;
@@ -46,6 +47,7 @@ pub use problem::{ConfigErrors, Problem};
 pub use store::{Store, StoreKind};
 pub use survivorship::{Chain, Rule};
 pub use system::{Absent, Compare, Direction, Fields, Mode, OnReject, Receipts, System, SystemEntity, Writes};
+pub use tokens::{Role, Token, Tokens, checked_name, open_to_all};
 pub use units::{ByteSize, Expiry, duration};
 pub use values::{FieldPath, InvalidFieldPath, Scalar, Secret, Switch};
 

@@ -10,8 +10,7 @@ use super::units;
 
 /// A key path (`*` stands for any name) and the values, as TOML, it may still have: its default, so that a configuration
 /// may spell it out. No values: the key itself is refused.
-pub(super) const NOT_BUILT: &[(&str, &[&str])] =
-    &[("http.auth", &[]), ("http.tls", &[]), ("entities.*.duplicates", &[r#""park""#, r#""separate""#])];
+pub(super) const NOT_BUILT: &[(&str, &[&str])] = &[("entities.*.duplicates", &[r#""park""#, r#""separate""#])];
 
 /// Reports every use of what is not built: of [`NOT_BUILT`], except in tests.
 pub(super) fn refuse(not_built: &[(&str, &[&str])], root: &Node, report: &Report<'_>) {

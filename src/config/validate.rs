@@ -122,11 +122,40 @@ impl Checks<'_> {
 
     fn http(&self) {
         let http = &self.config.http;
-        // An [http.auth] that was written but could not be read has its own problem.
-        let auth_written = self.report.has_error_at(&KeyPath::of(&["http", "auth"]));
-        if !http.listen.ip().is_loopback() && http.auth.is_none() && !auth_written {
-            let message = format!("{} can be reached from other machines and needs [http.auth]; listen on 127.0.0.1", http.listen);
-            self.error(&KeyPath::of(&["http", "listen"]), message);
+        let path = |key| KeyPath::of(&["http", key]);
+        // A section that was written but could not be read has its own problem.
+        let none = |key: &str, is_none: bool| is_none && !self.report.has_error_at(&KeyPath::of(&["http", key]));
+        let (no_auth, no_tls) = (none("auth", http.auth.is_none()), none("tls", http.tls.is_none()));
+        for (index, host) in http.allowed_hosts.iter().enumerate() {
+            let fits = !host.contains(|c: char| c == '/' || c == '@' || c == ':' || c.is_whitespace() || c.is_control());
+            if !fits {
+                let message =
+                    format!("{host:?} is no name of a machine; write one without scheme and port, such as \"syncline.example.com\"");
+                self.error(&path("allowed_hosts").index(index), message);
+            }
+        }
+        if no_auth && !http.allowed_hosts.is_empty() {
+            self.error(&path("allowed_hosts"), "whoever comes by another name than localhost has to prove who they are; add [http.auth]");
+        }
+        if http.listen.ip().is_loopback() {
+            return;
+        }
+        let listen = http.listen;
+        if no_auth {
+            let message = format!("{listen} can be reached from other machines and needs [http.auth]; listen on 127.0.0.1");
+            self.error(&path("listen"), message);
+        } else if no_tls && !http.allow_plain_text {
+            let message = format!(
+                "{listen} can be reached from other machines, and tokens would leave this one without encryption; add [http.tls], or \
+                 allow_plain_text = true where something before it encrypts"
+            );
+            self.error(&path("listen"), message);
+        }
+        if http.allowed_hosts.is_empty() {
+            self.warning(
+                &path("listen"),
+                "requests that name this machine by anything but an address are refused; list its names in allowed_hosts",
+            );
         }
     }
 

@@ -1,11 +1,15 @@
 //! The HTTP edge: adapters hand in and fetch here, people and programs read. Every error of a route is a problem document
 //! (RFC 9457), every error of a page is a page.
 
+pub mod access;
 mod console;
 mod guard;
+pub mod listen;
 mod problem;
 mod query;
 mod routes;
+pub mod table;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,17 +17,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::any;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ServerConfig;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::config::{Config, ConfigErrors, Tokens};
 use crate::engine::activity::Activity;
 use crate::engine::acts::Acts;
 use crate::engine::caches::Caches;
@@ -35,6 +40,11 @@ use crate::ports::clock::Clock;
 use crate::ports::store::Store;
 use crate::telemetry::Metrics;
 use crate::wire::Limits;
+
+use self::access::{Access, Door, Form, Needs, Peer};
+use self::guard::{Guard, Hosts};
+use self::listen::Listening;
+use self::table::Route;
 
 pub use self::problem::Problem;
 
@@ -72,6 +82,8 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// How big messages may be.
     pub limits: Limits,
+    /// Who may come in.
+    pub access: Arc<Access>,
     /// Whether the engine runs.
     pub ready: Arc<AtomicBool>,
     /// Becomes true when the server stops: those who wait for something stop waiting.
@@ -84,59 +96,35 @@ impl Api {
     }
 }
 
-fn router(api: Api) -> Router {
-    let quick = Router::new()
-        .route("/v1/entities/{type}", get(routes::entities::list))
-        .route("/v1/entities/{type}/{id}", get(routes::entities::one))
-        .route("/v1/entities/{type}/{id}/history", get(routes::entities::history))
-        .route("/v1/entities/{type}/{id}/why", get(routes::entities::why))
-        .route("/v1/entities/{type}/{id}/merge", post(routes::identity::merge))
-        .route("/v1/entities/{type}/{id}/split", post(routes::identity::split))
-        .route("/v1/entities/{type}/{id}/erase", post(routes::identity::erase))
-        .route("/v1/lookup", get(routes::systems::lookup))
-        .route("/v1/systems", get(routes::systems::list))
-        .route("/v1/systems/{system}/view/{type}/{id}", get(routes::systems::view))
-        .route("/v1/systems/{system}/held/{type}", get(routes::systems::held))
-        .route("/v1/systems/{system}/compare", get(routes::resync::differences))
-        .route("/v1/systems/{system}/pause", post(routes::holds::pause))
-        .route("/v1/brakes", get(routes::holds::list))
-        .route("/v1/decisions", get(routes::decisions::list))
-        .route("/v1/events", get(routes::events::stream))
-        .route("/v1/decisions/{update}", get(routes::decisions::one))
-        .route("/v1/parked", get(routes::decisions::parked))
-        .route("/v1/parked/{update}", get(routes::people::one))
-        .route("/v1/parked/{update}/approve", post(routes::people::approve))
-        .route("/v1/parked/{update}/reject", post(routes::people::reject))
-        .route("/v1/parked/{update}/retry", post(routes::people::retry))
-        .route("/v1/dead-letters", get(routes::decisions::dead_letters))
-        .route("/v1/dead-letters/{id}/requeue", post(routes::people::requeue))
-        .route("/v1/dead-letters/{id}/discard", post(routes::people::discard))
-        .route("/v1/status", get(routes::health::status))
-        .route("/metrics", get(routes::health::metrics))
-        .route("/healthz", get(routes::health::alive))
-        .route("/readyz", get(routes::health::ready))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN));
-    let slow = Router::new()
-        .route("/v1/updates", post(routes::updates::take_in))
-        .route("/v1/systems/{system}/lease", post(routes::lease::lease))
-        .layer(DefaultBodyLimit::disable())
-        // They look at every record there is.
-        .route("/v1/brakes/{id}/release", post(routes::holds::release))
-        .route("/v1/brakes/{id}/discard", post(routes::holds::discard))
-        .route("/v1/resync", post(routes::resync::everybody))
-        .route("/v1/systems/{system}/resync", post(routes::resync::resync))
-        .route("/v1/systems/{system}/resume", post(routes::holds::resume));
+fn router(api: Api, hosts: Hosts) -> Router {
+    let door = |needs, form| {
+        let door = Door { access: api.access.clone(), metrics: api.metrics.clone(), needs, form };
+        middleware::from_fn_with_state(door, access::pass)
+    };
+    let (mut quick, mut slow) = (Router::new(), Router::new());
+    for Route { path, needs, quick: is_quick, form, handler, .. } in table::table() {
+        let handler = handler.route_layer(door(needs, form));
+        if is_quick {
+            quick = quick.route(path, handler);
+        } else {
+            slow = slow.route(path, handler);
+        }
+    }
     let header = |name: &'static str, value: &'static str| {
         SetResponseHeaderLayer::overriding(HeaderName::from_static(name), HeaderValue::from_static(value))
     };
+    let usual = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     quick
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN))
         .merge(slow)
-        .merge(console::router().layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN)))
-        .fallback(console::not_there)
-        .method_not_allowed_fallback(routes::not_that_way)
-        .layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(guard::OPEN_MAX)), guard::pass))
+        .fallback(any(console::not_there).layer(door(Needs::Name, Form::Header)))
+        .method_not_allowed_fallback(any(routes::not_that_way).layer(door(Needs::Name, Form::Header)))
+        .layer(middleware::from_fn_with_state(Arc::new(Guard::new(hosts, api.metrics.clone())), guard::pass))
         .layer(header("x-content-type-options", "nosniff"))
-        .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .layer(header("referrer-policy", "no-referrer"))
+        // A page says more; what is no page loads nothing and is shown in none.
+        .layer(usual(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+        .layer(usual(CACHE_CONTROL, "no-store"))
         .with_state(Arc::new(api))
 }
 
@@ -164,12 +152,43 @@ impl Server {
     }
 }
 
+/// What the files of `[http]` hold: who may come in, and how connections are encrypted. What is worth a thought is logged.
+pub fn files(config: &Config) -> Result<(Option<Tokens>, Option<Arc<ServerConfig>>), ConfigErrors> {
+    let tls = config.http.tls.as_ref().map(tls::server).transpose();
+    // Both are looked at, whichever is wrong: each may have something to report.
+    let (tokens, tls) = match (config.tokens(), tls) {
+        (Ok(tokens), Ok(tls)) => (tokens, tls),
+        (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => return Err(errors),
+        (Err(mut errors), Err(more)) => {
+            errors.problems.extend(more.problems);
+            errors.warnings.extend(more.warnings);
+            return Err(errors);
+        }
+    };
+    let warnings = tokens.iter().flat_map(|tokens| &tokens.warnings).chain(tls.iter().flat_map(|(_, warnings)| warnings));
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((tokens, tls.map(|(tls, _)| tls)))
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug, Default)]
+pub struct Edge {
+    /// Names it may be asked for by, besides its addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// How its connections are encrypted, if they are.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
 /// Starts to serve. `api.stopping` is replaced by the server's own.
-pub fn serve(listener: TcpListener, api: Api) -> std::io::Result<Server> {
+pub fn serve(listener: TcpListener, api: Api, edge: Edge) -> std::io::Result<Server> {
     let address = listener.local_addr()?;
     let (stop, stopping) = watch::channel(false);
     let mut told = stopping.clone();
-    let router = router(Api { stopping, ..api });
+    let hosts = Hosts::new(api.access.is_guarded(), &edge.hosts);
+    let router = router(Api { stopping, ..api }, hosts).into_make_service_with_connect_info::<Peer>();
+    let listener = Listening::new(listener, edge.tls)?;
     let stopped = async move {
         let _ = told.wait_for(|stop| *stop).await;
     };

@@ -1,5 +1,6 @@
 //! What the engine needs from the world, as small object-safe traits. Names no vendor.
 
+pub mod audit;
 pub mod broker;
 pub mod clock;
 pub mod error;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::error::PortError;
+use super::audit::Audit;
+use super::error::{PortError, PortErrorKind};
 use super::hold::HoldRow;
 use super::presence::Presence;
 use super::tally::{self, Tally};
@@ -371,6 +372,25 @@ pub struct DecisionFilter {
 #[serde(transparent)]
 pub struct Cursor(pub String);
 
+impl Cursor {
+    /// The place of an id that is a UUID; anything else is no cursor of such a list.
+    pub fn uuid(&self, operation: &'static str) -> Result<&str, PortError> {
+        let invalid = |_| PortError::new(PortErrorKind::Invalid, operation, "the cursor is not one of this list");
+        uuid::Uuid::parse_str(&self.0).map(|_| self.0.as_str()).map_err(invalid)
+    }
+}
+
+impl Page<Audit> {
+    /// A page from entries that were read one too far.
+    #[must_use]
+    pub fn of_audits(mut items: Vec<Audit>, limit: usize) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|entry| Cursor(entry.id.clone()));
+        Self { items, next }
+    }
+}
+
 /// One page of a list.
 #[derive(Clone, Debug, Serialize)]
 pub struct Page<T> {
@@ -479,6 +499,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn tally(&self) -> Result<Tally, PortError> {
         tally::by_reading(self).await
     }
+
+    /// Keeps what somebody did, durably. An entry whose id is there already changes nothing: it may be said again where it
+    /// is not known whether it was kept.
+    async fn audit(&self, entry: &Audit) -> Result<(), PortError>;
+
+    /// What was done, newest first (by id), after a place in the list.
+    async fn audits(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<Audit>, PortError>;
 
     /// Adds one to a named counter and returns its new value: the run number of `batch`, the arrival order after a start.
     async fn count_up(&self, name: &str) -> Result<u64, PortError>;

@@ -24,6 +24,7 @@ const DRIFT: &str = "syncline_drift";
 const PARKED: &str = "syncline_parked";
 const DEAD_LETTERS: &str = "syncline_dead_letters";
 const INBOUND: &str = "syncline_inbound_messages";
+const REFUSED: &str = "syncline_http_refused_total";
 const HITS: &str = "syncline_id_cache_hits_total";
 const MISSES: &str = "syncline_id_cache_misses_total";
 
@@ -32,6 +33,7 @@ const COUNTERS: &[(&str, &str)] = &[
     (DUPLICATES, "Deliveries of updates that were decided before"),
     (CONFLICTS, "Fields that two sources changed without knowing of each other"),
     (FAULTS, "Faults of what Syncline relies on, by kind; it goes on after each"),
+    (REFUSED, "Requests that were not let in, by reason"),
     (HITS, "Native ids whose canonical record was remembered"),
     (MISSES, "Native ids whose canonical record had to be looked up"),
 ];
@@ -81,6 +83,39 @@ impl Fault {
             Self::Store => "store",
             Self::Race => "race",
             Self::Announce => "announce",
+        }
+    }
+}
+
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Nobody is known by its token or session.
+    Unauthorized,
+    /// Its role is not enough.
+    Forbidden,
+    /// A message is of another system than its adapter.
+    NotYourSystem,
+    /// It comes from a page that was not made here.
+    Csrf,
+    /// It comes from a page of another site.
+    WrongOrigin,
+    /// It asks for another host.
+    WrongHost,
+    /// Too many wrong tokens came before.
+    TooManyTries,
+}
+
+impl Refused {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotYourSystem => "not_your_system",
+            Self::Csrf => "csrf",
+            Self::WrongOrigin => "wrong_origin",
+            Self::WrongHost => "wrong_host",
+            Self::TooManyTries => "too_many_tries",
         }
     }
 }
@@ -204,6 +239,12 @@ impl Metrics {
     /// Something Syncline relies on failed.
     pub fn fault(&self, fault: Fault) {
         let key = Key::from_parts(FAULTS, vec![Label::new("kind", fault.label())]);
+        self.recorder.register_counter(&key, &META).increment(1);
+    }
+
+    /// A request was not let in.
+    pub fn refused(&self, why: Refused) {
+        let key = Key::from_parts(REFUSED, vec![Label::new("reason", why.label())]);
         self.recorder.register_counter(&key, &META).increment(1);
     }
 

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-pub use self::metrics::{Fault, Gauges, Metrics};
+pub use self::metrics::{Fault, Gauges, Metrics, Refused};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

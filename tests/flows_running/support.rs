@@ -15,7 +15,8 @@ use syncline::engine::acts::{Refusal, Request};
 use syncline::engine::handlers::{DeleteFn, Handlers, UpdateFn};
 use syncline::engine::settings::Settings;
 use syncline::engine::supervisor::{self, Parts, Running};
-use syncline::http::{self, Api, Server};
+use syncline::http::access::Access;
+use syncline::http::{self, Api, Edge, Server};
 use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
 use syncline::ports::hold::Hold;
@@ -156,7 +157,9 @@ impl Scene {
                 Parts { store: store.clone(), broker: broker.clone(), clock: clock.clone(), ids, settings: settings.clone(), handlers };
             let running = supervisor::start(parts).await.unwrap();
             let (_, stopping) = tokio::sync::watch::channel(false);
+            let access = Access::new(None, false, clock.clone()).unwrap();
             let api = Api {
+                access: Arc::new(access),
                 store: store.clone(),
                 inbox,
                 queues,
@@ -173,7 +176,7 @@ impl Scene {
                 stopping,
             };
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let server = http::serve(listener, api).unwrap();
+            let server = http::serve(listener, api, Edge::default()).unwrap();
             let ground = place.ground(server.address()).await;
             AtWork { running, store, broker, ground, server, said: 0, duplicates: 0 }
         }));

@@ -8,8 +8,13 @@ use serde_json::json;
 use crate::support::{PUSH, Served, device};
 
 pub async fn syncline(arguments: &[&str], input: &str) -> Output {
+    syncline_with(&[], arguments, input).await
+}
+
+/// With variables of the environment.
+pub async fn syncline_with(variables: &[(&str, &str)], arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.envs(variables.iter().copied()).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let input = input.to_owned();
     let run = move || {
         let mut child = command.spawn().unwrap();

@@ -2,14 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod access;
+mod audit;
 mod commands;
 mod console;
 mod demo;
 mod events;
+mod guarded;
 mod identity;
 mod metrics;
 mod people;
 mod reading;
+mod secrets;
+mod sessions;
 mod steering;
 mod support;
+mod tls;
+mod tokens;
 mod updates;

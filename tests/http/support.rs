@@ -41,7 +41,10 @@ impl Served {
 
     /// With a merge handler of devices.
     pub async fn with_handler(config: &str, handler: impl UpdateFn<Record>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within_with_handler(tempfile::tempdir().unwrap(), config, handler).await
+    }
+
+    pub async fn within_with_handler(folder: TempDir, config: &str, handler: impl UpdateFn<Record>) -> Self {
         let syncline = Self::syncline(&folder, config).on_update("device", handler);
         Self::serves(folder, syncline).await
     }

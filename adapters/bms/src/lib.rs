@@ -6,4 +6,5 @@ pub mod database;
 pub mod sync;
 
 pub use database::{Bms, Device, Sensor};
-pub use sync::run;
+pub use sync::{run, run_as};
+pub use syncline_sdk::Credentials;

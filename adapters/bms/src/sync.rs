@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use syncline_sdk::{Adapter, Error, FileState, NativeModel, Outbound, Reading, Refusal};
+use syncline_sdk::{Adapter, Credentials, Error, FileState, NativeModel, Outbound, Reading, Refusal};
 
 use crate::database::{Bms, Device, Fields, Sensor};
 
@@ -29,8 +29,13 @@ impl NativeModel for Sensor {
 
 /// Keeps the database in sync by way of the broker at this address, until told to stop.
 pub async fn run(bms: &Bms, url: &str, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    run_as(bms, url, &Credentials::from_env()?, stop).await
+}
+
+/// As [`run`], with these credentials.
+pub async fn run_as(bms: &Bms, url: &str, credentials: &Credentials, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let state: PathBuf = bms.beside("sync");
-    let adapter = Adapter::at(url, "bms", FileState::open(state)?)?;
+    let adapter = Adapter::known(url, "bms", FileState::open(state)?, credentials)?;
     let [one, two, three, four, five, six] = [(); 6].map(|()| bms.clone());
     adapter.on(move |device: Device, message| answer(one.save::<Device>(&device.id, &changed(&message))));
     adapter.on(move |sensor: Sensor, message| answer(two.save::<Sensor>(&sensor.id, &changed(&message))));

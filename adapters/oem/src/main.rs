@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use syncline_oem::database::{Table, checked};
-use syncline_oem::{Device, Oem, Sensor};
+use syncline_oem::{Credentials, Device, Oem, Sensor};
 
 /// A small portal of a manufacturer.
 #[derive(Parser)]
@@ -39,6 +39,15 @@ enum Command {
         /// The broker.
         #[arg(long, default_value = "http://127.0.0.1:7171")]
         url: String,
+        /// A file with the token to show the broker, over HTTP; SYNCLINE_TOKEN may hold the token itself.
+        #[arg(long, value_name = "FILE", env = "SYNCLINE_TOKEN_FILE")]
+        token_file: Option<PathBuf>,
+        /// A file with the certificates (PEM) that vouch for the broker, instead of those of the operating system.
+        #[arg(long, value_name = "FILE", env = "SYNCLINE_CA_FILE")]
+        ca_file: Option<PathBuf>,
+        /// Show the token to another machine without encryption.
+        #[arg(long)]
+        allow_plain_text: bool,
     },
 }
 
@@ -74,9 +83,16 @@ async fn main() -> anyhow::Result<()> {
             show::<Device>(&oem)?;
             show::<Sensor>(&oem)?;
         }
-        Command::Run { url } => {
+        Command::Run { url, token_file, ca_file, allow_plain_text } => {
+            let mut credentials = Credentials::from_env()?.allow_plain_text(allow_plain_text);
+            if let Some(path) = token_file {
+                credentials = credentials.with_token_file(path)?;
+            }
+            if let Some(path) = ca_file {
+                credentials = credentials.with_ca_file(path);
+            }
             let told = async { drop(tokio::signal::ctrl_c().await) };
-            syncline_oem::run(&oem, &url, told).await?;
+            syncline_oem::run_as(&oem, &url, &credentials, told).await?;
         }
     }
     Ok(())

@@ -9,11 +9,11 @@ use syncline_contract::{OutboundOp, Record, Update};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use uuid::Uuid;
 
-use crate::Error;
 use crate::handlers::{CreateHandler, Done, Handler, Handlers, Registration, Stored, UpdateHandler, model};
 use crate::outgoing::{Outgoing, Ticket};
 use crate::state::{Applied, MemoryState, State};
 use crate::transport::{Http, Transport};
+use crate::{Credentials, Error};
 
 /// A record as the system holds it, in its own names and with its own ids. References are its own ids too.
 pub trait NativeModel: Serialize + DeserializeOwned + Send + 'static {
@@ -72,17 +72,28 @@ impl Adapter {
     }
 
     /// The adapter of a system, at the broker with this address, with a state of your choice: `http://…`, with the feature
-    /// `tls` also `https://…`, with the feature `amqp` also `amqp://…` and `amqps://…`.
+    /// `tls` also `https://…`, with the feature `amqp` also `amqp://…` and `amqps://…`. Over HTTP it shows the token of the
+    /// environment, if there is one ([`Credentials::from_env`](crate::Credentials::from_env)).
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     pub fn at(url: &str, system: &str, state: impl State) -> Result<Self, Error> {
+        let credentials = if url.starts_with("http") { Credentials::from_env()? } else { Credentials::default() };
+        Self::known(url, system, state, &credentials)
+    }
+
+    /// As [`Adapter::at`], with credentials of your choice for HTTP. Over AMQP the address itself says who it is.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn known(url: &str, system: &str, state: impl State, credentials: &Credentials) -> Result<Self, Error> {
         #[cfg(feature = "amqp")]
         if url.starts_with("amqp") {
             return Ok(Self::with(crate::Amqp::new(url)?, system, state));
         }
-        Ok(Self::with(Http::new(url)?, system, state))
+        Ok(Self::with(Http::with(url, credentials)?, system, state))
     }
 
     /// An adapter with a transport and a state of your choice.

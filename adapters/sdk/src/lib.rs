@@ -52,6 +52,7 @@ mod adapter;
 #[cfg(feature = "amqp")]
 mod amqp;
 mod backoff;
+mod credentials;
 mod error;
 mod handlers;
 mod incoming;
@@ -66,6 +67,7 @@ pub use syncline_contract::{Outbound, Record, Update};
 pub use crate::adapter::{Adapter, NativeModel, Reading};
 #[cfg(feature = "amqp")]
 pub use crate::amqp::Amqp;
+pub use crate::credentials::Credentials;
 pub use crate::error::Error;
 pub use crate::handlers::{CreateHandler, Refusal, Registration, Stored, UpdateHandler};
 pub use crate::state::{Applied, FileState, MemoryState, State};

@@ -131,6 +131,8 @@ fn judge(outcome: Result<Answer, NoAnswer>, count: usize) -> Next {
         200..=299 => Next::Taken,
         408 | 425 | 429 | 500..=599 => Next::Later(answer.retry_after, Error::refused(answer.status, &answer.body).to_string()),
         413 if count > 1 => Next::Fewer,
+        // Which of them are of another system than the token's.
+        403 if count > 1 && !bad_ones(&answer).is_empty() => Next::Without(bad_ones(&answer)),
         422 if count > 1 => match bad_ones(&answer) {
             bad if bad.is_empty() => Next::Fewer,
             bad => Next::Without(bad),

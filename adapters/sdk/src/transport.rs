@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use crate::Error;
+use crate::{Credentials, Error};
 
 /// Largest answer that is read, in bytes.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
@@ -58,6 +58,11 @@ pub struct Http {
 impl Http {
     /// The broker at this address: `http://127.0.0.1:7171`; `https://…` with the feature `tls`.
     pub fn new(url: &str) -> Result<Self, Error> {
+        Self::with(url, &Credentials::default())
+    }
+
+    /// The broker at this address, with a token, or with certificates of your own.
+    pub fn with(url: &str, credentials: &Credentials) -> Result<Self, Error> {
         let wrong = |why: &dyn fmt::Display| Error::Address(format!("{url:?} is no address of a broker: {why}"));
         let base: Uri = url.trim_end_matches('/').parse().map_err(|error: http::uri::InvalidUri| wrong(&error))?;
         match base.scheme_str() {
@@ -66,7 +71,15 @@ impl Http {
             Some("https") => return Err(wrong(&"https needs the feature tls")),
             _ => return Err(wrong(&"it must start with http://")),
         }
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector()?), base, token: None })
+        if let Some(refusal) = credentials.refuse(&base) {
+            return Err(refusal);
+        }
+        let connector = connector(base.scheme_str() == Some("https"), credentials)?;
+        let http = Self { client: Client::builder(TokioExecutor::new()).build(connector), base, token: None };
+        match credentials.token() {
+            Some(token) => http.token(token),
+            None => Ok(http),
+        }
     }
 
     /// Sends this token with every request.
@@ -93,15 +106,33 @@ impl Http {
 
 #[cfg(not(feature = "tls"))]
 #[allow(clippy::unnecessary_wraps, reason = "with TLS it can fail")]
-fn connector() -> Result<Connector, Error> {
+fn connector(_: bool, _: &Credentials) -> Result<Connector, Error> {
     Ok(HttpConnector::new())
 }
 
 #[cfg(feature = "tls")]
-fn connector() -> Result<Connector, Error> {
-    let unreadable = |error| Error::Address(format!("the certificates of the operating system can't be read: {error}"));
-    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_native_roots().map_err(unreadable)?;
-    Ok(builder.https_or_http().enable_http1().build())
+fn connector(encrypted: bool, credentials: &Credentials) -> Result<Connector, Error> {
+    use std::sync::Arc;
+
+    use rustls::crypto::ring;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::{ClientConfig, RootCertStore};
+
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = credentials.ca_file() {
+        let wrong = |error: &dyn fmt::Display| Error::Address(format!("can't read certificates (PEM) from {}: {error}", path.display()));
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
+            roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+        }
+    } else if encrypted {
+        // One that can't be used vouches for nobody; the others do.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Error::Address(format!("no encryption: {error}")))?;
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    Ok(hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build())
 }
 
 #[async_trait]

@@ -40,6 +40,7 @@ use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
+use crate::ports::audit::Audit;
 use crate::ports::broker::{Broker, Delivery, HandedIn, Inbox, Leased, LocalQueues, OutboundMessage};
 use crate::ports::error::PortError;
 use crate::ports::hold::HoldRow;
@@ -318,6 +319,20 @@ impl Store for EmbeddedStore {
             Ok(())
         };
         self.0.writer.run("forget a count", forget).await
+    }
+
+    async fn audit(&self, entry: &Audit) -> Result<(), PortError> {
+        let (id, body) = (entry.id.clone(), serde_json::to_string(entry));
+        let body = body.map_err(|error| error::unreadable("keep what was done", "entry", error))?;
+        let add = move |session: &mut writer::Session<'_>| {
+            session.sql.audit_add.execute((&id, &body)).map(|_| ()).map_err(failed("keep what was done"))
+        };
+        self.0.writer.run("keep what was done", add).await
+    }
+
+    async fn audits(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<Audit>, PortError> {
+        let after = after.cloned();
+        self.0.list("list what was done", move |_, conn| queries::audits(conn, after.as_ref(), limit)).await
     }
 
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {

@@ -14,6 +14,7 @@ use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
+use crate::ports::audit::Audit;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::HoldRow;
 use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned};
@@ -24,6 +25,7 @@ const RECORDS: &str = "list records";
 const WAITING: &str = "list waiting updates";
 const DEAD: &str = "list dead letters";
 const FACTS: &str = "read facts";
+const AUDITS: &str = "list what was done";
 const ROW: &str = "SELECT id, late, uid, body, previous, record FROM decisions WHERE id = ?1";
 
 fn position(after: Option<&Cursor>, operation: &'static str) -> Result<Option<i64>, PortError> {
@@ -288,4 +290,17 @@ pub(super) fn holds(conn: &Connection) -> Result<Vec<HoldRow>, PortError> {
     let bodies = statement.query_map([], |row| row.get::<_, String>(0)).map_err(error)?;
     let parse = |body: String| serde_json::from_str(&body).map_err(|error| unreadable("read holds", "hold", error));
     bodies.map(|body| body.map_err(error).and_then(parse)).collect()
+}
+
+/// What people did, newest first.
+pub(super) fn audits(conn: &Connection, after: Option<&Cursor>, limit: usize) -> Result<Page<Audit>, PortError> {
+    let error = failed(AUDITS);
+    // No id is beyond this.
+    let before = after.map(|cursor| cursor.uuid(AUDITS)).transpose()?.unwrap_or("~");
+    let mut statement = conn.prepare_cached("SELECT body FROM audits WHERE id < ?1 ORDER BY id DESC LIMIT ?2").map_err(error)?;
+    let wanted = signed(limit as u64).saturating_add(1);
+    let bodies = statement.query_map(params![before, wanted], |row| row.get::<_, String>(0)).map_err(error)?;
+    let parse = |body: String| serde_json::from_str(&body).map_err(|error| unreadable(AUDITS, "entry", error));
+    let entries = bodies.map(|body| body.map_err(error).and_then(parse)).collect::<Result<Vec<Audit>, _>>()?;
+    Ok(Page::of_audits(entries, limit))
 }

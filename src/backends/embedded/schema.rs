@@ -22,10 +22,12 @@ pub(super) const FILE: &str = "syncline.db";
 const LOCK: &str = "syncline.lock";
 const OPEN: &str = "open the store";
 
-/// Systems that were sent a create and have not answered it; what is kept back; who refers to whom; work still to be done.
+/// Systems that were sent a create and have not answered it; what is kept back; who refers to whom; work still to be done;
+/// what people did.
 /// Files of the first versions lack them.
 const LATER_TABLES: &str = "
 CREATE TABLE IF NOT EXISTS children(parent BLOB, type INTEGER, child BLOB, PRIMARY KEY(parent, type, child)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audits(id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tasks(id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS holds(id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS creates(system TEXT, type TEXT, record BLOB, PRIMARY KEY(system, type, record)) WITHOUT ROWID";

@@ -71,6 +71,7 @@ statements! {
     owed_note = "UPDATE outbox SET published = ?2, delivered = ?3 WHERE position = ?1";
     owed_drop = "DELETE FROM outbox WHERE position = ?1";
 
+    audit_add = "INSERT OR IGNORE INTO audits VALUES(?1, ?2)";
     hold_put = "INSERT OR REPLACE INTO holds VALUES(?1, ?2)";
     create_open = "INSERT OR IGNORE INTO creates VALUES(?1, ?2, ?3)";
     create_close = "DELETE FROM creates WHERE system = ?1 AND type = ?2 AND record = ?3";

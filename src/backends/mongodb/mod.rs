@@ -3,6 +3,7 @@
 //! Records and decisions are documents a person can query by hand. Every batch is one transaction, durable on a majority
 //! of the nodes before anything is acknowledged. What `docs/mongodb.md` says to users is what these files do.
 
+mod audits;
 mod codec;
 mod commit;
 mod error;
@@ -34,6 +35,7 @@ use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
+use crate::ports::audit::Audit;
 use crate::ports::error::PortError;
 use crate::ports::hold::HoldRow;
 use crate::ports::presence::Presence;
@@ -216,6 +218,16 @@ impl Store for MongoStore {
             counters.delete_many(doc! {"_id": {"$in": names}}).await.map(|_| ()).map_err(failed("forget a count"))
         };
         self.0.run("forget a count", forget).await
+    }
+
+    async fn audit(&self, entry: &Audit) -> Result<(), PortError> {
+        let entry = entry.clone();
+        self.0.run(audits::KEEP, |shared| async move { audits::add(&shared, &entry).await }).await
+    }
+
+    async fn audits(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<Audit>, PortError> {
+        let after = after.cloned();
+        self.0.run(audits::LIST, move |shared| async move { audits::list(&shared, after.as_ref(), limit).await }).await
     }
 
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {

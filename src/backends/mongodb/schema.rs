@@ -34,6 +34,8 @@ pub(super) const CREATES: &str = "creates";
 pub(super) const SYSTEMS: &str = "systems";
 /// What is kept back.
 pub(super) const HOLDS: &str = "holds";
+/// What people did.
+pub(super) const AUDITS: &str = "audits";
 /// Numbers that are counted up.
 pub(super) const COUNTERS: &str = "counters";
 /// Work that is still to be done.
@@ -43,8 +45,23 @@ pub(super) const ORCHESTRATORS: &str = "orchestrators";
 /// The store itself.
 pub(super) const META: &str = "meta";
 
-const COLLECTIONS: [&str; 14] =
-    [CANONICAL, DECISIONS, LINKS, CLAIMS, WAITING, DEAD_LETTERS, OUTBOX, CREATES, SYSTEMS, HOLDS, COUNTERS, TASKS, ORCHESTRATORS, META];
+const COLLECTIONS: [&str; 15] = [
+    CANONICAL,
+    DECISIONS,
+    LINKS,
+    CLAIMS,
+    WAITING,
+    DEAD_LETTERS,
+    OUTBOX,
+    CREATES,
+    SYSTEMS,
+    HOLDS,
+    AUDITS,
+    COUNTERS,
+    TASKS,
+    ORCHESTRATORS,
+    META,
+];
 
 /// The version of what is written. A database with a later one is refused.
 const VERSION: u64 = 1;

@@ -18,7 +18,7 @@ pub async fn run(args: &BrakesArgs, options: &Options) -> Result<(), Failure> {
 }
 
 async fn act(what: &str, args: &LetGoArgs, options: &Options) -> Result<(), Failure> {
-    let request = json!({ "by": login_name(args.by.as_deref()), "dry_run": args.dry_run });
+    let request = json!({ "by": login_name(args.by.as_deref(), options), "dry_run": args.dry_run });
     let answer = Client::new(options)?.post(&format!("/v1/brakes/{}/{what}", escaped(&args.id)), &request).await?;
     if options.json {
         return output::json(&answer);

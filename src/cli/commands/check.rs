@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::cli::args::Options;
 use crate::cli::error::CONFIGURATION;
 use crate::cli::{Failure, output, stores};
-use crate::config::Problem;
+use crate::config::{Config, ConfigErrors, Problem};
+use crate::http::tls;
 
 /// Runs `check`.
 pub fn run(options: &Options) -> Result<(), Failure> {
@@ -13,7 +14,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::usage("which configuration? name it with --config FILE"));
     };
     let (problems, warnings) = match stores::read(options) {
-        Ok(config) => (Vec::new(), config.warnings),
+        Ok(config) => files(config),
         Err(errors) => (errors.problems, errors.warnings),
     };
     if options.json {
@@ -32,6 +33,21 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
     // Everything is said already.
     if problems.is_empty() { Ok(()) } else { Err(Failure::new(CONFIGURATION, "")) }
+}
+
+/// What is wrong with the files a sound configuration names.
+fn files(config: Config) -> (Vec<Problem>, Vec<Problem>) {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    let mut wrong = |errors: ConfigErrors| {
+        problems.extend(errors.problems);
+        errors.warnings
+    };
+    let of_tokens = config.tokens().map_or_else(&mut wrong, |tokens| tokens.unwrap_or_default().warnings);
+    let of_tls = config.http.tls.as_ref().map(|tls| tls::server(tls).map_or_else(&mut wrong, |(_, warnings)| warnings));
+    warnings.extend(config.warnings);
+    warnings.extend(of_tokens);
+    warnings.extend(of_tls.unwrap_or_default());
+    (problems, warnings)
 }
 
 fn row(problem: &Problem) -> Value {

@@ -15,14 +15,15 @@ pub async fn run(args: &DeadLettersArgs, options: &Options) -> Result<(), Failur
         Some(DeadLettersAct::List(args)) => list(args, options).await,
         Some(DeadLettersAct::Requeue(args)) => {
             let message = args.edit.as_deref().map(whole_text).transpose()?;
-            let answer = post(&args.id, "requeue", &json!({ "by": login_name(args.by.as_deref()), "message": message }), options).await?;
+            let answer =
+                post(&args.id, "requeue", &json!({ "by": login_name(args.by.as_deref(), options), "message": message }), options).await?;
             match options.json {
                 true => output::json(&answer),
                 false => output::line(outcome(&args.id, &answer, false)),
             }
         }
         Some(DeadLettersAct::Discard(args)) => {
-            let answer = post(&args.id, "discard", &json!({ "by": login_name(args.by.as_deref()) }), options).await?;
+            let answer = post(&args.id, "discard", &json!({ "by": login_name(args.by.as_deref(), options) }), options).await?;
             match options.json {
                 true => output::json(&answer),
                 false => output::line(format!("{} is discarded", args.id)),

@@ -23,7 +23,7 @@ pub async fn erase(args: &EraseArgs, options: &Options) -> Result<(), Failure> {
 }
 
 async fn act(what: &str, entity_type: &str, id: &str, mut request: Value, say: &SayArgs, options: &Options) -> Result<(), Failure> {
-    request["by"] = json!(login_name(say.by.as_deref()));
+    request["by"] = json!(login_name(say.by.as_deref(), options));
     request["reason"] = json!(say.reason);
     request["dry_run"] = json!(say.dry_run);
     let path = format!("/v1/entities/{}/{}/{what}", escaped(entity_type), escaped(id));

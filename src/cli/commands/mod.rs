@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod asyncapi;
+pub mod audit;
 pub mod brakes;
 pub mod check;
 pub mod compare;
@@ -22,6 +23,7 @@ pub mod send;
 pub mod snapshot;
 pub mod status;
 pub mod systems;
+pub mod token;
 pub mod topology;
 pub mod verify;
 pub mod why;

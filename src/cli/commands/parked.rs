@@ -28,7 +28,7 @@ pub async fn run(args: &ParkedArgs, options: &Options) -> Result<(), Failure> {
 }
 
 async fn judge(what: &str, args: &JudgeArgs, mut request: Value, options: &Options) -> Result<(), Failure> {
-    request["by"] = json!(login_name(args.by.as_deref()));
+    request["by"] = json!(login_name(args.by.as_deref(), options));
     request["dry_run"] = json!(args.dry_run);
     let answer = Client::new(options)?.post(&format!("/v1/parked/{}/{what}", escaped(&args.update)), &request).await?;
     if options.json {

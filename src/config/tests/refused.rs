@@ -6,7 +6,7 @@ use super::{env, errors};
 #[test]
 fn unknown_keys_are_named_with_the_nearest_known_one() {
     insta::assert_snapshot!(errors("[systems.oem]\nreceits = \"none\""), @r#"t.toml:2: systems.oem.receits: unknown key; did you mean "receipts"?"#);
-    insta::assert_snapshot!(errors("[http]\nbanana = 1"), @"t.toml:2: http.banana: unknown key; expected one of listen, auth, tls");
+    insta::assert_snapshot!(errors("[http]\nbanana = 1"), @"t.toml:2: http.banana: unknown key; expected one of listen, allowed_hosts, allow_plain_text, auth, tls");
     insta::assert_snapshot!(errors("[orchestraton]"), @r#"t.toml:1: orchestraton: unknown key; did you mean "orchestration"?"#);
     insta::assert_snapshot!(errors("[entities.a]\nkeys = [{ fields = [\"b\"], normalise = [\"trim\"] }]"), @r#"t.toml:2: entities.a.keys[0].normalise: unknown key; did you mean "normalize"?"#);
 }
@@ -183,11 +183,6 @@ fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors(r#"
 [broker]
 partitions = 4
-[http.auth]
-tokens_file = "tokens.toml"
-[http.tls]
-cert_file = "c.pem"
-key_file = "k.pem"
 [orchestration]
 decision_logging = "changes"
 retention = { default = "30d", unchanged = "168h" }
@@ -202,6 +197,7 @@ events = true
 on_parent_delete = "cascade"
 delete = { policy = "unlink", conflict = "update_revives" }
 redact = ["phone"]
+duplicates = "link"
 [systems.oem]
 mode = "observe"
 amqp_user = "oem-adapter"
@@ -209,9 +205,27 @@ amqp_user = "oem-adapter"
 on_reject = "compensate"
 "#), @r#"
 t.toml:3: broker.partitions: means nothing to the embedded one; set "kind" or leave it out
-t.toml:4: http.auth: is not available in this version; leave it out
-t.toml:6: http.tls: is not available in this version; leave it out
+t.toml:18: entities.device.duplicates: "link" is not available in this version; leave it at "park"
 "#);
+}
+
+#[test]
+fn whom_other_machines_may_reach_is_said_in_full() {
+    insta::assert_snapshot!(errors(r#"
+[http]
+listen = "0.0.0.0:7171"
+allowed_hosts = ["https://syncline.example.com", "syncline"]
+[http.auth]
+tokens_file = "tokens.toml"
+"#), @r#"
+    t.toml:3: http.listen: 0.0.0.0:7171 can be reached from other machines, and tokens would leave this one without encryption; add [http.tls], or allow_plain_text = true where something before it encrypts
+    t.toml:4: http.allowed_hosts[0]: "https://syncline.example.com" is no name of a machine; write one without scheme and port, such as "syncline.example.com"
+    "#);
+    insta::assert_snapshot!(errors("[http]\nallowed_hosts = [\"syncline\"]"), @"t.toml:2: http.allowed_hosts: whoever comes by another name than localhost has to prove who they are; add [http.auth]");
+    let open = "[http]\nlisten = \"0.0.0.0:7171\"\nallow_plain_text = true\n[http.auth]\ntokens_file = \"tokens.toml\"";
+    assert_eq!(super::warnings(open).len(), 1);
+    assert_eq!(super::warnings(&open.replace("allow_plain_text", "allowed_hosts = [\"syncline\"]\nallow_plain_text")).len(), 0);
+    assert!(errors("[http.tls]\ncert_file = \"c.pem\"").contains("t.toml:1: http.tls: \"key_file\" is missing"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 /// Names these very files: a browser that has them under it need not ask again.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "-2");
 
 const FILES: [(&str, &str, &str); 3] = [
     ("console.css", "text/css; charset=utf-8", include_str!("assets/console.css")),

@@ -1,11 +1,10 @@
 //! The log of decisions, and one of them as base, ours, theirs and outcome.
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::model::{Asked, Cell, DecisionLine, DecisionPage, Decisions, Link, MergeRow};
-use super::{Answer, ROWS, frame, record, shown, systems, words};
+use super::{Answer, ROWS, Visit, frame, record, shown, systems, words};
 use crate::domain::decision::{Conflict, ConflictBase, Decision, DecisionKind, Winner};
 use crate::domain::explain;
 use crate::domain::ids::UpdateId;
@@ -41,7 +40,7 @@ pub fn line(row: &Decision, now: Timestamp) -> DecisionLine {
 }
 
 /// `GET /decisions?decision&system&type&reason&entity&cursor`
-pub async fn list(State(api): Shared, headers: HeaderMap, mut query: Query) -> Answer {
+pub async fn list(State(api): Shared, visit: Visit, mut query: Query) -> Answer {
     let names = ["decision", "system", "type", "reason", "entity", "cursor"];
     let [decision, system, entity_type, reason, entity, cursor] = names.map(|name| query.take(name).unwrap_or_default());
     query.finish("decision, system, type, reason, entity and cursor")?;
@@ -58,7 +57,7 @@ pub async fn list(State(api): Shared, headers: HeaderMap, mut query: Query) -> A
     let now = api.clock.now();
     let mark = if pairs.is_empty() { "" } else { "&" };
     Ok(shown(&Decisions {
-        frame: frame(&api, &headers, "Decisions", "decisions").await?,
+        frame: frame(&api, &visit, "Decisions", "decisions").await?,
         kinds: DecisionKind::ALL.into_iter().map(words::of).collect(),
         systems: systems::names(&api).await?,
         types: systems::types(&api).await?.iter().map(ToString::to_string).collect(),
@@ -80,7 +79,7 @@ async fn page(api: &Api, given: &[&str; 5], cursor: &str) -> Result<(Vec<Decisio
 }
 
 /// `GET /decisions/{update}`
-pub async fn one(State(api): Shared, headers: HeaderMap, Path(update): Path<String>) -> Answer {
+pub async fn one(State(api): Shared, visit: Visit, Path(update): Path<String>) -> Answer {
     let update = UpdateId::try_from(update).map_err(Problem::question)?;
     let row = api.store.decision(&update).await?.ok_or_else(|| Problem::absent(format!("There is no decision about {update}.")))?;
     let now = api.clock.now();
@@ -104,7 +103,7 @@ pub async fn one(State(api): Shared, headers: HeaderMap, Path(update): Path<Stri
         None => None,
     };
     Ok(shown(&DecisionPage {
-        frame: frame(&api, &headers, &format!("Decision about {update}"), "decisions").await?,
+        frame: frame(&api, &visit, &format!("Decision about {update}"), "decisions").await?,
         update_path: words::encoded(&update.to_string()),
         title: words::title(&row),
         kind: words::of(row.decision),

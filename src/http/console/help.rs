@@ -1,10 +1,9 @@
 //! What the words mean, and the keys.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 
 use super::model::Help;
-use super::{Answer, frame, shown, words};
+use super::{Answer, Visit, frame, shown, words};
 use crate::domain::decision::DecisionKind;
 use crate::http::routes::Shared;
 
@@ -23,8 +22,8 @@ const TERMS: &[(&str, &str)] = &[
 ];
 
 /// `GET /help`
-pub async fn page(State(api): Shared, headers: HeaderMap) -> Answer {
-    let frame = frame(&api, &headers, "Keys and words", "").await?;
+pub async fn page(State(api): Shared, visit: Visit) -> Answer {
+    let frame = frame(&api, &visit, "Keys and words", "").await?;
     let meaning = |kind: DecisionKind| match kind {
         DecisionKind::Accepted => "Everything the system changed is canonical now.",
         DecisionKind::PartiallyAccepted => "Some of what it changed was refused or replaced, by a rule or a handler.",

@@ -1,10 +1,9 @@
 //! Dead letters: which there are, and one of them with what its code means.
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 
 use super::model::{Letter, LetterLine, Letters};
-use super::{Answer, ROWS, frame, shown, words};
+use super::{Answer, ROWS, Visit, frame, shown, words};
 use crate::domain::change::DeadReason;
 use crate::http::Problem;
 use crate::http::query::Query;
@@ -66,7 +65,7 @@ fn from(letter: &DeadLetter) -> String {
 }
 
 /// `GET /dead-letters?cursor`
-pub async fn list(State(api): Shared, headers: HeaderMap, mut query: Query) -> Answer {
+pub async fn list(State(api): Shared, visit: Visit, mut query: Query) -> Answer {
     let cursor = query.take("cursor").map(Cursor);
     query.finish("cursor")?;
     let page = api.store.dead_letters(cursor.as_ref(), ROWS).await?;
@@ -80,14 +79,14 @@ pub async fn list(State(api): Shared, headers: HeaderMap, mut query: Query) -> A
         at: words::moment(letter.received_at, now),
     };
     Ok(shown(&Letters {
-        frame: frame(&api, &headers, "Dead letters", "letters").await?,
+        frame: frame(&api, &visit, "Dead letters", "letters").await?,
         rows: page.items.iter().map(line).collect(),
         next: page.next.map(|Cursor(next)| format!("/dead-letters?cursor={}", words::encoded(&next))),
     }))
 }
 
 /// `GET /dead-letters/{id}`
-pub async fn one(State(api): Shared, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+pub async fn one(State(api): Shared, visit: Visit, Path(id): Path<String>) -> Answer {
     let letter = api.store.dead_letter(&id).await?;
     let letter = letter
         .ok_or_else(|| Problem::absent(format!("There is no dead letter {id}: somebody has dealt with it, or there never was one.")))?;
@@ -97,7 +96,7 @@ pub async fn one(State(api): Shared, headers: HeaderMap, Path(id): Path<String>)
         "Edit it and requeue it; it keeps its id. Left as it is, it is tried once more as it came."
     };
     Ok(shown(&Letter {
-        frame: frame(&api, &headers, &format!("Dead letter {id}"), "letters").await?,
+        frame: frame(&api, &visit, &format!("Dead letter {id}"), "letters").await?,
         id_path: words::encoded(&id),
         title: match (&letter.system, &letter.native_id) {
             (Some(system), Some(native)) => format!("A message of {system} about {native}"),

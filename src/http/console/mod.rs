@@ -3,31 +3,34 @@
 //! Each page is made here, whole, from what is stored; `model` holds what it shows, `templates/` how. The one script makes it
 //! live and has its buttons use the routes every other client uses. What is stored is text on a page, never HTML.
 
-mod assets;
-mod decisions;
-mod find;
-mod help;
-mod letters;
+pub mod assets;
+pub mod decisions;
+pub mod find;
+pub mod help;
+pub mod letters;
+pub mod log_in;
 mod model;
-mod overview;
+pub mod overview;
 mod picture;
-mod record;
-mod records;
-mod systems;
-mod waiting;
+pub mod record;
+pub mod records;
+pub mod systems;
+pub mod waiting;
 mod words;
 
-use std::sync::Arc;
+use std::convert::Infallible;
 
 use askama::Template;
-use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
 
 use self::model::{Clock, Frame, ProblemPage};
+use super::access::Actor;
 use super::{Api, Problem, routes};
+
+pub use self::words::encoded;
 
 /// Everything comes from here, nothing is inline, and no other page may show this one.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
@@ -35,25 +38,6 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 
 /// Rows of a page.
 const ROWS: usize = 50;
-
-/// The pages, under the paths people see.
-pub fn router() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/", get(overview::page))
-        .route("/find", get(find::page))
-        .route("/decisions", get(decisions::list))
-        .route("/decisions/{update}", get(decisions::one))
-        .route("/records", get(records::page))
-        .route("/records/{type}/{id}", get(record::page))
-        .route("/waiting", get(waiting::list))
-        .route("/waiting/{update}", get(waiting::one))
-        .route("/dead-letters", get(letters::list))
-        .route("/dead-letters/{id}", get(letters::one))
-        .route("/systems", get(systems::list))
-        .route("/systems/{system}", get(systems::one))
-        .route("/help", get(help::page))
-        .route("/assets/{name}", get(assets::file))
-}
 
 /// Why a page can't be shown.
 pub struct Failure(Problem, String);
@@ -96,20 +80,38 @@ fn bare(title: &str, at: &'static str) -> Frame {
         host: String::new(),
         sought: String::new(),
         now: Clock { time: String::new() },
+        who: None,
+        csrf: None,
+    }
+}
+
+/// Who looks at a page, and where their browser reached it.
+pub struct Visit {
+    actor: Actor,
+    host: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Visit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+        Ok(Self { actor: Actor::from_request_parts(parts, state).await?, host })
     }
 }
 
 /// What is around a page.
-async fn frame(api: &Api, headers: &HeaderMap, title: &str, at: &'static str) -> Result<Frame, Problem> {
+async fn frame(api: &Api, visit: &Visit, title: &str, at: &'static str) -> Result<Frame, Problem> {
     let tally = api.store.tally().await?;
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let now = words::moment(api.clock.now(), api.clock.now()).full;
     let time = now.get(11..19).map_or_else(String::new, |time| format!("{time} UTC"));
     Ok(Frame {
         waiting: tally.waiting.values().sum(),
         dead: tally.dead_letters.values().sum(),
-        host,
+        host: visit.host.clone(),
         now: Clock { time },
+        who: visit.actor.identity.as_ref().map(|identity| (identity.name.clone(), identity.role.to_string())),
+        csrf: visit.actor.csrf.clone(),
         ..bare(title, at)
     })
 }
@@ -119,10 +121,7 @@ fn shown(page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => {
             let mut response = Html(html).into_response();
-            let headers = response.headers_mut();
-            for (name, value) in [("content-security-policy", POLICY), ("referrer-policy", "no-referrer")] {
-                headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-            }
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
             response
         }
         Err(error) => {
@@ -132,13 +131,21 @@ fn shown(page: &impl Template) -> Response {
     }
 }
 
+/// Whether a request comes from somebody who wants to read a page.
+pub fn is_for_people(request: &Request) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html")) && !request.uri().path().starts_with("/v1/")
+}
+
+/// A page that says why there is none.
+pub fn refused(problem: Problem) -> Response {
+    Failure(problem, String::new()).into_response()
+}
+
 /// Any path that does not exist: a page for people, a problem document for programs.
 pub async fn not_there(request: Request) -> Response {
-    let path = request.uri().path();
-    let browser =
-        request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
-    if browser && !path.starts_with("/v1/") {
-        return Failure(Problem::absent(format!("There is no page at {path}.")), String::new()).into_response();
+    if is_for_people(&request) {
+        return refused(Problem::absent(format!("There is no page at {}.", request.uri().path())));
     }
     routes::not_there(request.uri().clone()).await.into_response()
 }

@@ -23,6 +23,21 @@ pub struct Frame {
     pub sought: String,
     /// When the page was made.
     pub now: Clock,
+    /// Who is logged in, and as what.
+    pub who: Option<(String, String)>,
+    /// What the page sends along with whatever changes something.
+    pub csrf: Option<String>,
+}
+
+/// The log-in page, which has no frame: whoever sees it is nobody yet.
+#[derive(Template)]
+#[template(path = "login.html")]
+pub struct LogInPage {
+    pub build: &'static str,
+    pub version: &'static str,
+    pub csrf: String,
+    pub next: String,
+    pub wrong: Option<String>,
 }
 
 /// The time of day.

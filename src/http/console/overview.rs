@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 
 use super::model::{Need, Number, Overview, Share, SystemLine, Verdict};
 use super::systems::{self, Known};
-use super::{Answer, decisions, frame, shown, words};
+use super::{Answer, Visit, decisions, frame, shown, words};
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::ids::SystemName;
 use crate::domain::time::Timestamp;
@@ -28,7 +27,7 @@ const OWED: usize = 1_000;
 const FOR_PEOPLE: [&str; 5] = ["review", "match_collision", "duplicate_in_system", "no_identity", "brake"];
 
 /// `GET /`
-pub async fn page(State(api): Shared, headers: HeaderMap) -> Answer {
+pub async fn page(State(api): Shared, visit: Visit) -> Answer {
     let now = api.clock.now();
     let tally = api.store.tally().await?;
     let kept = holds::kept(api.store.as_ref()).await?;
@@ -39,7 +38,7 @@ pub async fn page(State(api): Shared, headers: HeaderMap) -> Answer {
     let needs = needs(&tally, &kept, &known, now);
     let (mix, mix_text) = mix(&lately);
     Ok(shown(&Overview {
-        frame: frame(&api, &headers, "Overview", "overview").await?,
+        frame: frame(&api, &visit, "Overview", "overview").await?,
         verdict: verdict(&api, &known, &needs, inbound),
         numbers: numbers(&lately, &tally, inbound, now),
         needs,

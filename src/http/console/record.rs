@@ -3,11 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::model::{Cell, Event, FieldRow, Held, HolderHead, Kind, Link, RecordPage, Standing};
-use super::{Answer, ROWS, frame, shown, words};
+use super::{Answer, ROWS, Visit, frame, shown, words};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::explain;
 use crate::domain::handler::shown as quoted;
@@ -103,7 +102,7 @@ pub fn state(api: &Api, record: &CanonicalRecord, owed: &OwedRows) -> Kind {
 }
 
 /// `GET /records/{type}/{id}`
-pub async fn page(State(api): Shared, headers: HeaderMap, Path((entity_type, id)): Path<(String, String)>) -> Answer {
+pub async fn page(State(api): Shared, visit: Visit, Path((entity_type, id)): Path<(String, String)>) -> Answer {
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
     let owed = find::owed(api.store.as_ref(), &record).await?;
     let types = api.settings.rules.of_type(&record.entity_type);
@@ -136,7 +135,7 @@ pub async fn page(State(api): Shared, headers: HeaderMap, Path((entity_type, id)
         (count, Some(_)) => format!("the newest {count} decisions"),
     };
     Ok(shown(&RecordPage {
-        frame: frame(&api, &headers, &title(&record), "records").await?,
+        frame: frame(&api, &visit, &title(&record), "records").await?,
         entity_type: record.entity_type.to_string(),
         id: record.id.to_string(),
         title: title(&record),

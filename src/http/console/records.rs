@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::model::{RecordLine, Records};
-use super::{Answer, ROWS, frame, record, shown, systems, words};
+use super::{Answer, ROWS, Visit, frame, record, shown, systems, words};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType};
 use crate::domain::link::LinkState;
@@ -23,7 +22,7 @@ const LOOKED_AT: usize = 20_000;
 const PAGE: usize = 500;
 
 /// `GET /records?type&field&value&deleted&cursor`
-pub async fn page(State(api): Shared, headers: HeaderMap, mut query: Query) -> Answer {
+pub async fn page(State(api): Shared, visit: Visit, mut query: Query) -> Answer {
     let names = ["type", "field", "value", "deleted", "cursor"];
     let [wanted, field, value, deleted, cursor] = names.map(|name| query.take(name).unwrap_or_default());
     query.finish("type, field, value, deleted and cursor")?;
@@ -57,7 +56,7 @@ pub async fn page(State(api): Shared, headers: HeaderMap, mut query: Query) -> A
         format!("/records?type={name}{more}{}&cursor={id}", if deleted { "&deleted=true" } else { "" })
     });
     Ok(shown(&Records {
-        frame: frame(&api, &headers, "Records", "records").await?,
+        frame: frame(&api, &visit, "Records", "records").await?,
         types: types.iter().map(ToString::to_string).collect(),
         entity_type: name,
         fields: fields.into_iter().collect(),

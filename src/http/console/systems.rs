@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 
 use super::model::{Act, DifferenceLine, Kind, SystemCard, SystemPage, Systems};
 use super::picture::{Drawn, pictures};
-use super::{Answer, decisions, frame, record, shown, words};
+use super::{Answer, Visit, decisions, frame, record, shown, words};
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::http::query::Query;
 use crate::http::routes::{Shared, resync};
@@ -182,7 +181,7 @@ fn drawn(known: &Known) -> Drawn {
 }
 
 /// `GET /systems`
-pub async fn list(State(api): Shared, headers: HeaderMap) -> Answer {
+pub async fn list(State(api): Shared, visit: Visit) -> Answer {
     let known = known(&api).await?;
     let drawn: Vec<Drawn> = known.iter().map(drawn).collect();
     let records = records(&api).await?;
@@ -192,7 +191,7 @@ pub async fn list(State(api): Shared, headers: HeaderMap) -> Answer {
         "Everyone who takes part. What they say is decided; nothing is sent on (push_updates = false)."
     };
     Ok(shown(&Systems {
-        frame: frame(&api, &headers, "Systems", "systems").await?,
+        frame: frame(&api, &visit, "Systems", "systems").await?,
         lede: lede.to_owned(),
         pictures: pictures(&drawn, &records),
         rows: known.iter().map(|known| card(&api, known)).collect(),
@@ -214,7 +213,7 @@ async fn records(api: &Api) -> Result<String, Problem> {
 }
 
 /// `GET /systems/{system}?cursor`
-pub async fn one(State(api): Shared, headers: HeaderMap, Path(system): Path<String>, mut query: Query) -> Answer {
+pub async fn one(State(api): Shared, visit: Visit, Path(system): Path<String>, mut query: Query) -> Answer {
     let after = query.take("cursor").map(|text| CanonicalId::parse(&text).map_err(Problem::question)).transpose()?;
     query.finish("cursor")?;
     let all = known(&api).await?;
@@ -228,7 +227,7 @@ pub async fn one(State(api): Shared, headers: HeaderMap, Path(system): Path<Stri
     let latest = api.store.decisions(&filter, None, LATEST).await?.items;
     let scope = if next.is_some() { format!("of {} records looked at", words::grouped(looked_at)) } else { "of all records".to_owned() };
     Ok(shown(&SystemPage {
-        frame: frame(&api, &headers, name.as_str(), "systems").await?,
+        frame: frame(&api, &visit, name.as_str(), "systems").await?,
         row: card(&api, known),
         differences_note: scope,
         differences,

@@ -1,11 +1,10 @@
 //! What waits: by what it waits for, and one update with what a person can do about it.
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::model::{Brake, Cell, Kind, Link, MergeRow, WaitingGroup, WaitingLine, WaitingPage, Waits};
-use super::{Answer, frame, record, shown, words};
+use super::{Answer, Visit, frame, record, shown, words};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::explain;
 use crate::domain::ids::{NativeKey, UpdateId};
@@ -91,7 +90,7 @@ fn said(waiting_for: &WaitingFor) -> Said {
 }
 
 /// `GET /waiting?cursor`
-pub async fn list(State(api): Shared, headers: HeaderMap, mut query: Query) -> Answer {
+pub async fn list(State(api): Shared, visit: Visit, mut query: Query) -> Answer {
     let cursor = query.take("cursor");
     query.finish("cursor")?;
     let after = match cursor {
@@ -118,7 +117,7 @@ pub async fn list(State(api): Shared, headers: HeaderMap, mut query: Query) -> A
     // What only people end comes first.
     groups.sort_by_key(|group| (!group.person, group.code != "review"));
     Ok(shown(&WaitingPage {
-        frame: frame(&api, &headers, "Waiting", "waiting").await?,
+        frame: frame(&api, &visit, "Waiting", "waiting").await?,
         brakes: brakes.iter().map(|kept| brake(kept, now)).collect(),
         groups,
         next,
@@ -214,7 +213,7 @@ async fn waits_for(api: &Api, row: &Waiting) -> Result<Vec<(String, Option<Strin
 }
 
 /// `GET /waiting/{update}`
-pub async fn one(State(api): Shared, headers: HeaderMap, Path(update): Path<String>) -> Answer {
+pub async fn one(State(api): Shared, visit: Visit, Path(update): Path<String>) -> Answer {
     let update = UpdateId::try_from(update).map_err(Problem::question)?;
     let decision = api.store.decision(&update).await?;
     let settled = || Problem::absent(format!("{update} does not wait. What became of it is at {}.", words::decision_href(&update)));
@@ -236,7 +235,7 @@ pub async fn one(State(api): Shared, headers: HeaderMap, Path(update): Path<Stri
     let now = api.clock.now();
     let source = waiting.key.system.to_string();
     Ok(shown(&Waits {
-        frame: frame(&api, &headers, &format!("{update} waits"), "waiting").await?,
+        frame: frame(&api, &visit, &format!("{update} waits"), "waiting").await?,
         update_path: words::encoded(&update.to_string()),
         title: words::title(&row),
         kind: if review { words::REVIEW } else { Kind { word: title, ..words::of(row.decision) } },

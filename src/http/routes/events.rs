@@ -20,6 +20,7 @@ use super::decisions::{FILTERS, filter};
 use crate::domain::decision::Decision;
 use crate::domain::ids::UpdateId;
 use crate::domain::time::Timestamp;
+use crate::http::access::Actor;
 use crate::http::query::Query;
 use crate::http::{Api, Problem};
 use crate::ports::error::PortError;
@@ -54,7 +55,7 @@ fn name(row: &Decision) -> Name {
 
 /// `GET /v1/events`: a snapshot of the newest decisions, then each as it is made; with `Last-Event-ID`, what came since and
 /// then each. Takes the filters of `/v1/decisions`.
-pub async fn stream(State(api): Shared, headers: HeaderMap, mut query: Query) -> Result<Response, Problem> {
+pub async fn stream(State(api): Shared, actor: Actor, headers: HeaderMap, mut query: Query) -> Result<Response, Problem> {
     let limit = query.limit()?;
     let filter = filter(&api, &mut query).await?;
     query.finish(FILTERS)?;
@@ -66,7 +67,8 @@ pub async fn stream(State(api): Shared, headers: HeaderMap, mut query: Query) ->
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (stopping, told, out) = (api.stopping.clone(), VecDeque::new(), VecDeque::new());
-    let tail = Tail { api, filter, limit, last, told, first: true, out, look, stopping, _place: place };
+    let session = actor.session;
+    let tail = Tail { api, session, filter, limit, last, told, first: true, out, look, stopping, _place: place };
     let events = stream::unfold(tail, Tail::next).map(Ok::<_, Infallible>);
     Ok(sse(events).into_response())
 }
@@ -101,6 +103,8 @@ fn read(id: &str) -> Result<Name, Problem> {
 /// One stream.
 struct Tail {
     api: Arc<Api>,
+    /// Whoever listens by it hears no more once it is over.
+    session: Option<Arc<str>>,
     filter: DecisionFilter,
     limit: usize,
     /// The newest row that was told.
@@ -131,6 +135,9 @@ impl Tail {
             tokio::select! {
                 _ = self.look.tick() => {}
                 _ = self.stopping.wait_for(|stop| *stop) => return None,
+            }
+            if self.session.as_ref().is_some_and(|session| !self.api.access.lasts(session)) {
+                return None;
             }
             match self.since(&last).await.ok()? {
                 Some(rows) => self.out.extend(rows),

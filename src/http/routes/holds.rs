@@ -7,11 +7,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::people::{name, read};
+use super::audit::{Act, note};
+use super::people::read;
 use super::resync::known;
 use crate::domain::sending::SendCounts;
 use crate::engine::resync::Scope;
 use crate::http::Problem;
+use crate::http::access::Actor;
 use crate::ports::hold::Hold;
 use crate::views::holds;
 
@@ -45,31 +47,36 @@ struct LetGo {
 }
 
 /// `POST /v1/brakes/{id}/release`: what it keeps back goes on.
-pub async fn release(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn release(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let asked: LetGo = read(&api, &body)?;
-    let (by, row) = (name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
+    let (by, row) = (actor.name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
     let released = holds::counts(api.store.as_ref(), &row.hold).await?;
     if !asked.dry_run {
         api.acts.release(row, &by).await?;
         api.activity.look();
+        let before = json!({ "holds": true, "waiting": released });
+        note(&api, &actor, &by, Act { act: "release", on: &id, before, after: json!({ "holds": false }) }).await?;
     }
     Ok(Json(json!({ "id": id, "dry_run": asked.dry_run, "released": released })))
 }
 
 /// `POST /v1/brakes/{id}/discard`: what it keeps back is not done.
-pub async fn discard(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn discard(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let asked: LetGo = read(&api, &body)?;
-    let (by, row) = (name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
+    let (by, row) = (actor.name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
     let discarded = holds::counts(api.store.as_ref(), &row.hold).await?;
     if !asked.dry_run {
         api.acts.put_away(row, &by).await?;
+        let before = json!({ "holds": true, "waiting": discarded });
+        note(&api, &actor, &by, Act { act: "discard", on: &id, before, after: json!({ "holds": false }) }).await?;
     }
     Ok(Json(json!({ "id": id, "dry_run": asked.dry_run, "discarded": discarded })))
 }
 
 /// `POST /v1/systems/{system}/pause`.
-pub async fn pause(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let (asked, request) = asked(&api, system, &body)?;
+pub async fn pause(State(api): Shared, actor: Actor, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let (asked, request) = asked(&api, system.clone(), &body)?;
+    let before = held(&api, &asked).await?;
     let mut waiting = SendCounts::default();
     for hold in &asked {
         if !request.dry_run {
@@ -77,14 +84,19 @@ pub async fn pause(State(api): Shared, Path(system): Path<String>, body: Bytes) 
         }
         waiting += holds::counts(api.store.as_ref(), hold).await?;
     }
+    if !request.dry_run {
+        let after = held(&api, &asked).await?;
+        note(&api, &actor, &actor.name(None)?, Act { act: "pause", on: &system, before, after }).await?;
+    }
     Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "waiting": waiting })))
 }
 
 /// `POST /v1/systems/{system}/resume`: sends what was kept back and what the system lacks besides, or says with `dry_run`
 /// what that would be.
-pub async fn resume(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let (asked, request) = asked(&api, system, &body)?;
-    let held: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
+pub async fn resume(State(api): Shared, actor: Actor, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let (asked, request) = asked(&api, system.clone(), &body)?;
+    let before = held(&api, &asked).await?;
+    let held_now: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
     let mut sends = SendCounts::default();
     for hold in &asked {
         let mut lacks = SendCounts::default();
@@ -94,14 +106,26 @@ pub async fn resume(State(api): Shared, Path(system): Path<String>, body: Bytes)
         }
         if request.dry_run {
             lacks += holds::counts(api.store.as_ref(), hold).await?;
-        } else if held.contains(hold) {
+        } else if held_now.contains(hold) {
             // What it lacked is recorded by now, so it is among what was kept back.
             lacks = holds::release(api.store.as_ref(), &hold.to_string(), api.clock.now()).await?;
         }
         sends += lacks;
     }
     api.activity.look();
+    if !request.dry_run {
+        let mut after = held(&api, &asked).await?;
+        after["sends"] = json!(sends);
+        note(&api, &actor, &actor.name(None)?, Act { act: "resume", on: &system, before, after }).await?;
+    }
     Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "sends": sends })))
+}
+
+/// Which of these hold now.
+async fn held(api: &crate::http::Api, asked: &[Hold]) -> Result<Value, Problem> {
+    let rows = api.store.holds().await?;
+    let holds = |hold: &Hold| rows.iter().any(|row| row.holds && row.hold == *hold);
+    Ok(Value::Object(asked.iter().map(|hold| (hold.to_string(), json!(holds(hold)))).collect()))
 }
 
 fn ids(holds: &[Hold]) -> Vec<String> {

@@ -8,9 +8,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::people::{given, name, read};
+use super::audit::{Act, note};
+use super::people::{became, given, read};
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
 use crate::engine::acts::{Done, Refusal, Request};
+use crate::http::access::Actor;
 use crate::http::{Api, Problem};
 use crate::views::find;
 
@@ -44,38 +46,68 @@ struct Erase {
 }
 
 /// `POST /v1/entities/{type}/{id}/erase`: takes the values out of this record and of all that is kept about it.
-pub async fn erase(State(api): Shared, Path((entity_type, id)): Path<(String, String)>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn erase(
+    State(api): Shared,
+    actor: Actor,
+    Path((entity_type, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: Erase = read(&api, &body)?;
-    let record = find::record(api.store.as_ref(), &entity_type, &id).await?.id;
-    let by = name(asked.by)?;
+    let found = find::record(api.store.as_ref(), &entity_type, &id).await?;
+    let record = found.id;
+    let by = actor.name(asked.by)?;
     let request = Request::Erase { record, reason: given(asked.reason)? };
     let done = act(&api, request, &by, asked.dry_run).await?;
+    if !asked.dry_run {
+        let before = json!([{ "record": record, "version": found.version }]);
+        note(&api, &actor, &by, Act { act: "erase", on: &record.to_string(), before, after: became(&done) }).await?;
+    }
     Ok(Json(json!({ "record": record, "dry_run": asked.dry_run, "decisions": rows(&done) })))
 }
 
 /// `POST /v1/entities/{type}/{id}/merge`: the record named `loser` becomes part of this one.
-pub async fn merge(State(api): Shared, Path((entity_type, id)): Path<(String, String)>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn merge(
+    State(api): Shared,
+    actor: Actor,
+    Path((entity_type, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: Merge = read(&api, &body)?;
     let Some(loser) = asked.loser else {
         return Err(Problem::question("name the record that becomes part of this one: its canonical id, or system:native_id").at("loser"));
     };
-    let winner = find::record(api.store.as_ref(), &entity_type, &id).await?.id;
-    let loser = find::record(api.store.as_ref(), &entity_type, &loser).await.map_err(|error| Problem::from(error).at("loser"))?.id;
-    let by = name(asked.by)?;
+    let stays = find::record(api.store.as_ref(), &entity_type, &id).await?;
+    let goes = find::record(api.store.as_ref(), &entity_type, &loser).await.map_err(|error| Problem::from(error).at("loser"))?;
+    let (winner, loser) = (stays.id, goes.id);
+    let by = actor.name(asked.by)?;
     let request = Request::Merge { winner, loser, reason: given(asked.reason)? };
     let done = act(&api, request, &by, asked.dry_run).await?;
+    if !asked.dry_run {
+        let before = [&stays, &goes].map(|record| json!({ "record": record.id, "version": record.version }));
+        note(&api, &actor, &by, Act { act: "merge", on: &winner.to_string(), before: json!(before), after: became(&done) }).await?;
+    }
     Ok(Json(json!({ "record": winner, "loser": loser, "dry_run": asked.dry_run, "decisions": rows(&done) })))
 }
 
 /// `POST /v1/entities/{type}/{id}/split`: the named native records are taken out of this one, with what came from them.
-pub async fn split(State(api): Shared, Path((entity_type, id)): Path<(String, String)>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn split(
+    State(api): Shared,
+    actor: Actor,
+    Path((entity_type, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: Split = read(&api, &body)?;
     let natives = asked.links.iter().map(|text| native(text)).collect::<Result<Vec<_>, _>>()?;
-    let record = find::record(api.store.as_ref(), &entity_type, &id).await?.id;
-    let by = name(asked.by)?;
+    let found = find::record(api.store.as_ref(), &entity_type, &id).await?;
+    let record = found.id;
+    let by = actor.name(asked.by)?;
     let request = Request::Split { record, natives, reason: given(asked.reason)? };
     let done = act(&api, request, &by, asked.dry_run).await?;
     let out = taken_out(&done, record);
+    if !asked.dry_run {
+        let before = json!([{ "record": record, "version": found.version }]);
+        note(&api, &actor, &by, Act { act: "split", on: &record.to_string(), before, after: became(&done) }).await?;
+    }
     Ok(Json(json!({ "record": record, "split_off": out, "dry_run": asked.dry_run, "decisions": rows(&done) })))
 }
 

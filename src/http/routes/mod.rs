@@ -1,5 +1,6 @@
 //! One file per subject; the paths are in [`router`](super::router).
 
+pub mod audit;
 pub mod decisions;
 pub mod entities;
 pub mod events;

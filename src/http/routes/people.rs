@@ -10,22 +10,23 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::audit::{Act, note};
 use crate::domain::change::Record;
 use crate::domain::decision::Decision;
 use crate::domain::explain;
 use crate::domain::ids::{NativeKey, UpdateId};
 use crate::domain::review::{Says, Word};
 use crate::engine::acts::{Done, Refusal, Request};
+use crate::http::access::Actor;
 use crate::http::{Api, Problem};
 use crate::ports::store::Lookup;
 use crate::views::rows::ParkedRow;
 use crate::wire::strict_json;
 
-/// Longest name of a person, and longest reason, in characters.
-const NAME_MAX: usize = 200;
+/// Longest reason, in characters.
 const REASON_MAX: usize = 2_000;
 
-/// Who does it and why, until there is a log-in that says who.
+/// Who does it and why. Where people have to prove who they are, `by` can be left out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Judgement {
@@ -59,27 +60,45 @@ pub async fn one(State(api): Shared, Path(update): Path<String>) -> Result<Respo
 }
 
 /// `POST /v1/parked/{update}/approve`: takes the update, as it is or edited.
-pub async fn approve(State(api): Shared, Path(update): Path<String>, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn approve(
+    State(api): Shared,
+    actor: Actor,
+    Path(update): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
     let edited = asked.entity.clone();
-    judge(&api, update, &headers, asked, Some(Says::Approved { edited })).await
+    judge((&api, &actor, "approve"), update, &headers, asked, Some(Says::Approved { edited })).await
 }
 
 /// `POST /v1/parked/{update}/reject`: takes nothing of it.
-pub async fn reject(State(api): Shared, Path(update): Path<String>, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn reject(
+    State(api): Shared,
+    actor: Actor,
+    Path(update): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
     no_entity(&asked)?;
-    judge(&api, update, &headers, asked, Some(Says::Rejected)).await
+    judge((&api, &actor, "reject"), update, &headers, asked, Some(Says::Rejected)).await
 }
 
 /// `POST /v1/parked/{update}/retry`: looks at it again now.
-pub async fn retry(State(api): Shared, Path(update): Path<String>, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn retry(
+    State(api): Shared,
+    actor: Actor,
+    Path(update): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
     no_entity(&asked)?;
     if asked.reason.is_some() {
         return Err(Problem::question("a retry has no reason: what becomes of it is decided anew").at("reason"));
     }
-    judge(&api, update, &headers, asked, None).await
+    judge((&api, &actor, "retry"), update, &headers, asked, None).await
 }
 
 fn no_entity(asked: &Judgement) -> Result<(), Problem> {
@@ -89,37 +108,68 @@ fn no_entity(asked: &Judgement) -> Result<(), Problem> {
     }
 }
 
-async fn judge(api: &Api, update: String, headers: &HeaderMap, asked: Judgement, says: Option<Says>) -> Result<Json<Value>, Problem> {
+async fn judge(
+    (api, actor, act): (&Api, &Actor, &'static str),
+    update: String,
+    headers: &HeaderMap,
+    asked: Judgement,
+    says: Option<Says>,
+) -> Result<Json<Value>, Problem> {
     let update = UpdateId::try_from(update).map_err(Problem::question)?;
-    let by = name(asked.by)?;
+    let by = actor.name(asked.by)?;
     let reason = given(asked.reason)?;
     let word = says.map(|says| Word { says, by: Some(by.clone()), at: api.clock.now(), reason });
     let request = Request::Judge { update: update.clone(), word, if_match: if_match(headers)? };
-    let done = if asked.dry_run { api.acts.preview(request, &by).await } else { api.acts.run(request, &by).await };
-    Ok(Json(answer(&json!({ "update": update, "dry_run": asked.dry_run }), done?)))
+    let about = json!({ "update": update, "dry_run": asked.dry_run });
+    if asked.dry_run {
+        return Ok(Json(answer(&about, api.acts.preview(request, &by).await?)));
+    }
+    let before = api.store.decision(&update).await?.map_or(Value::Null, |row| told(&row));
+    let done = api.acts.run(request, &by).await?;
+    note(api, actor, &by, Act { act, on: &update.to_string(), before, after: became(&done) }).await?;
+    Ok(Json(answer(&about, done)))
 }
 
 /// `POST /v1/dead-letters/{id}/requeue`: decides the message once more, as it is or edited.
-pub async fn requeue(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn requeue(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let asked: Settlement = read(&api, &body)?;
     let edited = asked.message.map(|message| match message {
         Value::String(text) => text,
         message @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => message.to_string(),
     });
-    let by = name(asked.by)?;
+    let by = actor.name(asked.by)?;
+    let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
     let done = api.acts.run(Request::Requeue { id: id.clone(), edited }, &by).await?;
+    note(&api, &actor, &by, Act { act: "requeue", on: &id, before, after: became(&done) }).await?;
     Ok(Json(answer(&json!({ "id": id }), done)))
 }
 
 /// `POST /v1/dead-letters/{id}/discard`: nobody looks at it again.
-pub async fn discard(State(api): Shared, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn discard(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let asked: Settlement = read(&api, &body)?;
     if asked.message.is_some() {
         return Err(Problem::question("what is discarded takes no message").at("message"));
     }
-    let by = name(asked.by)?;
+    let by = actor.name(asked.by)?;
+    let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
     api.acts.run(Request::Discard { id: id.clone() }, &by).await?;
+    note(&api, &actor, &by, Act { act: "discard", on: &id, before, after: Value::Null }).await?;
     Ok(Json(json!({ "id": id, "discarded": true })))
+}
+
+/// A decision, as far as the audit log tells it: no value of a record.
+fn told(row: &Decision) -> Value {
+    json!({ "decision": row.decision, "version_before": row.version_before, "version_after": row.version_after })
+}
+
+/// What became of an act, likewise.
+pub(super) fn became(done: &Done) -> Value {
+    match done {
+        Done::Row(row) => told(row),
+        Done::Rows(rows) => rows.iter().map(|row| json!({ "record": row.canonical_id, "version": row.version_after })).collect(),
+        Done::Dead(letter) => json!({ "dead_letter": letter.reason }),
+        Done::Nothing => Value::Null,
+    }
 }
 
 /// A body as strict as a message: nothing of an edited record is read otherwise than it is written.
@@ -140,15 +190,6 @@ pub(super) fn given(reason: Option<String>) -> Result<Option<String>, Problem> {
         return Err(Problem::question(format!("a reason has {REASON_MAX} characters at most")).at("reason"));
     }
     Ok(reason)
-}
-
-/// The name for the decision row.
-pub(super) fn name(by: Option<String>) -> Result<String, Problem> {
-    let Some(by) = by.map(|by| by.trim().to_owned()).filter(|by| !by.is_empty()) else { return Ok("unknown".to_owned()) };
-    if by.chars().count() > NAME_MAX || by.chars().any(char::is_control) {
-        return Err(Problem::question(format!("a name has {NAME_MAX} characters at most, on one line")).at("by"));
-    }
-    Ok(by)
 }
 
 fn if_match(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -8,8 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Shared;
+use super::audit::{Act, note};
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::engine::resync::Scope;
+use crate::http::access::Actor;
 use crate::http::query::Query;
 use crate::http::{Api, Problem};
 use crate::views::compare::{self, Difference};
@@ -27,7 +29,7 @@ struct Request {
 }
 
 /// `POST /v1/systems/{system}/resync`: answered once every send is durable, or says with `dry_run` what they would be.
-pub async fn resync(State(api): Shared, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn resync(State(api): Shared, actor: Actor, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let system = known(&api, system)?;
     let request: Request = if body.is_empty() { Request::default() } else { serde_json::from_slice(&body).map_err(Problem::question)? };
     let scope = Scope { system, entity_type: request.entity_type, everything: request.everything };
@@ -37,11 +39,13 @@ pub async fn resync(State(api): Shared, Path(system): Path<String>, body: Bytes)
     }
     may_send(&api, &scope.system)?;
     let sends = api.resync.run(&scope).await?;
+    let after = json!({ "type": scope.entity_type, "everything": scope.everything, "sends": sends });
+    note(&api, &actor, &actor.name(None)?, Act { act: "resync", on: scope.system.as_str(), before: Value::Null, after }).await?;
     Ok(Json(json!({ "dry_run": false, "sends": sends })))
 }
 
 /// `POST /v1/resync`: the same for every system that records of a type are sent to, one after the other.
-pub async fn everybody(State(api): Shared, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn everybody(State(api): Shared, actor: Actor, body: Bytes) -> Result<Json<Value>, Problem> {
     let request: Request = if body.is_empty() { Request::default() } else { serde_json::from_slice(&body).map_err(Problem::question)? };
     let asked = request.entity_type.ok_or_else(|| Problem::question("which type is meant? Name it").at("type"))?;
     if !api.settings.rules.push_updates && !request.dry_run {
@@ -57,6 +61,10 @@ pub async fn everybody(State(api): Shared, body: Bytes) -> Result<Json<Value>, P
         let scope = Scope { system: target.system.clone(), entity_type: Some(asked.clone()), everything: request.everything };
         let sends = if request.dry_run { api.resync.preview(&scope).await? } else { api.resync.run(&scope).await? };
         systems.insert(target.system.to_string(), json!(sends));
+    }
+    if !request.dry_run {
+        let after = json!({ "everything": request.everything, "systems": systems });
+        note(&api, &actor, &actor.name(None)?, Act { act: "resync", on: asked.as_str(), before: Value::Null, after }).await?;
     }
     Ok(Json(json!({ "dry_run": request.dry_run, "systems": systems })))
 }

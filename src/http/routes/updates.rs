@@ -15,10 +15,14 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Shared;
 use crate::domain::change::Inbound;
+use crate::engine::intake::broken;
+use crate::http::access::Actor;
 use crate::http::{Api, BODY_MAX, Problem};
 use crate::ports::broker::HandedIn;
 use crate::ports::error::PortErrorKind;
-use crate::wire::{Transport, decode, decode_value, routing_key, strict_json};
+use crate::ports::store::{Batch, Plan};
+use crate::telemetry::Refused;
+use crate::wire::{Transport, Undecodable, decode, decode_value, routing_key, strict_json};
 
 /// Lines of a stream that are taken in together.
 const GROUP: usize = 200;
@@ -26,11 +30,11 @@ const GROUP: usize = 200;
 const ROOM_WITHIN: Duration = Duration::from_secs(30);
 
 /// `POST /v1/updates`.
-pub async fn take_in(State(api): Shared, request: Request) -> Result<Response, Problem> {
+pub async fn take_in(State(api): Shared, actor: Actor, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let kind = media_type(&parts.headers)?;
     if kind == "application/x-ndjson" || kind == "application/jsonl" {
-        return Ok(stream(api, body));
+        return Ok(stream(api, actor, body));
     }
     if !kind.is_empty() && kind != "application/json" && kind != "application/cloudevents+json" {
         let detail = format!("{kind} is not understood; send application/json or application/x-ndjson");
@@ -38,9 +42,9 @@ pub async fn take_in(State(api): Shared, request: Request) -> Result<Response, P
     }
     let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| too_large(BODY_MAX))?;
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return several(&api, &body).await;
+        return several(&api, &actor, &body).await;
     }
-    let (id, message) = check(&api, &body)?;
+    let (id, message) = check(&api, &actor, &body).await?;
     api.inbox.hand_in(vec![message], api.clock.now()).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "status": "queued" }))).into_response())
 }
@@ -57,12 +61,25 @@ fn too_large(limit: usize) -> Problem {
 }
 
 /// Checks one message as the engine will read it; returns its id, and what to hand in.
-fn check(api: &Api, bytes: &[u8]) -> Result<(String, HandedIn), Problem> {
+async fn check(api: &Api, actor: &Actor, bytes: &[u8]) -> Result<(String, HandedIn), Problem> {
     if bytes.len() > api.limits.message_bytes {
         return Err(too_large(api.limits.message_bytes));
     }
     let message = decode(bytes, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))?;
+    own(api, actor, &message, bytes).await?;
     Ok((id_of(&message), handed_in(&message, bytes.to_vec())))
+}
+
+/// Refuses a message of another system than the adapter's. It is kept as a dead letter, so that somebody can look at it.
+async fn own(api: &Api, actor: &Actor, message: &Inbound, bytes: &[u8]) -> Result<(), Problem> {
+    let Err(rejection) = actor.speaks_for(message) else { return Ok(()) };
+    api.metrics.refused(Refused::NotYourSystem);
+    tracing::warn!(detail = %rejection.detail, "a message of another system than its adapter's was refused");
+    let problem = Problem { status: StatusCode::FORBIDDEN.as_u16(), ..Problem::from(&rejection) };
+    let letter = broken(Undecodable::of_message(message, rejection), bytes, api.clock.now());
+    let plan = Plan { dead_letters: vec![letter], ..Plan::default() };
+    api.store.commit(&Batch { plans: vec![plan], ..Batch::default() }).await?;
+    Err(problem)
 }
 
 fn handed_in(message: &Inbound, body: Vec<u8>) -> HandedIn {
@@ -78,12 +95,13 @@ fn id_of(message: &Inbound) -> String {
 }
 
 /// An array: all or nothing.
-async fn several(api: &Api, body: &Bytes) -> Result<Response, Problem> {
+async fn several(api: &Api, actor: &Actor, body: &Bytes) -> Result<Response, Problem> {
     let limits = crate::wire::Limits { message_bytes: BODY_MAX, ..api.limits };
     let Value::Array(items) = strict_json::parse(body, &limits).map_err(|rejection| Problem::from(&rejection))? else {
         return Err(Problem::question("the body must be one envelope or an array of them"));
     };
     let (mut messages, mut ids, mut problems) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()), Vec::new());
+    let mut foreign = false;
     for (index, item) in items.into_iter().enumerate() {
         let bytes = item.to_string().into_bytes();
         let checked = if bytes.len() > api.limits.message_bytes {
@@ -91,17 +109,25 @@ async fn several(api: &Api, body: &Bytes) -> Result<Response, Problem> {
         } else {
             decode_value(item, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))
         };
+        let checked = match checked {
+            Ok(message) => own(api, actor, &message, &bytes).await.map(|()| message),
+            Err(problem) => Err(problem),
+        };
         match checked {
             Ok(message) => {
                 ids.push(id_of(&message));
                 messages.push(handed_in(&message, bytes));
             }
-            Err(problem) => problems.push(json!({ "index": index, "problem": problem })),
+            Err(problem) => {
+                foreign |= problem.status == StatusCode::FORBIDDEN.as_u16();
+                problems.push(json!({ "index": index, "problem": problem }));
+            }
         }
     }
     if !problems.is_empty() {
         let detail = format!("{} of {} messages can't be processed; none was taken", problems.len(), problems.len() + ids.len());
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_messages", "Some messages can't be processed", detail);
+        let status = if foreign { StatusCode::FORBIDDEN } else { StatusCode::UNPROCESSABLE_ENTITY };
+        let problem = Problem::new(status, "bad_messages", "Some messages can't be processed", detail);
         return Err(Problem { problems, ..problem });
     }
     api.inbox.hand_in(messages, api.clock.now()).await?;
@@ -109,10 +135,10 @@ async fn several(api: &Api, body: &Bytes) -> Result<Response, Problem> {
 }
 
 /// Lines, each answered by a line as soon as it is durably queued, or with what is wrong with it.
-fn stream(api: Arc<Api>, body: Body) -> Response {
+fn stream(api: Arc<Api>, actor: Actor, body: Body) -> Response {
     let (answers, rows) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     tokio::spawn(async move {
-        let mut lines = Lines { api, answers, index: 0, group: Vec::new(), rows: Vec::new() };
+        let mut lines = Lines { api, actor, answers, index: 0, group: Vec::new(), rows: Vec::new() };
         let outcome = lines.read(body).await;
         // Nobody listens any more if this fails; what was answered is queued.
         if outcome.is_ok() {
@@ -127,6 +153,7 @@ struct Gone;
 
 struct Lines {
     api: Arc<Api>,
+    actor: Actor,
     answers: mpsc::Sender<Result<Bytes, std::io::Error>>,
     index: u64,
     group: Vec<HandedIn>,
@@ -158,7 +185,7 @@ impl Lines {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
-        let checked = check(&self.api, line.trim_ascii()).map(|(id, message)| {
+        let checked = check(&self.api, &self.actor, line.trim_ascii()).await.map(|(id, message)| {
             self.group.push(message);
             id
         });

@@ -12,6 +12,7 @@ use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateI
 use crate::domain::planted::fault;
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::{Waiting, WaitingFor};
+use crate::ports::audit::Audit;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{
@@ -42,6 +43,8 @@ struct State {
     creates: BTreeSet<(SystemName, EntityType, CanonicalId)>,
     facts: BTreeMap<SystemName, SystemFacts>,
     holds: BTreeMap<Hold, HoldRow>,
+    /// By id.
+    audits: BTreeMap<String, Audit>,
     counters: HashMap<String, u64>,
     /// How often the epoch was raised.
     raised: u64,
@@ -517,6 +520,18 @@ impl Store for MemoryStore {
     async fn forget_counts(&self, names: &[String]) -> Result<(), PortError> {
         self.state().counters.retain(|name, _| !names.contains(name));
         Ok(())
+    }
+
+    async fn audit(&self, entry: &Audit) -> Result<(), PortError> {
+        self.state().audits.entry(entry.id.clone()).or_insert_with(|| entry.clone());
+        Ok(())
+    }
+
+    async fn audits(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<Audit>, PortError> {
+        let after = after.map(|cursor| cursor.uuid("list what was done")).transpose()?;
+        let state = self.state();
+        let rows = state.audits.values().rev().filter(|entry| after.is_none_or(|after| entry.id.as_str() < after));
+        Ok(Page::of_audits(rows.take(limit + 1).cloned().collect(), limit))
     }
 
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {

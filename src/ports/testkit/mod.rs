@@ -6,6 +6,7 @@
 // These are tests, wherever they are called from.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
+mod audit_suite;
 mod broker_suite;
 mod commit_suite;
 mod forget_suite;
@@ -138,6 +139,11 @@ pub async fn store_conformance(kit: &dyn StoreKit) {
         a_task_begins_with_its_batch_or_not_at_all,
         deleted_records_are_found_by_their_age,
         a_deleted_record_goes_with_all_that_led_to_it,
+    );
+    run!(kit, audit_suite:
+        what_was_done_is_listed_newest_first,
+        an_entry_is_kept_once_and_never_changed,
+        a_cursor_of_another_list_is_refused,
     );
     waiting_and_lists(kit).await;
     for seed in 0..4 {

@@ -40,8 +40,12 @@ async function refresh() {
   fetching = true;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    // Logged out meanwhile: the log-in page came instead.
+    if (answer.redirected && new URL(answer.url).pathname === "/login") { location.href = answer.url; return; }
     if (!answer.ok) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const proof = page.querySelector('meta[name="csrf"]');
+    if (proof) document.querySelector('meta[name="csrf"]')?.setAttribute("content", proof.content);
     for (const region of document.querySelectorAll("[data-live]")) renew(region, page);
     mark("on", page);
     tellAges();
@@ -87,7 +91,9 @@ function listen() {
 // Buttons: a form with data-act is posted as JSON to the routes every other client uses.
 const counted = (counts) => ["creates", "updates", "deletes"].filter((name) => counts?.[name]).map((name) => `${counts[name]} ${name}`).join(", ") || "nothing";
 async function post(path, body, headers) {
-  const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });
+  const proof = document.querySelector('meta[name="csrf"]')?.content || "";
+  const sent = { "content-type": "application/json", "x-csrf-token": proof, ...headers };
+  const answer = await fetch(path, { method: "POST", headers: sent, body: JSON.stringify(body) });
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(said.detail || `the server answered ${answer.status}`);
   return said;
@@ -148,8 +154,8 @@ function pressed(event) {
   pending = 0;
   if (waited && places[event.key]) { location.href = places[event.key]; return; }
   const does = {
-    "/": () => document.getElementById("find").focus(), j: () => step(1), k: () => step(-1), t: toggleTheme,
-    "?": () => document.getElementById("keys").showModal(), g: () => { pending = Date.now(); },
+    "/": () => document.getElementById("find")?.focus(), j: () => step(1), k: () => step(-1), t: toggleTheme,
+    "?": () => document.getElementById("keys")?.showModal(), g: () => { pending = Date.now(); },
   }[event.key];
   if (does) { event.preventDefault(); does(); }
 }

@@ -1,0 +1,27 @@
+//! `audit`: who did what.
+
+use crate::cli::args::{ListArgs, Options};
+use crate::cli::client::Client;
+use crate::cli::{Failure, output};
+
+/// Runs `audit`.
+pub async fn run(args: &ListArgs, options: &Options) -> Result<(), Failure> {
+    let answer = Client::new(options)?.get(&format!("/v1/audit?limit={}", args.limit.clamp(1, 1000))).await?;
+    if options.json {
+        return output::json(&answer["items"]);
+    }
+    let rows = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for row in rows {
+        let text = |field: &str| row[field].as_str().unwrap_or("?").to_owned();
+        let role = row["role"].as_str().map(|role| format!(" ({role})")).unwrap_or_default();
+        let change = match (&row["before"], &row["after"]) {
+            (before, after) if before.is_null() && after.is_null() => String::new(),
+            (before, after) => format!(": {before} → {after}"),
+        };
+        output::line(format!("{}  {}{role}  {} {}{change}", text("at"), text("by"), text("act"), text("on")))?;
+    }
+    if rows.is_empty() {
+        output::line("nobody has done anything")?;
+    }
+    Ok(())
+}
