@@ -106,6 +106,7 @@ pub fn main() -> ExitCode {
         demo: play,
         topology: topology::print,
         check_topology: topology::check,
+        openapi: crate::http::openapi::document,
         tap: carrier::tap,
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),

@@ -127,6 +127,12 @@ pub enum Command {
     /// Print the JSON Schema of a contract
     #[command(after_help = "Example:\n  syncline schema outbound > outbound.schema.json")]
     Schema(SchemaArgs),
+    /// Print the OpenAPI document of the HTTP interface
+    #[command(after_help = "Example:\n  syncline openapi > openapi.json")]
+    Openapi,
+    /// Print what a shell needs to complete commands
+    #[command(after_help = "Example:\n  syncline completions bash > /etc/bash_completion.d/syncline")]
+    Completions(CompletionsArgs),
     /// Print the AsyncAPI document of what adapters send and receive over RabbitMQ
     #[command(after_help = "Example:\n  syncline asyncapi --config config/rabbitmq-mongodb.toml > asyncapi.json")]
     Asyncapi,
@@ -170,6 +176,13 @@ pub struct TopologyArgs {
     /// Print the least rights of each user, as commands for the server
     #[arg(long)]
     pub permissions: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
 }
 
 /// Arguments of `token`.
@@ -422,6 +435,9 @@ pub struct DecisionsArgs {
     /// At most so many rows
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
+    /// Stay, and print each as it is made; asks a running orchestrator
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// Arguments of `decision`.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde_json::Value;
 
 use super::args::Options;
@@ -11,6 +12,9 @@ use crate::config::Http;
 
 /// Longest an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+
+/// Longest a stream may take: a year.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// A running orchestrator.
 #[derive(Debug)]
@@ -46,6 +50,30 @@ impl Client {
         let response = self.checked(request).await?;
         let text = response.text().await.map_err(|error| self.unreachable(&error))?;
         text.lines().map(|line| serde_json::from_str(line).map_err(Failure::internal)).collect()
+    }
+
+    /// Listens to a stream of events as long as it goes on; `each` gets the name and the data of every one.
+    pub async fn listen(&self, path: &str, mut each: impl FnMut(&str, Value) -> Result<(), Failure>) -> Result<(), Failure> {
+        let request = self.http.get(format!("{}{path}", self.base)).timeout(FOR_EVER);
+        let mut stream = self.checked(request).await?.bytes_stream();
+        let (mut left, mut name, mut data) = (Vec::new(), String::new(), String::new());
+        while let Some(bytes) = stream.next().await {
+            left.extend_from_slice(&bytes.map_err(|error| self.unreachable(&error))?);
+            while let Some(end) = left.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = left.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim_end_matches(['\n', '\r']);
+                if let Some(text) = line.strip_prefix("event:") {
+                    text.trim().clone_into(&mut name);
+                } else if let Some(text) = line.strip_prefix("data:") {
+                    data.push_str(text.trim_start());
+                } else if line.is_empty() && !data.is_empty() {
+                    each(&name, serde_json::from_str(&data).map_err(Failure::internal)?)?;
+                    data.clear();
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {

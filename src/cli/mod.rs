@@ -56,6 +56,8 @@ pub struct Host {
     pub topology: fn(&Config) -> Result<Topology, Failure>,
     /// Looks whether it is there.
     pub check_topology: fn(Config) -> Checking,
+    /// The contract of the HTTP interface.
+    pub openapi: fn() -> serde_json::Value,
     /// The message broker without an orchestrator in between.
     pub tap: fn(Config) -> Tapping,
     /// Real time.
@@ -117,6 +119,8 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Check => commands::check::run(options),
             Command::Topology(args) => commands::topology::run(args, options, host).await,
             Command::Schema(args) => commands::schema::run(args),
+            Command::Openapi => output::json(&(host.openapi)()),
+            Command::Completions(args) => commands::completions::run(args),
             Command::Asyncapi => commands::asyncapi::run(options, host),
             Command::Decisions(args) => commands::decisions::run(args, options, host).await,
             Command::Decision(args) => commands::decision::run(args, options, host).await,

@@ -5,6 +5,7 @@ pub mod access;
 mod console;
 mod guard;
 pub mod listen;
+pub mod openapi;
 mod problem;
 mod query;
 mod routes;

@@ -8,7 +8,7 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 
 use super::access::{Form, Needs};
-use super::{Api, console, routes};
+use super::{Api, console, openapi, routes};
 
 /// One route.
 #[derive(Clone, Debug)]
@@ -93,6 +93,7 @@ fn reads() -> Vec<Route> {
         Route::get("/v1/audit", Admin, get(audit::list)),
         Route::get("/v1/status", Viewer, get(health::status)),
         Route::get("/metrics", Viewer, get(health::metrics)),
+        Route::get("/openapi.json", Nothing, get(openapi::served)),
         Route::get("/healthz", Nothing, get(health::alive)),
         Route::get("/readyz", Nothing, get(health::ready)),
     ]

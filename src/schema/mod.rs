@@ -117,7 +117,8 @@ impl Contract {
     }
 
     /// The schema without its frame; forms it refers to are looked for at `place`.
-    fn body(self, place: &str) -> Value {
+    #[must_use]
+    pub fn body(self, place: &str) -> Value {
         let mut body = match self {
             Self::Inbound => json!({ "anyOf": inbound::references(&Form::ALL, place) }),
             Self::Sent(form) => form.body(place),

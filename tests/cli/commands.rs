@@ -91,12 +91,28 @@ fn contracts_and_help_are_printed() {
         let schema: Value = serde_json::from_str(&ok(&["schema", contract])).unwrap();
         assert_eq!(schema["$id"], format!("urn:syncline:v1:{contract}"));
     }
-    for command in
-        ["batch", "check", "topology", "schema", "asyncapi", "decisions", "decision", "entity", "why", "history", "recover", "verify"]
-    {
+    for command in [
+        "batch",
+        "check",
+        "topology",
+        "schema",
+        "openapi",
+        "completions",
+        "asyncapi",
+        "decisions",
+        "decision",
+        "entity",
+        "why",
+        "history",
+        "recover",
+        "verify",
+    ] {
         let help = String::from_utf8(syncline(&[command, "--help"]).stdout).unwrap();
         assert!(help.contains("Example:") && !help.contains('\u{1b}'), "{help}");
     }
+    let openapi: Value = serde_json::from_str(&ok(&["openapi"])).unwrap();
+    assert!(openapi["paths"]["/v1/decisions"]["get"]["responses"]["200"].is_object());
+    assert!(ok(&["completions", "bash"]).contains("dead-letters"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `docs/schemas/*.json` and `docs/asyncapi.json` are what the binary prints.
+//! `docs/schemas/*.json`, `docs/openapi.json` and `docs/asyncapi.json` are what the binary prints.
 
 use std::collections::BTreeSet;
 
@@ -26,6 +26,7 @@ fn the_documents_are_up_to_date() {
     for contract in Contract::ALL {
         compare(&format!("docs/schemas/{}.json", contract.name()), &said(&["schema", contract.name()]), &mut stale);
     }
+    compare("docs/openapi.json", &said(&["openapi"]), &mut stale);
     compare("docs/asyncapi.json", &said(&["asyncapi", "--config", "config/rabbitmq-mongodb.toml"]), &mut stale);
     assert!(stale.is_empty(), "\n\nnot what the types say: {}; run {RENEW} to renew\n", stale.join(", "));
     let files = std::fs::read_dir(root().join("docs/schemas")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

@@ -120,3 +120,25 @@ async fn a_row_that_waited_is_told_again_when_it_is_decided() {
     assert_eq!(events.decision().await.1, "bms:s1 accepted");
     served.orchestrator.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_follows_until_the_orchestrator_ends() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let served = Served::with(PUSH).await;
+    fans(&served, &["one", "two"]).await;
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_syncline"));
+    command.args(["decisions", "--follow", "--json", "--system", "bms", "--url", &served.url]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut told = async || {
+        let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.expect("nothing is told").unwrap();
+        line.map(|line| serde_json::from_str::<Value>(&line).unwrap()["update"].as_str().unwrap().to_owned())
+    };
+    assert_eq!([told().await, told().await], [Some("bms:one".to_owned()), Some("bms:two".to_owned())]);
+    fans(&served, &["three"]).await;
+    assert_eq!(told().await.as_deref(), Some("bms:three"));
+    served.orchestrator.stop().await.unwrap();
+    assert_eq!(told().await, None);
+    let ended = child.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(69), "{}", String::from_utf8_lossy(&ended.stderr));
+}

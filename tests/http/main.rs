@@ -11,6 +11,7 @@ mod events;
 mod guarded;
 mod identity;
 mod metrics;
+mod openapi;
 mod people;
 mod reading;
 mod secrets;

@@ -1,5 +1,7 @@
 //! `decisions`: the log, newest first.
 
+use serde_json::Value;
+
 use crate::cli::args::{DecisionsArgs, Options};
 use crate::cli::client::Client;
 use crate::cli::source::{Source, escaped, read};
@@ -12,6 +14,9 @@ const PAGE: usize = 500;
 
 /// Runs `decisions`.
 pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result<(), Failure> {
+    if args.follow {
+        return follow(args, options).await;
+    }
     let rows = match Source::of(options, host).await? {
         Source::Running(client) => asked(args, &client).await?,
         Source::Store(store) => looked_up(args, store.as_ref()).await?,
@@ -28,7 +33,25 @@ pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result
     Ok(())
 }
 
-async fn asked(args: &DecisionsArgs, client: &Client) -> Result<Vec<Decision>, Failure> {
+/// The newest, then each as it is made.
+async fn follow(args: &DecisionsArgs, options: &Options) -> Result<(), Failure> {
+    let client = Client::new(options)?;
+    let tell = |row: Value| {
+        if options.json { output::line(row.to_string()) } else { output::line(line(&read(row)?)) }
+    };
+    let path = format!("/v1/events?limit={}{}", args.limit.clamp(1, PAGE), query(args));
+    client
+        .listen(&path, |name, mut data| match (name, data["items"].as_array_mut()) {
+            ("snapshot", Some(rows)) => rows.drain(..).rev().try_for_each(tell),
+            ("decision", _) => tell(data),
+            // A later version may tell more.
+            _ => Ok(()),
+        })
+        .await?;
+    Err(Failure::unreachable("the orchestrator has stopped telling; ask again once it runs"))
+}
+
+fn query(args: &DecisionsArgs) -> String {
     let filters = [
         ("entity", &args.entity),
         ("system", &args.system),
@@ -38,7 +61,11 @@ async fn asked(args: &DecisionsArgs, client: &Client) -> Result<Vec<Decision>, F
         ("until", &args.until),
         ("reason", &args.reason),
     ];
-    let query: String = filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", escaped(value.as_deref()?)))).collect();
+    filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", escaped(value.as_deref()?)))).collect()
+}
+
+async fn asked(args: &DecisionsArgs, client: &Client) -> Result<Vec<Decision>, Failure> {
+    let query = query(args);
     let (mut cursor, mut rows) = (String::new(), Vec::new());
     while rows.len() < args.limit {
         let limit = PAGE.min(args.limit - rows.len());

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod brakes;
 pub mod check;
 pub mod compare;
+pub mod completions;
 pub mod dead_letters;
 pub mod decision;
 pub mod decisions;

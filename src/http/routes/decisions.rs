@@ -9,6 +9,7 @@ use crate::domain::decision::Decision;
 use crate::domain::ids::UpdateId;
 use crate::http::query::Query;
 use crate::http::{Api, Problem};
+use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page};
 use crate::views::find::{self, Wanted};
 use crate::views::rows::ParkedRow;
@@ -22,7 +23,15 @@ pub async fn list(State(api): Shared, mut query: Query) -> Result<Json<Page<Deci
     let cursor = query.take("cursor").map(Cursor);
     let filter = filter(&api, &mut query).await?;
     query.finish(FILTERS)?;
-    Ok(Json(api.store.decisions(&filter, cursor.as_ref(), limit).await?))
+    Ok(Json(api.store.decisions(&filter, cursor.as_ref(), limit).await.map_err(|error| misread(error, cursor.as_ref()))?))
+}
+
+/// A cursor that can't be read is a fault of whoever asks.
+pub fn misread(error: PortError, cursor: Option<&Cursor>) -> Problem {
+    match error.kind {
+        PortErrorKind::Invalid if cursor.is_some() => Problem::question("this is no cursor of this list").at("cursor"),
+        PortErrorKind::Invalid | PortErrorKind::Unavailable | PortErrorKind::Full | PortErrorKind::Conflict(_) => error.into(),
+    }
 }
 
 /// Takes the filters out of a query.
@@ -67,5 +76,5 @@ pub async fn dead_letters(State(api): Shared, mut query: Query) -> Result<Json<P
     let limit = query.limit()?;
     let cursor = query.take("cursor").map(Cursor);
     query.finish("limit and cursor")?;
-    Ok(Json(api.store.dead_letters(cursor.as_ref(), limit).await?))
+    Ok(Json(api.store.dead_letters(cursor.as_ref(), limit).await.map_err(|error| misread(error, cursor.as_ref()))?))
 }
