@@ -152,6 +152,7 @@ fn the_table_has_every_route() {
                 sources(&path, found);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]").next().unwrap();
                 found.extend(text.matches(".route(").map(|_| path.file_name().unwrap().to_string_lossy().into_owned()));
             }
         }
