@@ -38,10 +38,10 @@ pub struct Options {
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
     /// A file with the token to show the orchestrator; never the token itself, which every process could read here
-    #[arg(long, global = true, value_name = "FILE", env = "SYNCLINE_TOKEN_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "SYNCLINE_TOKEN_FILE", hide_env_values = true)]
     pub token_file: Option<PathBuf>,
     /// A file with the certificates (PEM) that vouch for the orchestrator [default: those of the operating system]
-    #[arg(long, global = true, value_name = "FILE", env = "SYNCLINE_CA_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "SYNCLINE_CA_FILE", hide_env_values = true)]
     pub ca_file: Option<PathBuf>,
     /// Show the token to another machine without encryption
     #[arg(long, global = true)]

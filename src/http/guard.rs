@@ -34,7 +34,7 @@ impl Guard {
 
 /// Lets a request through, or says why not.
 pub async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    if let Err((counted, problem)) = guard.hosts.check(request.method(), request.headers()) {
+    if let Err((counted, problem)) = guard.hosts.check(request.method(), request.uri().path(), request.headers()) {
         guard.metrics.refused(counted);
         return problem.into_response();
     }
@@ -57,12 +57,15 @@ type Refusal = (Refused, Box<Problem>);
 pub struct Hosts {
     addresses: bool,
     names: Vec<String>,
+    /// Where pages of ours post forms to. As these pages tell nobody where they are (`Referrer-Policy`), browsers say `null`
+    /// for them, too; each of these forms has a signature that is bound to a cookie of this site only.
+    forms: Vec<&'static str>,
 }
 
 impl Hosts {
     /// This machine's own, and these.
-    pub fn new(addresses: bool, names: &[String]) -> Self {
-        Self { addresses, names: names.to_vec() }
+    pub fn new(addresses: bool, names: &[String], forms: Vec<&'static str>) -> Self {
+        Self { addresses, names: names.to_vec(), forms }
     }
 
     fn allow(&self, host: &str) -> bool {
@@ -77,7 +80,7 @@ impl Hosts {
         }
     }
 
-    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
         let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();
         if !self.allow(host) {
@@ -96,6 +99,7 @@ impl Hosts {
         // One that can't be read is no origin of ours.
         let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
         match origin {
+            Some("null") if self.forms.contains(&path) => Ok(()),
             Some(origin) if !reads && !same(origin) => {
                 let detail = format!("a page of {origin} may not change anything here; use the command line or a program");
                 let problem = Problem::new(StatusCode::FORBIDDEN, "wrong_origin", "Not from another site", detail);
@@ -111,24 +115,28 @@ mod tests {
     use super::*;
 
     fn asked(method: &Method, host: &str, origin: Option<&str>) -> Result<(), String> {
+        asked_at(method, "/v1/updates", host, origin)
+    }
+
+    fn asked_at(method: &Method, path: &str, host: &str, origin: Option<&str>) -> Result<(), String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        Hosts::default().check(method, &headers).map_err(|(_, problem)| problem.kind)
+        Hosts::new(false, &[], vec!["/login"]).check(method, path, &headers).map_err(|(_, problem)| problem.kind)
     }
 
     #[test]
     fn with_tokens_addresses_and_listed_names_are_this_host_too() {
-        let hosts = Hosts::new(true, &["syncline.example.com".to_owned()]);
+        let hosts = Hosts::new(true, &["syncline.example.com".to_owned()], Vec::new());
         for host in ["192.168.0.7:7171", "[2001:db8::1]:7171", "Syncline.Example.com", "localhost:1"] {
             assert!(hosts.allow(host), "{host}");
         }
         for host in ["evil.example", "syncline.example.com.evil.example", "syncline", "", "a@127.0.0.1"] {
             assert!(!hosts.allow(host), "{host}");
         }
-        assert!(!Hosts::new(false, &[]).allow("192.168.0.7"));
+        assert!(!Hosts::new(false, &[], Vec::new()).allow("192.168.0.7"));
     }
 
     #[test]
@@ -138,6 +146,15 @@ mod tests {
             assert_eq!(asked(&Method::POST, host, Some(&format!("http://{host}"))), Ok(()));
         }
         assert_eq!(asked(&Method::GET, "127.0.0.1:7171", Some("https://evil.example")), Ok(()), "reading is up to the browser's own rules");
+    }
+
+    #[test]
+    fn a_form_of_ours_comes_from_nowhere() {
+        let host = "127.0.0.1:7171";
+        assert_eq!(asked_at(&Method::POST, "/login", host, Some("null")), Ok(()));
+        for (path, origin) in [("/login", "https://evil.example"), ("/v1/updates", "null"), ("/login/", "null")] {
+            assert_eq!(asked_at(&Method::POST, path, host, Some(origin)), Err("urn:syncline:error:wrong_origin".to_owned()));
+        }
     }
 
     #[test]

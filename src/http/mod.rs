@@ -4,11 +4,12 @@
 pub mod access;
 mod console;
 mod guard;
-pub mod listen;
+mod listen;
 pub mod openapi;
 mod problem;
 mod query;
 mod routes;
+mod serving;
 pub mod table;
 pub mod tls;
 
@@ -42,7 +43,7 @@ use crate::ports::store::Store;
 use crate::telemetry::Metrics;
 use crate::wire::Limits;
 
-use self::access::{Access, Door, Form, Needs, Peer};
+use self::access::{Access, Door, Form, Needs};
 use self::guard::{Guard, Hosts};
 use self::listen::Listening;
 use self::table::Route;
@@ -134,7 +135,7 @@ fn router(api: Api, hosts: Hosts) -> Router {
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
@@ -186,13 +187,11 @@ pub struct Edge {
 pub fn serve(listener: TcpListener, api: Api, edge: Edge) -> std::io::Result<Server> {
     let address = listener.local_addr()?;
     let (stop, stopping) = watch::channel(false);
-    let mut told = stopping.clone();
-    let hosts = Hosts::new(api.access.is_guarded(), &edge.hosts);
-    let router = router(Api { stopping, ..api }, hosts).into_make_service_with_connect_info::<Peer>();
-    let listener = Listening::new(listener, edge.tls)?;
-    let stopped = async move {
-        let _ = told.wait_for(|stop| *stop).await;
-    };
-    let task = tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await });
+    let told = stopping.clone();
+    let forms = table::table().into_iter().filter(|route| route.form == Form::Field).map(|route| route.path).collect();
+    let hosts = Hosts::new(api.access.is_guarded(), &edge.hosts, forms);
+    let router = router(Api { stopping, ..api }, hosts);
+    let listening = Listening::new(listener, edge.tls);
+    let task = tokio::spawn(serving::serve(listening, router, told));
     Ok(Server { address, stop, task })
 }

@@ -75,7 +75,7 @@ async fn an_adapter_speaks_tls_and_says_who_it_is() {
     assert_eq!(post(&Credentials::default().with_ca_file(&encrypted.ca)).await.unwrap().status, 401);
     assert!(post(&Credentials::default().with_token("x")).await.is_err(), "it believes nobody the operating system does not");
 
-    let bms = Bms::open(&encrypted.served.folder.path().join("bms.db")).unwrap();
+    let bms = Bms::open(encrypted.served.folder.path().join("bms.db")).unwrap();
     let fields = syncline_bms::database::checked::<Device>(&[("serial".to_owned(), "SN-1".to_owned())]).unwrap();
     bms.find_or_add::<Device>(&fields).unwrap();
     let (stop, told) = tokio::sync::oneshot::channel::<()>();

@@ -196,6 +196,10 @@ fn paths(paths: &[FieldPath]) -> Vec<&str> {
     paths.iter().map(FieldPath::as_str).collect()
 }
 
+/// The fields of a decision row that may be missing.
+pub(super) const OPTIONAL: [&str; 7] =
+    ["accepted_snapshot", "proposed_snapshot", "as_proposed", "modified_fields", "conflicts", "trace_id", "change_set"];
+
 /// Writes a decision row with its place in lists.
 pub(super) fn decision(row: &DecisionWrite, place: i64) -> Result<Document, serde_json::Error> {
     #[rustfmt::skip]

@@ -81,8 +81,14 @@ pub(super) async fn rewrite(shared: &Shared, rows: &[Decision]) -> Result<(), Po
         for name in ["_id", "place", "content_hash"] {
             document.remove(name);
         }
+        let gone: Document =
+            codec::OPTIONAL.into_iter().filter(|name| !document.contains_key(*name)).map(|name| (name.to_owned(), "".into())).collect();
+        let mut change = doc! {"$set": document};
+        if !gone.is_empty() {
+            change.insert("$unset", gone);
+        }
         let update = row.update.to_string();
-        statements.push(doc! {"q": {"_id": {"$eq": update}, "decision": {"$exists": true}}, "u": {"$set": document}});
+        statements.push(doc! {"q": {"_id": {"$eq": update}, "decision": {"$exists": true}}, "u": change});
     }
     if !statements.is_empty() {
         let command = doc! {"update": DECISIONS, "updates": statements, "writeConcern": {"w": "majority", "j": true}};

@@ -1,19 +1,16 @@
 //! The door of a route: lets through whoever may use it, and tells the route who that is.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::serve::IncomingStream;
 
 use super::{Access, Actor, Checked, Cookie, Needs};
-use crate::http::listen::Listening;
 use crate::http::{Problem, console};
 use crate::telemetry::{Metrics, Refused};
 
@@ -46,19 +43,12 @@ pub struct Door {
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-impl Connected<IncomingStream<'_, Listening>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listening>) -> Self {
-        Self(SocketAddr::ip(stream.remote_addr()))
-    }
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         // Whoever can't be told apart shares one bound.
-        let peer = parts.extensions.get::<ConnectInfo<Self>>().map(|info| info.0);
-        Ok(peer.unwrap_or(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+        Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
     }
 }
 
