@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delete::Tombstone;
 use super::identity::{Claim, KeyRule, claims_of};
-use super::ids::{CanonicalId, EntityType, NativeId, SystemName};
+use super::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
 use super::link::{Link, LinkState};
 use super::merge::Undo;
 use super::planted;
@@ -81,6 +81,12 @@ impl CanonicalRecord {
         }
     }
 
+    /// Names this very state of its data: whoever decides about it can say which one they looked at.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        format!("v{}", self.version)
+    }
+
     /// Whether it stands for a thing: it is not deleted, nor part of another record.
     #[must_use]
     pub const fn is_live(&self) -> bool {
@@ -92,6 +98,14 @@ impl CanonicalRecord {
     pub fn is_kept_apart_from(&self, other: &Self) -> bool {
         let names = |one: &Self, other: &Self| one.apart.contains(&other.id) || !one.apart.is_disjoint(&other.absorbed);
         names(self, other) || names(other, self)
+    }
+
+    /// Every native id that leads to it, or did.
+    pub fn native_keys(&self) -> impl Iterator<Item = NativeKey> {
+        self.links.iter().flat_map(|link| {
+            let ids = link.native_id.iter().chain(&link.aliases);
+            ids.map(|id| NativeKey { system: link.system.clone(), entity_type: self.entity_type.clone(), native_id: id.clone() })
+        })
     }
 
     /// Where the link with this native id is.

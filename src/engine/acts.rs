@@ -102,6 +102,8 @@ pub struct Act {
     pub request: Request,
     /// Who asks.
     pub by: String,
+    /// The state of the record that was looked at: see [`CanonicalRecord::tag`](crate::domain::canonical::CanonicalRecord::tag).
+    pub if_match: Option<String>,
     refusal: Mutex<Option<Refusal>>,
     /// The rows it brought about, where those have ids of their own.
     rows: Arc<Mutex<Vec<UpdateId>>>,
@@ -160,10 +162,10 @@ pub enum Done {
 impl Act {
     /// An act and where its answer comes.
     #[must_use]
-    pub fn new(request: Request, by: impl Into<String>) -> (Arc<Self>, oneshot::Receiver<Result<(), Refusal>>) {
+    pub fn new(request: Request, by: impl Into<String>, if_match: Option<String>) -> (Arc<Self>, oneshot::Receiver<Result<(), Refusal>>) {
         let (answer, comes) = oneshot::channel();
         let (refusal, rows) = (Mutex::default(), Arc::default());
-        (Arc::new(Self { request, by: by.into(), refusal, rows, answer: Mutex::new(Some(answer)) }), comes)
+        (Arc::new(Self { request, by: by.into(), if_match, refusal, rows, answer: Mutex::new(Some(answer)) }), comes)
     }
 
     fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
@@ -244,8 +246,13 @@ impl Acts {
 
     /// Does it; returns once it is durable.
     pub async fn run(&self, request: Request, by: &str) -> Result<Done, Refusal> {
+        self.run_if(request, by, None).await
+    }
+
+    /// Does it to a record that is still what was looked at; returns once it is durable.
+    pub async fn run_if(&self, request: Request, by: &str, if_match: Option<String>) -> Result<Done, Refusal> {
         let name = Name::of(&request, self.store.as_ref()).await?;
-        let (act, answer) = Act::new(request.clone(), by);
+        let (act, answer) = Act::new(request.clone(), by, if_match);
         let rows = act.rows.clone();
         self.activity.begin();
         let stopping = || PortError::new(PortErrorKind::Unavailable, "act", "the engine is stopping; ask again after its start");
@@ -268,10 +275,10 @@ impl Acts {
         Ok(Done::Rows(found))
     }
 
-    /// What [`run`](Self::run) would come to. Changes nothing.
-    pub async fn preview(&self, request: Request, by: &str) -> Result<Done, Refusal> {
+    /// What [`run_if`](Self::run_if) would come to. Changes nothing.
+    pub async fn preview(&self, request: Request, by: &str, if_match: Option<String>) -> Result<Done, Refusal> {
         let name = Name::of(&request, self.store.as_ref()).await?;
-        let (act, _) = Act::new(request, by);
+        let (act, _) = Act::new(request, by, if_match);
         let caches = Arc::new(Caches::new(LOOK_AHEAD_BYTES, LOOK_AHEAD_BYTES));
         let (store, clock, ids) = (self.store.clone(), self.clock.clone(), self.ids.clone());
         let mut decider = Decider::new(store, clock, ids, self.settings.clone(), self.handlers.clone(), caches, self.directory.clone());

@@ -74,7 +74,7 @@ impl Decider {
 
     /// What waits of it waits no more, and is not kept.
     async fn end_what_waits(&mut self, unit: &mut Unit, draft: usize, record: &CanonicalRecord, by: &UpdateId) -> Result<(), PortError> {
-        let keys: Vec<NativeKey> = native_keys(record).collect();
+        let keys: Vec<NativeKey> = record.native_keys().collect();
         let lookup = Lookup { waiting_of: keys.clone(), ..Lookup::default() };
         let found = self.store.look_up(&lookup).await?;
         self.note(unit, &lookup, found);
@@ -100,7 +100,7 @@ impl Decider {
     /// Erases a dead letter about a record whose values are erased, as it is stored now.
     pub(super) async fn erase_letter(&self, unit: &mut Unit, position: usize, id: &str, record: CanonicalId) -> Result<(), PortError> {
         let Some(letter) = self.store.dead_letter(id).await? else { return Ok(()) };
-        let names: BTreeSet<NativeKey> = unit.record(record).into_iter().flat_map(native_keys).collect();
+        let names: BTreeSet<NativeKey> = unit.record(record).into_iter().flat_map(CanonicalRecord::native_keys).collect();
         if !is_about(&letter, &names) {
             return Ok(());
         }
@@ -111,14 +111,6 @@ impl Decider {
         unit.drafts[draft].dead_letters.push(erased);
         Ok(())
     }
-}
-
-/// Every native id that leads to a record, or did.
-fn native_keys(record: &CanonicalRecord) -> impl Iterator<Item = NativeKey> {
-    record.links.iter().flat_map(|link| {
-        let ids = link.native_id.iter().chain(&link.aliases);
-        ids.map(|id| NativeKey { system: link.system.clone(), entity_type: record.entity_type.clone(), native_id: id.clone() })
-    })
 }
 
 /// Whether a dead letter is about one of these, and still says something.
@@ -146,7 +138,7 @@ impl Erasing {
         let lists = lists(&record);
         let Some(filter) = lists.get(self.list) else { return self.letters(store, &record).await };
         let page = store.decisions(filter, self.after.as_ref(), PAGE).await?;
-        let names: BTreeSet<NativeKey> = native_keys(&record).collect();
+        let names: BTreeSet<NativeKey> = record.native_keys().collect();
         let types = rules.of_type(&record.entity_type);
         let mut rows: Vec<Decision> = page.items.into_iter().filter(|row| is_of(row, &record, &names)).collect();
         rows.iter_mut().for_each(|row| erase_row(row, &types));
@@ -163,7 +155,7 @@ impl Erasing {
             return Ok(None);
         }
         let page = store.dead_letters(self.after.as_ref(), PAGE).await?;
-        let names: BTreeSet<NativeKey> = native_keys(record).collect();
+        let names: BTreeSet<NativeKey> = record.native_keys().collect();
         let about = page.items.into_iter().filter(|letter| is_about(letter, &names));
         let steps = about.map(|letter| InputKind::Step(Step::EraseLetter { id: letter.id, record: record.id })).collect();
         self.after = page.next;

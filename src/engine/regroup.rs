@@ -26,6 +26,10 @@ impl Decider {
             let given = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             Cause { by: DecidedBy::named(ByKind::Person, act.by.clone()), reason: format!("{} says so{given}", act.by), received_at }
         };
+        if let Some(changed) = self.changed_since(unit, act).await? {
+            act.refuse(Refusal::Changed(changed));
+            return Ok(());
+        }
         let done = match &act.request {
             Request::Merge { winner, loser, reason } => {
                 self.load_ids(unit, [*winner, *loser]).await?;
@@ -60,6 +64,17 @@ impl Decider {
                 Ok(())
             }
         }
+    }
+
+    /// The tag of the record an act is about, if it is not what was looked at any more.
+    async fn changed_since(&self, unit: &mut Unit, act: &Act) -> Result<Option<String>, PortError> {
+        let (Some(looked_at), Request::Merge { winner: id, .. } | Request::Split { record: id, .. } | Request::Erase { record: id, .. }) =
+            (&act.if_match, &act.request)
+        else {
+            return Ok(None);
+        };
+        self.load_ids(unit, [*id]).await?;
+        Ok(unit.record(unit.meant(*id)).map(CanonicalRecord::tag).filter(|tag| tag != looked_at))
     }
 
     /// A key value that two records share, as a person has said that they are two, is the other one's once the first lets go.

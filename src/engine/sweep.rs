@@ -7,7 +7,7 @@ use super::decide::Decider;
 use super::input::{InputKind, Step};
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
-use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
+use crate::domain::ids::{CanonicalId, SystemName};
 use crate::domain::link::Link;
 use crate::domain::time::Timestamp;
 use crate::ports::error::PortError;
@@ -86,7 +86,7 @@ impl Decider {
             unit.drafts[draft].inputs.insert(position);
             if let Some(work) = unit.drafts[draft].work.as_mut() {
                 work.removed = true;
-                work.links_removed = native_keys(&work.record).collect();
+                work.links_removed = work.record.native_keys().collect();
                 work.record.claims.clear();
             }
         }
@@ -101,7 +101,7 @@ impl Decider {
             return Ok(true);
         }
         let pairs: Vec<(CanonicalId, SystemName)> = record.links.iter().map(|link| (record.id, link.system.clone())).collect();
-        let lookup = Lookup { waiting_of: native_keys(record).collect(), ..Lookup::default() };
+        let lookup = Lookup { waiting_of: record.native_keys().collect(), ..Lookup::default() };
         if !self.store.owed_of(&pairs).await?.is_empty() || !self.store.look_up(&lookup).await?.waiting.is_empty() {
             return Ok(true);
         }
@@ -113,12 +113,4 @@ impl Decider {
         }
         Ok(false)
     }
-}
-
-/// Every native id that leads to a record.
-fn native_keys(record: &CanonicalRecord) -> impl Iterator<Item = NativeKey> {
-    record.links.iter().flat_map(|link| {
-        let ids = link.native_id.iter().chain(&link.aliases);
-        ids.map(|id| NativeKey { system: link.system.clone(), entity_type: record.entity_type.clone(), native_id: id.clone() })
-    })
 }

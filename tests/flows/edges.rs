@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 use syncline::domain::change::Record;
 use syncline::domain::handler::{UpdateMeta, Verdict};
-use syncline::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
+use syncline::domain::ids::{CanonicalId, NativeId, SystemName};
 use syncline::domain::review::{Says, Word};
 use syncline::engine::acts::Request;
-use syncline::ports::store::Lookup;
 
 use crate::support::{Message, Scene, delete, patch, whole};
 
@@ -41,13 +40,7 @@ fn names_are_reviewed(_: &mut Record, current: Option<&Record>, meta: &UpdateMet
 
 impl Scene {
     fn device(&self, system: &str, native_id: &str) -> CanonicalId {
-        let key = NativeKey {
-            system: SystemName::new(system).unwrap(),
-            entity_type: EntityType::new("device").unwrap(),
-            native_id: NativeId::new(native_id).unwrap(),
-        };
-        let lookup = Lookup { links: vec![key.clone()], ..Lookup::default() };
-        self.ask(async move |store| store.look_up(&lookup).await).links[&key]
+        self.id_of("device", system, native_id)
     }
 
     fn one_thing(&mut self, winner: (&str, &str), loser: (&str, &str)) {

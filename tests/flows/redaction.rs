@@ -1,9 +1,9 @@
 //! Values that are kept out of decisions.
 
 use serde_json::json;
-use syncline::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
+use syncline::domain::ids::{NativeId, SystemName};
 use syncline::engine::acts::Request;
-use syncline::ports::store::{DecisionFilter, Lookup};
+use syncline::ports::store::DecisionFilter;
 
 use crate::support::{Scene, patch};
 
@@ -27,16 +27,6 @@ impl Scene {
     fn decisions_as_text(&self) -> String {
         let rows = self.ask(async |store| store.decisions(&DecisionFilter::default(), None, 99).await).items;
         json!(rows).to_string()
-    }
-
-    fn person(&self, system: &str, native_id: &str) -> CanonicalId {
-        let key = NativeKey {
-            system: SystemName::new(system).unwrap(),
-            entity_type: EntityType::new("person").unwrap(),
-            native_id: NativeId::new(native_id).unwrap(),
-        };
-        let lookup = Lookup { links: vec![key.clone()], ..Lookup::default() };
-        self.ask(async move |store| store.look_up(&lookup).await).links[&key]
     }
 }
 
@@ -99,7 +89,7 @@ fn a_split_does_not_take_a_mask_for_a_value() {
     let mut scene = known();
     scene.send(patch("erp", "person", "e1", json!({"phone": "555-5"})).base(1));
     scene.skip_ahead();
-    let record = scene.person("crm", "c1");
+    let record = scene.id_of_person("crm", "c1");
     let natives = vec![(SystemName::new("erp").unwrap(), NativeId::new("e1").unwrap())];
     scene.act(Request::Split { record, natives, reason: None }, "anna").unwrap();
     insta::assert_snapshot!(scene.story(), @r#"

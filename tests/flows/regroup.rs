@@ -23,14 +23,19 @@ create = false
 
 impl Scene {
     /// The record of a native one.
-    pub fn id_of_person(&self, system: &str, native_id: &str) -> CanonicalId {
+    pub fn id_of(&self, entity_type: &str, system: &str, native_id: &str) -> CanonicalId {
         let key = NativeKey {
             system: SystemName::new(system).unwrap(),
-            entity_type: EntityType::new("person").unwrap(),
+            entity_type: EntityType::new(entity_type).unwrap(),
             native_id: NativeId::new(native_id).unwrap(),
         };
         let lookup = Lookup { links: vec![key.clone()], ..Lookup::default() };
         self.ask(async move |store| store.look_up(&lookup).await).links[&key]
+    }
+
+    /// The record of a person.
+    pub fn id_of_person(&self, system: &str, native_id: &str) -> CanonicalId {
+        self.id_of("person", system, native_id)
     }
 
     fn merge(&mut self, winner: (&str, &str), loser: (&str, &str)) -> Result<(), Refusal> {

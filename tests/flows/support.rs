@@ -305,7 +305,7 @@ impl Scene {
     /// A person does something about an update that waits, or about a dead letter.
     pub fn act(&mut self, request: Request, by: &str) -> Result<(), Refusal> {
         self.story.line(crate::people::told(&request, by));
-        let (act, mut answer) = Act::new(request, by);
+        let (act, mut answer) = Act::new(request, by, None);
         self.arrival += 1;
         let input = Input { tag: None, received_at: self.clock.now(), arrival: self.arrival, kind: InputKind::Act(act) };
         self.decide(0, vec![input]);
@@ -318,7 +318,7 @@ impl Scene {
         let mut answers = Vec::new();
         for (who, (request, by)) in acts.into_iter().enumerate() {
             self.story.line(crate::people::told(&request, by));
-            let (act, answer) = Act::new(request, by);
+            let (act, answer) = Act::new(request, by, None);
             answers.push(answer);
             self.arrival += 1;
             let input = Input { tag: None, received_at: self.clock.now(), arrival: self.arrival, kind: InputKind::Act(act) };

@@ -81,6 +81,30 @@ async fn values_are_erased_on_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_was_looked_at_is_merged_split_or_erased() {
+    let served = two().await;
+    let url = |what: &str| format!("{}/v1/entities/device/{what}", served.url);
+    let tag = served.http.get(url("bms:b1")).send().await.unwrap().headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(tag, "\"v1\"");
+    served.say(&device("u3", "bms", "b1", json!({"serial": "S1", "name": "Pump"}))).await;
+    served.at_rest().await;
+    let bodies = [("merge", json!({"loser": "oem:o1"})), ("split", json!({"links": ["bms:b1"]})), ("erase", json!({}))];
+    for (act, body) in &bodies {
+        for dry_run in [true, false] {
+            let mut body = body.clone();
+            body["dry_run"] = json!(dry_run);
+            let answer = served.http.post(url(&format!("bms:b1/{act}"))).header("if-match", &tag).json(&body).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::PRECONDITION_FAILED, "{act}");
+            let problem: serde_json::Value = answer.json().await.unwrap();
+            assert!(text(&problem, "detail").contains("its tag is \"v2\" now"), "{act}: {problem}");
+        }
+    }
+    let merge = served.http.post(url("bms:b1/merge")).header("if-match", "\"v2\"").json(&bodies[0].1).send().await.unwrap();
+    assert_eq!(merge.status(), StatusCode::OK);
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_makes_no_sense_is_refused() {
     let served = two().await;
     let post = async |what: &str, body| {

@@ -332,7 +332,7 @@ impl World {
 
     async fn act(&mut self, request: Request) {
         self.tell(|| format!("a person: {request:?}"));
-        let (act, _) = Act::new(request, "anna");
+        let (act, _) = Act::new(request, "anna", None);
         self.arrival += 1;
         let input = Input { tag: None, received_at: self.clock.now(), arrival: self.arrival, kind: InputKind::Act(act) };
         let decided = self.orchestrators[0].pipeline.decide(vec![input]).await;

@@ -150,7 +150,9 @@ fn records() -> Vec<Operation> {
             .with(fields)
             .paged()
             .gives(page(contract("canonical"))),
-        Operation::get("/v1/entities/{type}/{id}", "records", "One record").gives(contract("canonical")),
+        Operation::get("/v1/entities/{type}/{id}", "records", "One record")
+            .tells("Its state is named by the header `ETag`.")
+            .gives(contract("canonical")),
         Operation::get("/v1/entities/{type}/{id}/history", "records", "Every decision about it, oldest first")
             .gives(page(contract("decision"))),
         Operation::get("/v1/entities/{type}/{id}/why", "records", "Why its fields are what they are")
@@ -183,18 +185,26 @@ fn about_records() -> Vec<Operation> {
         json!({ "type": "array", "items": { "type": "string" }, "description": "The native records to take out: `{system}:{native_id}`." });
     vec![
         Operation::post("/v1/entities/{type}/{id}/merge", "records", "Two records are one thing")
+            .with(tag())
             .takes(with(("loser", text("The record that becomes part of this one: canonical id, or `{system}:{native_id}`."))))
             .must_have()
             .gives(decided(&[("loser", text("The other record."))])),
         Operation::post("/v1/entities/{type}/{id}/split", "records", "Native records are another thing")
+            .with(tag())
             .takes(with(("links", links)))
             .must_have()
             .gives(decided(&[("split_off", perhaps("The record that was taken out."))])),
         Operation::post("/v1/entities/{type}/{id}/erase", "records", "Erase the values of a record")
             .tells("Its values go from everything that is kept about it, and it is deleted everywhere. This can't be undone.")
+            .with(tag())
             .takes(asked(&says()))
             .gives(decided(&[])),
     ]
+}
+
+fn tag() -> Value {
+    json!({ "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string" },
+        "description": "The `ETag` of what was looked at: if it has changed since, nothing is done (412)." })
 }
 
 fn filters(operation: Operation) -> Operation {
@@ -246,10 +256,6 @@ fn waiting() -> Vec<Operation> {
 }
 
 fn about_waiting() -> Vec<Operation> {
-    let tag = || {
-        json!({ "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string" },
-            "description": "The `ETag` of what was looked at: if it has changed since, nothing is done (412)." })
-    };
     let judged = || {
         json!({ "type": "object", "required": ["update", "dry_run"], "properties": {
             "update": text("The update."), "dry_run": flag("Nothing was changed."),

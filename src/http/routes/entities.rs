@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::header::ETAG;
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -59,11 +61,12 @@ fn fits(record: &CanonicalRecord, wanted: &BTreeMap<String, String>) -> bool {
     })
 }
 
-/// `GET /v1/entities/{type}/{id}`.
-pub async fn one(State(api): Shared, Path((entity_type, id)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
+/// `GET /v1/entities/{type}/{id}`: with its tag, for `If-Match`.
+pub async fn one(State(api): Shared, Path((entity_type, id)): Path<(String, String)>) -> Result<impl IntoResponse, Problem> {
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
     let owed = find::owed(api.store.as_ref(), &record).await?;
-    Ok(Json(serde_json::to_value(CanonicalRow::new(&record, &owed)).unwrap_or_default()))
+    let row = Json(serde_json::to_value(CanonicalRow::new(&record, &owed)).unwrap_or_default());
+    Ok(([(ETAG, format!("\"{}\"", record.tag()))], row))
 }
 
 /// `GET /v1/entities/{type}/{id}/history`: every decision about it, oldest first.

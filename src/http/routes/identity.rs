@@ -4,14 +4,15 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
 use super::audit::{Act, note};
-use super::people::{became, given, read};
+use super::people::{became, given, if_match, read};
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
-use crate::engine::acts::{Done, Refusal, Request};
+use crate::engine::acts::{Done, Request};
 use crate::http::access::Actor;
 use crate::http::{Api, Problem};
 use crate::views::find;
@@ -50,6 +51,7 @@ pub async fn erase(
     State(api): Shared,
     actor: Actor,
     Path((entity_type, id)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Erase = read(&api, &body)?;
@@ -57,7 +59,7 @@ pub async fn erase(
     let record = found.id;
     let by = actor.name(asked.by)?;
     let request = Request::Erase { record, reason: given(asked.reason)? };
-    let done = act(&api, request, &by, asked.dry_run).await?;
+    let done = act(&api, request, &by, &headers, asked.dry_run).await?;
     if !asked.dry_run {
         let before = json!([{ "record": record, "version": found.version }]);
         note(&api, &actor, &by, Act { act: "erase", on: &record.to_string(), before, after: became(&done) }).await?;
@@ -70,6 +72,7 @@ pub async fn merge(
     State(api): Shared,
     actor: Actor,
     Path((entity_type, id)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Merge = read(&api, &body)?;
@@ -81,7 +84,7 @@ pub async fn merge(
     let (winner, loser) = (stays.id, goes.id);
     let by = actor.name(asked.by)?;
     let request = Request::Merge { winner, loser, reason: given(asked.reason)? };
-    let done = act(&api, request, &by, asked.dry_run).await?;
+    let done = act(&api, request, &by, &headers, asked.dry_run).await?;
     if !asked.dry_run {
         let before = [&stays, &goes].map(|record| json!({ "record": record.id, "version": record.version }));
         note(&api, &actor, &by, Act { act: "merge", on: &winner.to_string(), before: json!(before), after: became(&done) }).await?;
@@ -94,6 +97,7 @@ pub async fn split(
     State(api): Shared,
     actor: Actor,
     Path((entity_type, id)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Split = read(&api, &body)?;
@@ -102,7 +106,7 @@ pub async fn split(
     let record = found.id;
     let by = actor.name(asked.by)?;
     let request = Request::Split { record, natives, reason: given(asked.reason)? };
-    let done = act(&api, request, &by, asked.dry_run).await?;
+    let done = act(&api, request, &by, &headers, asked.dry_run).await?;
     let out = taken_out(&done, record);
     if !asked.dry_run {
         let before = json!([{ "record": record, "version": found.version }]);
@@ -111,8 +115,10 @@ pub async fn split(
     Ok(Json(json!({ "record": record, "split_off": out, "dry_run": asked.dry_run, "decisions": rows(&done) })))
 }
 
-async fn act(api: &Api, request: Request, by: &str, dry_run: bool) -> Result<Done, Refusal> {
-    if dry_run { api.acts.preview(request, by).await } else { api.acts.run(request, by).await }
+async fn act(api: &Api, request: Request, by: &str, headers: &HeaderMap, dry_run: bool) -> Result<Done, Problem> {
+    let if_match = if_match(headers)?;
+    let done = if dry_run { api.acts.preview(request, by, if_match).await } else { api.acts.run_if(request, by, if_match).await };
+    Ok(done?)
 }
 
 fn native(text: &str) -> Result<(SystemName, NativeId), Problem> {

@@ -122,7 +122,7 @@ async fn judge(
     let request = Request::Judge { update: update.clone(), word, if_match: if_match(headers)? };
     let about = json!({ "update": update, "dry_run": asked.dry_run });
     if asked.dry_run {
-        return Ok(Json(answer(&about, api.acts.preview(request, &by).await?)));
+        return Ok(Json(answer(&about, api.acts.preview(request, &by, None).await?)));
     }
     let before = api.store.decision(&update).await?.map_or(Value::Null, |row| told(&row));
     let done = api.acts.run(request, &by).await?;
@@ -192,7 +192,7 @@ pub(super) fn given(reason: Option<String>) -> Result<Option<String>, Problem> {
     Ok(reason)
 }
 
-fn if_match(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().map_err(|_| Problem::question("the tag can't be read").at("if-match"))?.trim();
     Ok((text != "*").then(|| text.trim_start_matches("W/").trim_matches('"').to_owned()))
