@@ -160,8 +160,15 @@ impl Browser {
     }
 
     pub async fn themed(&self, theme: &str) {
-        let features = json!({"features": [{"name": "prefers-color-scheme", "value": theme}, {"name": "prefers-reduced-motion", "value": "reduce"}]});
+        let features =
+            json!({"features": [{"name": "prefers-color-scheme", "value": theme}, {"name": "prefers-reduced-motion", "value": "reduce"}]});
         self.driver.cdp().send_raw("Emulation.setEmulatedMedia", features).await.unwrap();
+    }
+
+    /// The one thing the browser may complain of, as it was meant to be.
+    pub async fn complains(&self, of: &str) {
+        let log = self.driver.browser_log().await.unwrap();
+        assert!(log.len() == 1 && log[0].message.contains(of), "{of}: {log:#?}");
     }
 
     /// Nothing was refused by the policy of the page, and no script failed.

@@ -10,7 +10,9 @@ use crate::support::Served;
 
 /// One page of each kind, as links from the others lead there.
 async fn places(browser: &Browser) -> BTreeSet<String> {
-    let mut places = BTreeSet::from(["/", "/help", "/records?type=device&field=serial&value=S2", "/decisions?decision=parked", "/nonsense"].map(str::to_owned));
+    let mut places = BTreeSet::from(
+        ["/", "/help", "/records?type=device&field=serial&value=S2", "/decisions?decision=parked", "/nonsense"].map(str::to_owned),
+    );
     for list in ["/", "/decisions", "/records", "/waiting", "/dead-letters", "/systems"] {
         browser.open(list).await;
         let links = browser.is("[...document.querySelectorAll('a[href^=\"/\"]')].map((link) => link.getAttribute('href'))").await;
@@ -33,9 +35,7 @@ async fn every_page_is_for_everybody() {
         browser.open(place).await;
         let at = |how: &str| format!("{place}, {how}");
         if place == "/nonsense" {
-            // That there is no such page is the one thing the browser may complain of.
-            let log = browser.driver.browser_log().await.unwrap();
-            assert!(log.len() == 1 && log[0].message.contains("404"), "{log:#?}");
+            browser.complains("404").await;
         }
         browser.assert_sound(&at("light")).await;
         browser.themed("dark").await;
@@ -117,7 +117,6 @@ async fn what_is_redacted_is_on_no_page() {
     assert_eq!(browser.is("document.querySelector('textarea')").await, json!(null));
     browser.open("/records?type=device&field=phone&value=555-0100").await;
     browser.until_says("No device fits").await;
-    browser.driver.browser_log().await.unwrap();
     browser.done().await;
     served.orchestrator.stop().await.unwrap();
 }

@@ -23,9 +23,7 @@ async fn people_come_in_with_a_token_and_go() {
     let Some(browser) = Browser::at(&guarded.served.url).await else { return };
     browser.log_in("syncline_no_such").await;
     browser.until_says("Nobody has this token").await;
-    // That it was refused is the one thing the browser may complain of.
-    let log = browser.driver.browser_log().await.unwrap();
-    assert!(log.len() == 1 && log[0].message.contains("401"), "{log:#?}");
+    browser.complains("401").await;
 
     browser.log_in(&guarded.tokens["vera"]).await;
     browser.until_at("/waiting/bms:p").await;

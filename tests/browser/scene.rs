@@ -27,7 +27,8 @@ create = true
 "#;
 
 /// As it looks to somebody who would like it to be more than text.
-pub const BAD: &str = "<script>window.pwned = 1</script>\"'><img src=x onerror=\"window.pwned = 2\"></textarea><svg onload=\"window.pwned = 3\">";
+pub const BAD: &str =
+    "<script>window.pwned = 1</script>\"'><img src=x onerror=\"window.pwned = 2\"></textarea><svg onload=\"window.pwned = 3\">";
 
 pub fn careful(_: &mut Record, _: Option<&Record>, meta: &UpdateMeta) -> Verdict {
     let price = meta.changed().iter().any(|field| field.as_str() == "price");

@@ -33,15 +33,18 @@ function tellAges() {
 }
 
 // Fresh regions: the same page is fetched again and what has changed is put in its place.
-let fetching = false, again = false;
+let fetching = false, again = false, gone = false;
+const lives = () => !gone && document.querySelector("[data-live]") && !document.querySelector("[data-still]");
 async function refresh() {
-  if (document.hidden || !document.querySelector("[data-live]")) return;
+  if (document.hidden || !lives()) return;
   if (fetching) { again = true; return; }
   fetching = true;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     // Logged out meanwhile: the log-in page came instead.
     if (answer.redirected && new URL(answer.url).pathname === "/login") { location.href = answer.url; return; }
+    // What it was about is over; somebody may still want to read it.
+    gone = answer.status === 404;
     if (!answer.ok) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const proof = page.querySelector('meta[name="csrf"]');
@@ -83,7 +86,7 @@ function soon() {
 function listen() {
   if (document.hidden) { source?.close(); source = null; return; }
   refresh();
-  if (source || !document.querySelector("[data-live]")) return;
+  if (source || !lives()) return;
   source = new EventSource("/v1/events?limit=1");
   source.addEventListener("decision", soon);
 }
@@ -131,7 +134,7 @@ function sure(text, would) {
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 async function act(form, button) {
-  const place = form.querySelector("[data-said]") || form.parentElement.querySelector("[data-said]");
+  const place = form.querySelector("[data-said]") || form.closest("footer")?.querySelector("[data-said]") || document.querySelector("main > [data-said]");
   const say = (tone, text) => { if (place) { place.className = `said ${tone}`; place.textContent = text; } };
   const path = form.dataset.act + (form.dataset.act.endsWith("/") ? button?.value || "" : "");
   const headers = form.dataset.match ? { "if-match": `"${form.dataset.match}"` } : {};
