@@ -123,7 +123,8 @@ fn router(api: Api, hosts: Hosts) -> Router {
         .method_not_allowed_fallback(any(routes::not_that_way).layer(door(Needs::Name, Form::Header)))
         .layer(middleware::from_fn_with_state(Arc::new(Guard::new(hosts, api.metrics.clone())), guard::pass))
         .layer(header("x-content-type-options", "nosniff"))
-        .layer(header("referrer-policy", "no-referrer"))
+        // Not "no-referrer": by that, browsers keep back where a form of our own is from, too.
+        .layer(header("referrer-policy", "same-origin"))
         // A page says more; what is no page loads nothing and is shown in none.
         .layer(usual(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
         .layer(usual(CACHE_CONTROL, "no-store"))

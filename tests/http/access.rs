@@ -40,7 +40,7 @@ async fn refused(what: &str, request: RequestBuilder, expected: (u16, &str)) {
     assert_eq!(code(response).await, (expected.0, expected.1.to_owned()), "{what}");
     assert_eq!(headers.contains_key(header::WWW_AUTHENTICATE), expected.0 == 401, "{what}");
     assert_eq!(headers["x-content-type-options"], "nosniff");
-    assert_eq!((&headers["referrer-policy"], &headers["cache-control"]), (&"no-referrer".parse().unwrap(), &"no-store".parse().unwrap()));
+    assert_eq!((&headers["referrer-policy"], &headers["cache-control"]), (&"same-origin".parse().unwrap(), &"no-store".parse().unwrap()));
     assert!(headers["content-security-policy"].to_str().unwrap().contains("frame-ancestors 'none'"), "{what}");
 }
 

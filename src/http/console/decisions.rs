@@ -4,10 +4,13 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use super::model::{Asked, Cell, DecisionLine, DecisionPage, Decisions, Link, MergeRow};
-use super::{Answer, ROWS, Visit, frame, record, shown, systems, words};
+use super::{Answer, ROWS, Visit, frame, hidden, record, shown, systems, words};
 use crate::domain::decision::{Conflict, ConflictBase, Decision, DecisionKind, Winner};
 use crate::domain::explain;
 use crate::domain::ids::UpdateId;
+use crate::domain::masks;
+use crate::domain::redact::redact_row;
+use crate::domain::rules::TypeRules;
 use crate::domain::time::Timestamp;
 use crate::domain::value::{FieldPath, Leaves, same};
 use crate::http::query::Query;
@@ -81,16 +84,19 @@ async fn page(api: &Api, given: &[&str; 5], cursor: &str) -> Result<(Vec<Decisio
 /// `GET /decisions/{update}`
 pub async fn one(State(api): Shared, visit: Visit, Path(update): Path<String>) -> Answer {
     let update = UpdateId::try_from(update).map_err(Problem::question)?;
-    let row = api.store.decision(&update).await?.ok_or_else(|| Problem::absent(format!("There is no decision about {update}.")))?;
+    let mut row = api.store.decision(&update).await?.ok_or_else(|| Problem::absent(format!("There is no decision about {update}.")))?;
     let now = api.clock.now();
+    let types = api.settings.rules.of_type(&row.entity_type);
     let before = before(&api, &row).await?;
+    // Rows written before a field was redacted still have its values.
+    redact_row(&mut row, &types);
     let names = record::names(
         &api,
         [before.as_ref(), row.proposed_snapshot.as_ref(), row.accepted_snapshot.as_ref()].into_iter().flatten(),
         &row.entity_type,
     )
     .await?;
-    let rows = rows(&row, before.as_ref(), &names);
+    let rows = rows(&row, before.as_ref(), &types, &names);
     let total = row.accepted_snapshot.as_ref().or(before.as_ref()).map_or(0, Leaves::len);
     let untouched = total.saturating_sub(rows.len());
     let record = match row.canonical_id {
@@ -99,7 +105,7 @@ pub async fn one(State(api): Shared, visit: Visit, Path(update): Path<String>) -
             .records(&[id])
             .await?
             .first()
-            .map(|found| Link { text: record::title(&found.record), href: format!("/records/{}/{id}", row.entity_type) }),
+            .map(|found| Link { text: record::title(&api, &found.record), href: format!("/records/{}/{id}", row.entity_type) }),
         None => None,
     };
     Ok(shown(&DecisionPage {
@@ -157,14 +163,38 @@ async fn before(api: &Api, row: &Decision) -> Result<Option<Leaves>, Problem> {
 }
 
 /// Every field the decision was about.
-fn rows(row: &Decision, before: Option<&Leaves>, names: &record::Names) -> Vec<MergeRow> {
+fn rows(row: &Decision, before: Option<&Leaves>, types: &TypeRules, names: &record::Names) -> Vec<MergeRow> {
     let mut fields: Vec<&FieldPath> = Vec::new();
     for path in row.conflicts.iter().map(|conflict| &conflict.field).chain(&row.changed).chain(&row.modified_fields) {
         if !fields.contains(&path) {
             fields.push(path);
         }
     }
-    fields.into_iter().map(|path| field(row, path, before, names)).collect()
+    fields
+        .into_iter()
+        .map(|path| if hides(row, path, before, types) { untold(row, path) } else { field(row, path, before, names) })
+        .collect()
+}
+
+/// Whether the values of a field are not told, or not kept.
+fn hides(row: &Decision, path: &FieldPath, before: Option<&Leaves>, types: &TypeRules) -> bool {
+    let mut told = [before, row.proposed_snapshot.as_ref(), row.accepted_snapshot.as_ref()].into_iter().flatten();
+    types.redacts(path) || told.any(|told| masks::hides(told, path))
+}
+
+fn untold(row: &Decision, path: &FieldPath) -> MergeRow {
+    let conflict = row.conflicts.iter().find(|conflict| conflict.field == *path);
+    let [base, ours, theirs, outcome] = std::array::from_fn(|_| hidden::cell());
+    MergeRow {
+        field: path.to_string(),
+        conflict: conflict.is_some(),
+        base,
+        ours,
+        ours_from: conflict.and_then(|conflict| conflict.ours_from.as_ref()).map_or_else(String::new, |from| format!("from {from}")),
+        theirs,
+        outcome,
+        by: conflict.map_or_else(|| words::by(&row.decided_by), |conflict| conflict.rule.clone()),
+    }
 }
 
 fn field(row: &Decision, path: &FieldPath, before: Option<&Leaves>, names: &record::Names) -> MergeRow {

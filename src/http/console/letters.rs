@@ -1,13 +1,14 @@
 //! Dead letters: which there are, and one of them with what its code means.
 
 use axum::extract::{Path, State};
+use serde_json::Value;
 
 use super::model::{Letter, LetterLine, Letters};
-use super::{Answer, ROWS, Visit, frame, shown, words};
+use super::{Answer, ROWS, Visit, frame, hidden, shown, words};
 use crate::domain::change::DeadReason;
-use crate::http::Problem;
 use crate::http::query::Query;
 use crate::http::routes::Shared;
+use crate::http::{Api, Problem};
 use crate::ports::store::{Cursor, DeadLetter};
 
 /// Pages of the documentation by their codes.
@@ -75,7 +76,7 @@ pub async fn list(State(api): Shared, visit: Visit, mut query: Query) -> Answer 
         href: format!("/dead-letters/{}", words::encoded(&letter.id)),
         reason: letter.reason.to_string(),
         from: from(letter),
-        detail: letter.detail.clone(),
+        detail: told(&api, letter).detail,
         at: words::moment(letter.received_at, now),
     };
     Ok(shown(&Letters {
@@ -90,6 +91,7 @@ pub async fn one(State(api): Shared, visit: Visit, Path(id): Path<String>) -> An
     let letter = api.store.dead_letter(&id).await?;
     let letter = letter
         .ok_or_else(|| Problem::absent(format!("There is no dead letter {id}: somebody has dealt with it, or there never was one.")))?;
+    let Message { body, detail, hidden } = told(&api, &letter);
     let hint = if letter.encoding.is_some() {
         "It is no text, so it can't be edited here. Requeued, it is tried once more as it came."
     } else {
@@ -104,15 +106,37 @@ pub async fn one(State(api): Shared, visit: Visit, Path(id): Path<String>) -> An
             (None, _) => "A message nobody can tell the sender of".to_owned(),
         },
         reason: letter.reason.to_string(),
-        detail: letter.detail.clone(),
+        detail,
         from: letter.system.clone().unwrap_or_default(),
         at: words::moment(letter.received_at, api.clock.now()),
-        body: readable(&letter),
+        body,
+        hidden,
         encoding: letter.encoding,
         hint,
         explained: explained(letter.reason),
         id,
     }))
+}
+
+/// A message and what is wrong with it, as far as they may be shown.
+struct Message {
+    body: String,
+    detail: String,
+    hidden: bool,
+}
+
+fn told(api: &Api, letter: &DeadLetter) -> Message {
+    let body = letter.body.as_deref().unwrap_or_default();
+    let read = if letter.encoding.is_none() { serde_json::from_str(body).unwrap_or_default() } else { Value::Null };
+    match hidden::told(&api.settings.rules, &read, (letter.system.as_deref(), letter.entity_type.as_deref())) {
+        None => Message { body: hidden::UNTOLD.to_owned(), detail: hidden::UNTOLD.to_owned(), hidden: true },
+        Some(told) if told.hides() => Message {
+            body: serde_json::to_string_pretty(&told.message).unwrap_or_default(),
+            detail: told.sentence(&letter.detail),
+            hidden: true,
+        },
+        Some(_) => Message { body: readable(letter), detail: letter.detail.clone(), hidden: false },
+    }
 }
 
 /// The message; JSON on one line is set out, which changes nothing of what it says.

@@ -7,6 +7,7 @@ pub mod assets;
 pub mod decisions;
 pub mod find;
 pub mod help;
+mod hidden;
 pub mod letters;
 pub mod log_in;
 mod model;
@@ -27,7 +28,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use self::model::{Clock, Frame, ProblemPage};
-use super::access::Actor;
+use super::access::{Actor, Needs};
 use super::{Api, Problem, routes};
 
 pub use self::words::encoded;
@@ -82,6 +83,7 @@ fn bare(title: &str, at: &'static str) -> Frame {
         now: Clock { time: String::new() },
         who: None,
         csrf: None,
+        may: true,
     }
 }
 
@@ -112,6 +114,7 @@ async fn frame(api: &Api, visit: &Visit, title: &str, at: &'static str) -> Resul
         now: Clock { time },
         who: visit.actor.identity.as_ref().map(|identity| (identity.name.clone(), identity.role.to_string())),
         csrf: visit.actor.csrf.clone(),
+        may: visit.actor.identity.as_ref().is_none_or(|identity| Needs::Operator.allow(&identity.role, None)),
         ..bare(title, at)
     })
 }

@@ -27,6 +27,8 @@ pub struct Frame {
     pub who: Option<(String, String)>,
     /// What the page sends along with whatever changes something.
     pub csrf: Option<String>,
+    /// Whether who looks at it may change something, too.
+    pub may: bool,
 }
 
 /// The log-in page, which has no frame: whoever sees it is nobody yet.
@@ -342,6 +344,12 @@ pub struct RecordPage {
     pub held_note: String,
     pub systems: Vec<HolderHead>,
     pub fields: Vec<FieldRow>,
+    /// Its native records, as `system:native_id`.
+    pub natives: Vec<String>,
+    /// Neither deleted nor part of another.
+    pub live: bool,
+    /// Sends a system what it lacks.
+    pub resyncs: Vec<Act>,
     pub timeline_note: String,
     pub timeline: Vec<Event>,
 }
@@ -356,6 +364,8 @@ pub struct Brake {
     pub body: String,
     pub ask: String,
     pub verb: &'static str,
+    /// Not to do what waits: where, and what is asked before.
+    pub discard: Option<(String, String)>,
 }
 
 /// One update that waits.
@@ -409,6 +419,8 @@ pub struct Waits {
     pub advice: &'static str,
     pub tag: String,
     pub entity: String,
+    /// Values are hidden in it.
+    pub hidden: bool,
     pub message: String,
 }
 
@@ -443,6 +455,8 @@ pub struct Letter {
     pub at: Moment,
     pub encoding: Option<String>,
     pub body: String,
+    /// Values are hidden in it, or all of it.
+    pub hidden: bool,
     pub hint: &'static str,
     /// A heading, which may be empty, and a paragraph.
     pub explained: Vec<(String, String)>,
@@ -492,11 +506,10 @@ pub struct Picture {
 /// A button that does something at once.
 pub struct Act {
     pub path: String,
-    pub body: &'static str,
-    pub verb: &'static str,
-    pub ask: Option<String>,
-    /// What it would send is asked first.
-    pub dry: bool,
+    pub body: String,
+    pub verb: String,
+    /// What is asked before, with what it would do.
+    pub ask: String,
 }
 
 /// A system with its numbers.

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use super::model::{Cell, Event, FieldRow, Held, HolderHead, Kind, Link, RecordPage, Standing};
-use super::{Answer, ROWS, Visit, frame, shown, words};
+use super::{Answer, ROWS, Visit, frame, hidden, shown, systems, words};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::explain;
 use crate::domain::handler::shown as quoted;
@@ -27,11 +27,13 @@ use crate::views::{compare, find, why};
 const NAMES: [&str; 10] = ["name", "full_name", "title", "label", "display_name", "serial", "tag", "email", "code", "number"];
 
 /// What people call a record.
-pub fn title(record: &CanonicalRecord) -> String {
-    let named = NAMES.iter().find_map(|name| match record.data.get(&FieldPath::name(name)) {
-        Some(Value::String(text)) if !text.trim().is_empty() => Some(words::text(&Value::String(text.clone()))),
-        Some(_) | None => None,
-    });
+pub fn title(api: &Api, record: &CanonicalRecord) -> String {
+    let types = api.settings.rules.of_type(&record.entity_type);
+    let named =
+        NAMES.iter().filter(|name| !types.redacts(&FieldPath::name(name))).find_map(|name| match record.data.get(&FieldPath::name(name)) {
+            Some(Value::String(text)) if !text.trim().is_empty() => Some(words::text(&Value::String(text.clone()))),
+            Some(_) | None => None,
+        });
     let native = || record.links.iter().find_map(|link| Some(format!("{} {}", record.entity_type, link.native_id.as_ref()?)));
     named.or_else(native).unwrap_or_else(|| format!("{} {}", record.entity_type, record.id))
 }
@@ -61,7 +63,7 @@ pub async fn names<'a>(api: &Api, data: impl Iterator<Item = &'a Leaves>, entity
     let ids: Vec<CanonicalId> = ids.into_iter().take(ROWS).collect();
     let found = api.store.records(&ids).await?;
     let named =
-        |record: &CanonicalRecord| (record.id.to_string(), (title(record), format!("/records/{}/{}", record.entity_type, record.id)));
+        |record: &CanonicalRecord| (record.id.to_string(), (title(api, record), format!("/records/{}/{}", record.entity_type, record.id)));
     Ok(Names(found.iter().map(|found| named(&found.record)).collect()))
 }
 
@@ -135,10 +137,10 @@ pub async fn page(State(api): Shared, visit: Visit, Path((entity_type, id)): Pat
         (count, Some(_)) => format!("the newest {count} decisions"),
     };
     Ok(shown(&RecordPage {
-        frame: frame(&api, &visit, &title(&record), "records").await?,
+        frame: frame(&api, &visit, &title(&api, &record), "records").await?,
         entity_type: record.entity_type.to_string(),
         id: record.id.to_string(),
-        title: title(&record),
+        title: title(&api, &record),
         state: state(&api, &record, &owed),
         sentence: sentence(&record, &systems),
         version: record.version,
@@ -150,6 +152,9 @@ pub async fn page(State(api): Shared, visit: Visit, Path((entity_type, id)): Pat
         },
         systems,
         fields,
+        natives: natives(&record),
+        live: record.is_live(),
+        resyncs: systems::resyncs(&api, &record).await?,
         timeline_note,
         timeline: page.items.iter().map(|row| event(row, now)).collect(),
     }))
@@ -161,6 +166,12 @@ fn all_fields(record: &CanonicalRecord) -> Vec<FieldPath> {
     let held = record.links.iter().filter(|link| link.state == LinkState::Linked).flat_map(|link| link.shadow.held.differences());
     let paths: BTreeSet<&FieldPath> = canonical.chain(held.filter(|(_, value)| value.is_some()).map(|(path, _)| path)).collect();
     paths.into_iter().cloned().collect()
+}
+
+/// The native records that are part of it.
+fn natives(record: &CanonicalRecord) -> Vec<String> {
+    let linked = record.links.iter().filter(|link| link.state == LinkState::Linked);
+    linked.filter_map(|link| Some(format!("{}:{}", link.system, link.native_id.as_ref()?))).collect()
 }
 
 fn sentence(record: &CanonicalRecord, systems: &[HolderHead]) -> String {
@@ -224,11 +235,12 @@ fn field(
             format!("{}, {}{by}", source.system, words::moment(source.at, now).ago)
         },
     );
+    let hides = types.redacts(path);
     FieldRow {
         field: path.to_string(),
-        value: names.cell(record.data.get(path)),
+        value: if hides { hidden::cell() } else { names.cell(record.data.get(path)) },
         said,
-        story,
+        story: if hides { "Its value is not shown (redact).".to_owned() } else { story },
         update: source.map(|source| Link { text: source.update.to_string(), href: words::decision_href(&source.update) }),
         held: record.links.iter().map(|link| held(api, record, link, path, types, names)).collect(),
     }
@@ -237,13 +249,13 @@ fn field(
 /// What a system holds of a field.
 fn held(api: &Api, record: &CanonicalRecord, link: &SystemLink, path: &FieldPath, types: &TypeRules, names: &Names) -> Held {
     let side = api.directory.target(&link.system, &record.entity_type).side;
-    let native = native_name(path, &side);
+    let (native, hides) = (native_name(path, &side), types.redacts(path));
     let native_name = if native == path.as_str() { String::new() } else { native };
     let (there, canonical) = (link.shadow.held.get(&record.data, path), record.data.get(path));
     let cell = |standing, value: Option<&Value>, note: String| Held {
         system: link.system.to_string(),
         standing,
-        value: names.cell(value),
+        value: if hides && value.is_some() { hidden::cell() } else { names.cell(value) },
         native_name: native_name.clone(),
         note,
     };
@@ -265,7 +277,8 @@ fn held(api: &Api, record: &CanonicalRecord, link: &SystemLink, path: &FieldPath
     }
     if let Some(sent) = newest {
         let value = sent.values.get(&record.data, path).unwrap_or(&Value::Null);
-        return cell(Standing::OnItsWay, there, format!("is sent {} (rev {})", quoted(value), sent.rev));
+        let sends = if hides { hidden::HIDDEN.to_owned() } else { quoted(value) };
+        return cell(Standing::OnItsWay, there, format!("is sent {sends} (rev {})", sent.rev));
     }
     if link.waits.iter().any(|waits| waits.fields.contains(path)) {
         return cell(Standing::OnItsWay, there, "its change waits to be decided".to_owned());

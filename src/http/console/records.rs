@@ -10,6 +10,7 @@ use super::{Answer, ROWS, Visit, frame, record, shown, systems, words};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType};
 use crate::domain::link::LinkState;
+use crate::domain::rules::TypeRules;
 use crate::domain::value::{FieldPath, same};
 use crate::http::query::Query;
 use crate::http::routes::Shared;
@@ -41,7 +42,7 @@ pub async fn page(State(api): Shared, visit: Visit, mut query: Query) -> Answer 
         rows.push(RecordLine {
             id: record.id.to_string(),
             href: format!("/records/{}/{}", record.entity_type, record.id),
-            title: record::title(record),
+            title: record::title(&api, record),
             subtitle: subtitle(&api, record),
             natives: natives(record),
             state: record::state(&api, record, &owed),
@@ -77,6 +78,7 @@ async fn look(
     mut after: Option<CanonicalId>,
 ) -> Result<(Vec<std::sync::Arc<CanonicalRecord>>, Option<CanonicalId>), Problem> {
     let (mut found, mut seen) = (Vec::new(), 0);
+    let types = api.settings.rules.of_type(entity_type);
     let page = if value.is_empty() { ROWS } else { PAGE };
     loop {
         let records = api.store.list_records(Some(entity_type), after, page).await?;
@@ -84,7 +86,7 @@ async fn look(
         for versioned in records {
             seen += 1;
             after = Some(versioned.record.id);
-            if (deleted || versioned.record.is_live()) && fits(&versioned.record, field, value) {
+            if (deleted || versioned.record.is_live()) && fits(&versioned.record, field, value, &types) {
                 found.push(versioned.record);
             }
             if found.len() == ROWS {
@@ -97,26 +99,35 @@ async fn look(
     }
 }
 
-/// Whether some field, or the one that is named, has this value.
-fn fits(record: &CanonicalRecord, field: &str, wanted: &str) -> bool {
+/// Whether some field, or the one that is named, has this value. Nobody finds out by guessing what is redacted.
+fn fits(record: &CanonicalRecord, field: &str, wanted: &str, types: &TypeRules) -> bool {
     let is = |value: &Value| match value {
         Value::String(text) => text == wanted,
         other => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| same(&wanted, other)),
     };
     match (wanted.is_empty(), field.is_empty()) {
         (true, _) => true,
-        (false, true) => record.data.iter().any(|(_, value)| is(value)),
-        (false, false) => record.data.get(&FieldPath::escaped(field)).is_some_and(is),
+        (false, true) => record.data.iter().any(|(path, value)| !types.redacts(path) && is(value)),
+        (false, false) => {
+            let path = FieldPath::escaped(field);
+            !types.redacts(&path) && record.data.get(&path).is_some_and(is)
+        }
     }
 }
 
 /// The key it is recognised by.
 fn subtitle(api: &Api, record: &CanonicalRecord) -> String {
     let types = api.settings.rules.of_type(&record.entity_type);
-    let title = record::title(record);
+    let title = record::title(api, record);
     let part = |path: &FieldPath| Some(format!("{path} {}", words::text(record.data.get(path).filter(|value| !value.is_null())?)));
-    let parts: Vec<String> =
-        types.keys.iter().flat_map(|key| &key.fields).filter_map(part).filter(|part| !part.ends_with(&title)).collect();
+    let parts: Vec<String> = types
+        .keys
+        .iter()
+        .flat_map(|key| &key.fields)
+        .filter(|path| !types.redacts(path))
+        .filter_map(part)
+        .filter(|part| !part.ends_with(&title))
+        .collect();
     parts.join(", ")
 }
 

@@ -6,7 +6,8 @@ use axum::extract::{Path, State};
 
 use super::model::{Act, DifferenceLine, Kind, SystemCard, SystemPage, Systems};
 use super::picture::{Drawn, pictures};
-use super::{Answer, Visit, decisions, frame, record, shown, words};
+use super::{Answer, Visit, decisions, frame, hidden, record, shown, words};
+use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::http::query::Query;
 use crate::http::routes::{Shared, resync};
@@ -130,32 +131,49 @@ fn note(api: &Api, known: &Known) -> String {
     text
 }
 
+fn act(system: &SystemName, what: &str, body: &str, verb: &str, ask: String) -> Act {
+    Act { path: format!("/v1/systems/{system}/{what}"), body: body.to_owned(), verb: verb.to_owned(), ask }
+}
+
+/// Whether it can be sent what it lacks.
+fn is_sent(api: &Api, known: &Known) -> bool {
+    api.settings.rules.push_updates && !known.paused_out && known.state.code != words::OBSERVED.code
+}
+
 fn acts(api: &Api, known: &Known) -> Vec<Act> {
     let system = &known.row.system;
-    let act = |what: &str, body, verb, ask: Option<String>, dry| Act { path: format!("/v1/systems/{system}/{what}"), body, verb, ask, dry };
     let mut acts = Vec::new();
     if known.paused_in || known.paused_out {
-        acts.push(act("resume", r#"{"direction":"both"}"#, "Resume", Some(format!("Let {system} go on?")), true));
+        acts.push(act(system, "resume", r#"{"direction":"both"}"#, "Resume", format!("Let {system} go on?")));
     } else {
-        acts.push(act(
-            "pause",
-            r#"{"direction":"both"}"#,
-            "Pause",
-            Some(format!("Pause {system}? What it says stays in the queue, and it is sent nothing.")),
-            false,
-        ));
-        acts.push(act(
-            "pause",
-            r#"{"direction":"out"}"#,
-            "Pause sending",
-            Some(format!("Send nothing to {system} for now? What it says is decided all the same.")),
-            false,
-        ));
+        let ask = format!("Pause {system}? What it says stays in the queue, and it is sent nothing.");
+        acts.push(act(system, "pause", r#"{"direction":"both"}"#, "Pause", ask));
+        let ask = format!("Send nothing to {system} for now? What it says is decided all the same.");
+        acts.push(act(system, "pause", r#"{"direction":"out"}"#, "Pause sending", ask));
     }
-    if api.settings.rules.push_updates && !known.paused_out && known.state.code != words::OBSERVED.code {
-        acts.push(act("resync", "{}", "Send what it lacks", Some(format!("Send {system} what it lacks?")), true));
+    if is_sent(api, known) {
+        acts.push(act(system, "resync", "{}", "Send what it lacks", format!("Send {system} what it lacks?")));
     }
     acts
+}
+
+/// Sends whoever a record is sent to what it lacks of its type.
+pub async fn resyncs(api: &Api, record: &CanonicalRecord) -> Result<Vec<Act>, Problem> {
+    let entity_type = &record.entity_type;
+    let targets = api.directory.targets(entity_type);
+    let takes = |system: &SystemName| targets.iter().any(|target| target.system == *system && target.side.outbound);
+    let one = |known: &Known| {
+        let system = &known.row.system;
+        let body = serde_json::json!({ "type": entity_type }).to_string();
+        act(
+            system,
+            "resync",
+            &body,
+            &format!("Send {system} what it lacks"),
+            format!("Send {system} every {entity_type} as it should hold it?"),
+        )
+    };
+    Ok(known(api).await?.iter().filter(|known| is_sent(api, known) && takes(&known.row.system)).map(one).collect())
 }
 
 fn drawn(known: &Known) -> Drawn {
@@ -249,7 +267,7 @@ async fn differences(
         after = page.last().map(|versioned| versioned.record.id);
         for versioned in page.iter().filter(|versioned| versioned.record.is_live()) {
             let found = resync::difference(api, &versioned.record, system);
-            lines.extend(found.map(|found| difference_lines(&versioned.record, &found)).unwrap_or_default());
+            lines.extend(found.map(|found| difference_lines(api, &versioned.record, &found)).unwrap_or_default());
         }
         if page.len() < 500 {
             return Ok((lines, seen as u64, None));
@@ -258,10 +276,11 @@ async fn differences(
     Ok((lines, seen as u64, after))
 }
 
-fn difference_lines(record: &crate::domain::canonical::CanonicalRecord, found: &compare::Difference) -> Vec<DifferenceLine> {
+fn difference_lines(api: &Api, record: &CanonicalRecord, found: &compare::Difference) -> Vec<DifferenceLine> {
+    let types = api.settings.rules.of_type(&record.entity_type);
     let line = |field: &str, held, canonical| DifferenceLine {
         href: format!("/records/{}/{}", record.entity_type, record.id),
-        record: record::title(record),
+        record: record::title(api, record),
         field: field.to_owned(),
         held,
         canonical,
@@ -272,6 +291,9 @@ fn difference_lines(record: &crate::domain::canonical::CanonicalRecord, found: &
     found
         .fields
         .iter()
-        .map(|field| line(field.field.as_str(), words::cell(Some(&field.held)), words::cell(Some(&field.canonical))))
+        .map(|field| {
+            let cell = |value| if types.redacts(&field.field) { hidden::cell() } else { words::cell(Some(value)) };
+            line(field.field.as_str(), cell(&field.held), cell(&field.canonical))
+        })
         .collect()
 }

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use super::model::{Brake, Cell, Kind, Link, MergeRow, WaitingGroup, WaitingLine, WaitingPage, Waits};
-use super::{Answer, Visit, frame, record, shown, words};
+use super::{Answer, Visit, frame, hidden, record, shown, words};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::explain;
 use crate::domain::ids::{NativeKey, UpdateId};
@@ -160,7 +160,14 @@ fn brake(kept: &Kept, now: Timestamp) -> Brake {
         }
     };
     let ask = format!("{what}: {hint}. {verb}?");
-    Brake { kind, what, hint, since: words::moment(kept.since, now), act, body: body.to_owned(), ask, verb }
+    let discard = match &kept.hold {
+        Hold::CreateBrake { .. } | Hold::DeleteBrake { .. } => {
+            let ask = format!("{what}: not to be done at all?");
+            Some((format!("/v1/brakes/{}/discard", words::encoded(&kept.id)), ask))
+        }
+        Hold::PauseIn { .. } | Hold::PauseOut { .. } => None,
+    };
+    Brake { kind, what, hint, since: words::moment(kept.since, now), act, body: body.to_owned(), ask, verb, discard }
 }
 
 async fn line(api: &Api, row: &Waiting, now: Timestamp) -> Result<WaitingLine, Problem> {
@@ -186,20 +193,22 @@ fn href(update: &UpdateId) -> String {
 /// Who waits for whom.
 async fn waits_for(api: &Api, row: &Waiting) -> Result<Vec<(String, Option<String>)>, Problem> {
     let word = |text: &str| (text.to_owned(), None);
+    let types = api.settings.rules.of_type(&row.key.entity_type);
     Ok(match &row.waiting_for {
         WaitingFor::MissingReference { behind: Some(update), .. } => vec![word("behind"), (update.to_string(), Some(href(update)))],
         WaitingFor::MissingReference { references, .. } => {
             let one = |missing: &crate::domain::waiting::MissingReference| {
                 let NativeKey { system, entity_type, native_id } = &missing.key;
+                let native_id = if types.redacts(&missing.field) { hidden::HIDDEN } else { native_id.as_str() };
                 (format!("{system}'s {entity_type} {native_id} ({})", missing.field), None)
             };
             references.iter().map(one).collect()
         }
         WaitingFor::MatchCollision { records, keys } => {
             let found = if records.is_empty() { Vec::new() } else { api.store.records(records).await? };
-            let linked = found
-                .iter()
-                .map(|found| (record::title(&found.record), Some(format!("/records/{}/{}", found.record.entity_type, found.record.id))));
+            let linked = found.iter().map(|found| {
+                (record::title(api, &found.record), Some(format!("/records/{}/{}", found.record.entity_type, found.record.id)))
+            });
             [word(&keys.join(", ")), word("belong to")].into_iter().chain(linked).collect()
         }
         WaitingFor::DuplicateInSystem { record, native_id } => {
@@ -234,13 +243,18 @@ pub async fn one(State(api): Shared, visit: Visit, Path(update): Path<String>) -
     let review = matches!(waiting.waiting_for, WaitingFor::Review);
     let now = api.clock.now();
     let source = waiting.key.system.to_string();
+    let about = (Some(waiting.key.system.as_str()), Some(waiting.key.entity_type.as_str()));
+    let told = hidden::told(&api.settings.rules, &waiting.message, about);
+    let hides = told.as_ref().is_none_or(hidden::Told::hides);
+    let message = told.map(|told| told.message);
     Ok(shown(&Waits {
         frame: frame(&api, &visit, &format!("{update} waits"), "waiting").await?,
         update_path: words::encoded(&update.to_string()),
         title: words::title(&row),
         kind: if review { words::REVIEW } else { Kind { word: title, ..words::of(row.decision) } },
         reason: row.reason.clone(),
-        record: known.map(|record| Link { text: record::title(&record), href: format!("/records/{}/{}", record.entity_type, record.id) }),
+        record: known
+            .map(|record| Link { text: record::title(&api, &record), href: format!("/records/{}/{}", record.entity_type, record.id) }),
         since: words::moment(waiting.since, now),
         retry_at: waiting.retry_at.map(|at| words::moment(at, now)),
         attempts: if waiting.attempts == 1 { "once".to_owned() } else { format!("{} times", waiting.attempts) },
@@ -248,11 +262,12 @@ pub async fn one(State(api): Shared, visit: Visit, Path(update): Path<String>) -
         review,
         advice,
         tag: waiting.tag(),
-        entity: match waiting.message.get("entity") {
+        entity: match message.as_ref().and_then(|message| message.get("entity")) {
             Some(entity) if !entity.is_null() => pretty(entity),
             _ => String::new(),
         },
-        message: pretty(&waiting.message),
+        hidden: hides,
+        message: message.as_ref().map_or_else(|| hidden::UNTOLD.to_owned(), pretty),
         update: update.to_string(),
         source,
     }))
@@ -266,17 +281,19 @@ fn pretty(value: &Value) -> String {
 async fn would(api: &Api, record: &CanonicalRecord, waiting: &Waiting) -> Result<Vec<MergeRow>, Problem> {
     let Some(change) = &waiting.change else { return Ok(Vec::new()) };
     let names = record::names(api, std::iter::once(&record.data), &record.entity_type).await?;
+    let types = api.settings.rules.of_type(&record.entity_type);
     let row = |field: &FieldChange| {
         let ours = record.data.get(&field.path);
         let from = record.provenance.of(&field.path).map(|source| format!("from {}", source.system));
         let moved = ours != field.base.as_ref() && field.base.is_some() && ours != Some(&field.value);
+        let cell = |value| if types.redacts(&field.path) { hidden::cell() } else { names.cell(value) };
         MergeRow {
             field: field.path.to_string(),
             conflict: moved,
-            base: if field.assumed { Cell::Word("not said".to_owned()) } else { names.cell(field.base.as_ref()) },
-            ours: names.cell(ours),
+            base: if field.assumed { Cell::Word("not said".to_owned()) } else { cell(field.base.as_ref()) },
+            ours: cell(ours),
             ours_from: from.unwrap_or_default(),
-            theirs: names.cell(Some(&field.value)),
+            theirs: cell(Some(&field.value)),
             outcome: Cell::Word("open".to_owned()),
             by: String::new(),
         }

@@ -33,15 +33,18 @@ function tellAges() {
 }
 
 // Fresh regions: the same page is fetched again and what has changed is put in its place.
-let fetching = false, again = false;
+let fetching = false, again = false, gone = false;
+const lives = () => !gone && document.querySelector("[data-live]") && !document.querySelector("[data-still]");
 async function refresh() {
-  if (document.hidden || !document.querySelector("[data-live]")) return;
+  if (document.hidden || !lives()) return;
   if (fetching) { again = true; return; }
   fetching = true;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     // Logged out meanwhile: the log-in page came instead.
     if (answer.redirected && new URL(answer.url).pathname === "/login") { location.href = answer.url; return; }
+    // What it was about is over; somebody may still want to read it.
+    gone = answer.status === 404;
     if (!answer.ok) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const proof = page.querySelector('meta[name="csrf"]');
@@ -83,7 +86,7 @@ function soon() {
 function listen() {
   if (document.hidden) { source?.close(); source = null; return; }
   refresh();
-  if (source || !document.querySelector("[data-live]")) return;
+  if (source || !lives()) return;
   source = new EventSource("/v1/events?limit=1");
   source.addEventListener("decision", soon);
 }
@@ -100,8 +103,10 @@ async function post(path, body, headers) {
 }
 function bodyOf(form, verb) {
   const body = JSON.parse(form.dataset.body || "{}");
-  for (const field of form.querySelectorAll("[name]")) {
-    const takes = field.name === "by" || (field.name === "reason" && verb !== "retry") || verb === "approve" || verb === "requeue";
+  const ticked = [...form.querySelectorAll("input[type=checkbox]")];
+  if (ticked.length) body[ticked[0].name] = ticked.filter((box) => box.checked).map((box) => box.value);
+  for (const field of form.querySelectorAll("[name]:not([type=checkbox])")) {
+    const takes = !verb || field.name === "by" || (field.name === "reason" && verb !== "retry") || verb === "approve" || verb === "requeue";
     if (!takes || !field.value.trim()) continue;
     if (field.matches("[data-json]")) { if (field.value !== field.defaultValue) body[field.name] = JSON.parse(field.value); }
     else if (field.matches("[data-text]")) { if (field.value !== field.defaultValue) body[field.name] = field.value; }
@@ -109,9 +114,28 @@ function bodyOf(form, verb) {
   }
   return body;
 }
+// What would follow, as lines.
+function lines(would) {
+  const told = { sends: "It would send", released: "Goes on", discarded: "Is not done", waiting: "Kept back by now" };
+  const counts = Object.entries(told).filter(([name]) => would[name]).map(([name, text]) => `${text}: ${counted(would[name])}.`);
+  const rows = [would.decision, ...(would.decisions || [])].filter((row) => row?.decision);
+  return counts.concat(rows.flatMap((row) => {
+    const fields = (row.modified_fields || []).concat(row.changed || []).filter((name, at, all) => all.indexOf(name) === at);
+    return [`${row.decision.replace("_", " ")}: ${row.reason}`]
+      .concat(fields.length ? [`Fields: ${fields.join(", ")}.`] : [], row.notified?.length ? [`Sent on to ${row.notified.join(", ")}.`] : []);
+  }));
+}
+function sure(text, would) {
+  const dialog = document.getElementById("ask");
+  dialog.querySelector("h2").textContent = text;
+  dialog.querySelector("ul").replaceChildren(...would.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
 async function act(form, button) {
-  const place = form.querySelector("[data-said]") || form.parentElement.querySelector("[data-said]");
-  const say = (tone, text) => { if (place) { place.className = `said ${tone}`; place.textContent = text; } else if (tone === "dead") alert(text); };
+  const place = form.querySelector("[data-said]") || form.closest("footer")?.querySelector("[data-said]") || document.querySelector("main > [data-said]");
+  const say = (tone, text) => { if (place) { place.className = `said ${tone}`; place.textContent = text; } };
   const path = form.dataset.act + (form.dataset.act.endsWith("/") ? button?.value || "" : "");
   const headers = form.dataset.match ? { "if-match": `"${form.dataset.match}"` } : {};
   let body;
@@ -119,16 +143,13 @@ async function act(form, button) {
   form.classList.add("busy");
   for (const one of form.querySelectorAll("button")) one.disabled = true;
   try {
-    let ask = button?.dataset.ask || form.dataset.ask;
-    if (form.matches("[data-dry]")) {
-      const would = await post(path, { ...body, dry_run: true }, headers);
-      ask = `${ask} It would send ${counted(would.sends || would.waiting)}.`;
-    }
-    if (ask && !confirm(ask)) return;
+    const ask = button?.dataset.ask || form.dataset.ask;
+    const would = form.matches("[data-dry]") ? lines(await post(path, { ...body, dry_run: true }, headers)) : [];
+    if (ask && !await sure(ask, would)) return;
     const said = await post(path, body, headers);
     const row = said.decision;
     say("ok", row?.decision ? `${row.decision}: ${row.reason}` : "Done.");
-    if (form.dataset.then) setTimeout(() => { location.href = form.dataset.then; }, 700);
+    if (form.dataset.then) location.href = form.dataset.then;
   } catch (error) { say("dead", error.message); }
   finally {
     form.classList.remove("busy");

@@ -1,0 +1,15 @@
+//! The console in a real browser: headless Chromium, driven by its driver.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod acts;
+mod driver;
+#[allow(dead_code, reason = "shared with the tests of HTTP")]
+#[path = "../http/guarded.rs"]
+mod guarded;
+mod pages;
+mod people;
+mod scene;
+#[allow(dead_code, reason = "shared with the tests of HTTP")]
+#[path = "../http/support.rs"]
+mod support;
