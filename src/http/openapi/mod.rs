@@ -7,7 +7,7 @@ mod shapes;
 use axum::Json;
 use serde_json::{Map, Value, json};
 
-use self::operations::{Operation, operations};
+use self::operations::{Answer, Operation, operations};
 use super::access::Needs;
 use super::table::{Route, table};
 use crate::schema::Contract;
@@ -69,12 +69,8 @@ fn components() -> Map<String, Value> {
 
 fn described(operation: &Operation, needs: Needs) -> Value {
     let mut answers = Map::new();
-    for (status, description, content) in &operation.answers {
-        let mut answer = json!({ "description": description });
-        if let Some((media, schema)) = content {
-            answer["content"] = json!({ *media: { "schema": schema } });
-        }
-        answers.insert(status.to_string(), answer);
+    for Answer { status, means, media, schema } in &operation.answers {
+        answers.insert(status.to_string(), json!({ "description": means, "content": { *media: { "schema": schema } } }));
     }
     let problem = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/problem" } } });
     answers.insert("default".to_owned(), json!({ "description": "A problem, with what to do about it.", "content": problem }));

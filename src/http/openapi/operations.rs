@@ -15,8 +15,15 @@ pub struct Operation {
     pub parameters: Vec<Value>,
     /// Whether a body must be there, and its forms by media type.
     pub body: Option<(bool, Map<String, Value>)>,
-    /// Status, what it means, and its media type with its schema.
-    pub answers: Vec<(u16, &'static str, Option<(&'static str, Value)>)>,
+    pub answers: Vec<Answer>,
+}
+
+/// What comes of it.
+pub struct Answer {
+    pub status: u16,
+    pub means: &'static str,
+    pub media: &'static str,
+    pub schema: Value,
 }
 
 const JSON: &str = "application/json";
@@ -55,6 +62,7 @@ impl Operation {
         ))
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn takes(self, schema: Value) -> Self {
         let content = [(JSON.to_owned(), json!({ "schema": schema }))].into_iter().collect();
         Self { body: Some((false, content)), ..self }
@@ -66,12 +74,12 @@ impl Operation {
     }
 
     fn gives(mut self, schema: Value) -> Self {
-        self.answers.push((200, "Done, or found.", Some((JSON, schema))));
+        self.answers.push(Answer { status: 200, means: "Done, or found.", media: JSON, schema });
         self
     }
 
     fn gives_text(mut self, status: u16, media: &'static str, means: &'static str) -> Self {
-        self.answers.push((status, means, Some((media, json!({ "type": "string" })))));
+        self.answers.push(Answer { status, means, media, schema: json!({ "type": "string" }) });
         self
     }
 
@@ -116,7 +124,8 @@ fn adapters() -> Vec<Operation> {
     let mut updates = Operation::post("/v1/updates", "adapters", "Hand in updates")
         .tells("One envelope, several (all or none), or a stream of lines. Answered once they are durable.");
     updates.body = Some((true, body));
-    updates.answers.push((202, "Durably queued.", Some((JSON, json!({ "anyOf": [queued, several] })))));
+    let schema = json!({ "anyOf": [queued, several] });
+    updates.answers.push(Answer { status: 202, means: "Durably queued.", media: JSON, schema });
     updates = updates.gives_text(200, "application/x-ndjson", "The answer to a stream: a line for each line.");
     vec![
         updates,

@@ -8,6 +8,7 @@ pub fn contract(name: &str) -> Value {
 }
 
 /// A page of these.
+#[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 pub fn page(item: Value) -> Value {
     object(&[
         ("items", json!({ "type": "array", "items": item })),
@@ -73,6 +74,7 @@ pub fn in_path(name: &str) -> Value {
 }
 
 /// A parameter of the query.
+#[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 pub fn in_query(name: &str, required: bool, schema: Value, description: &str) -> Value {
     json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema })
 }
