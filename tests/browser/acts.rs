@@ -1,11 +1,11 @@
 //! What people do in the console, as they do it.
 
 use serde_json::json;
-use thirtyfour::Key;
 
 use crate::driver::Browser;
 use crate::scene::one_of_everything;
 use crate::support::device;
+use crate::webdriver::{ENTER, ESCAPE, TAB};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_is_found_and_the_next_ones_come_by_themselves() {
@@ -13,7 +13,7 @@ async fn a_decision_is_found_and_the_next_ones_come_by_themselves() {
     let Some(browser) = Browser::at(&served.url).await else { return };
     browser.open("/").await;
     browser.fill("#find", "oem:o2").await;
-    browser.press(Key::Enter).await;
+    browser.press(ENTER).await;
     browser.until_says("What is canonical, and what every system holds").await;
     browser.click(".timeline a").await;
     browser.until_says("Field by field").await;
@@ -135,7 +135,7 @@ async fn all_of_it_goes_by_keyboard() {
     browser.open("/").await;
     browser.press("?").await;
     browser.until("document.getElementById('keys').open").await;
-    browser.press(Key::Escape).await;
+    browser.press(ESCAPE).await;
     browser.until("!document.getElementById('keys').open").await;
     browser.press("t").await;
     browser.until("document.documentElement.dataset.theme").await;
@@ -148,20 +148,20 @@ async fn all_of_it_goes_by_keyboard() {
         browser.press("j").await;
         assert_ne!(browser.is(row).await, before, "it is in no row");
     }
-    browser.press(Key::Enter).await;
+    browser.press(ENTER).await;
     browser.until_at("/waiting/bms:p").await;
     while browser.is("document.activeElement.value").await != json!("approve") {
-        browser.press(Key::Tab).await;
+        browser.press(TAB).await;
         assert_ne!(browser.is("document.activeElement === document.body").await, json!(true), "approving can't be reached");
     }
-    browser.press(Key::Enter).await;
+    browser.press(ENTER).await;
     browser.until("document.activeElement.value === 'yes'").await;
-    browser.press(Key::Enter).await;
+    browser.press(ENTER).await;
     browser.until_at("/decisions/bms:p").await;
     browser.until_says("accepted").await;
     browser.press("/").await;
     browser.press("bms:b1").await;
-    browser.press(Key::Enter).await;
+    browser.press(ENTER).await;
     browser.until_says("What is canonical, and what every system holds").await;
     browser.done().await;
     served.orchestrator.stop().await.unwrap();

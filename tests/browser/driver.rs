@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use thirtyfour::error::WebDriverResult;
-use thirtyfour::prelude::*;
-use thirtyfour::{ChromiumLikeCapabilities, LoggingPrefsLogLevel};
+
+use crate::webdriver::{Logged, Session};
 
 /// It starts nothing of its own accord and asks nobody for anything.
 const FLAGS: [&str; 9] = [
@@ -27,7 +26,7 @@ const FLAGS: [&str; 9] = [
 const AUDIT: &str = include_str!("audit.js");
 
 /// How long a page may take until it shows something.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE_MS: u64 = 20_000;
 
 /// The driver's process, which ends with the test.
 struct Process(Child);
@@ -40,7 +39,7 @@ impl Drop for Process {
 }
 
 pub struct Browser {
-    pub driver: WebDriver,
+    pub driver: Session,
     pub url: String,
     _process: Process,
     _profile: TempDir,
@@ -62,31 +61,27 @@ impl Browser {
         };
         let (process, port) = tokio::task::spawn_blocking(move || start(&driver)).await.unwrap();
         let profile = tempfile::tempdir().unwrap();
-        let mut wanted = DesiredCapabilities::chrome();
-        wanted.set_binary(&chromium).unwrap();
-        for flag in FLAGS {
-            wanted.add_arg(flag).unwrap();
-        }
-        wanted.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
-        wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
-        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.expect("the browser starts");
-        driver.set_script_timeout(PATIENCE).await.unwrap();
+        let own = format!("--user-data-dir={}", profile.path().display());
+        let flags: Vec<&str> = FLAGS.into_iter().chain([own.as_str()]).collect();
+        let wanted = json!({"goog:chromeOptions": {"binary": chromium, "args": flags}, "goog:loggingPrefs": {"browser": "ALL"}});
+        let driver = Session::start(&format!("http://127.0.0.1:{port}"), wanted).await;
+        driver.script_timeout(PATIENCE_MS).await;
         Some(Self { driver, url: url.to_owned(), _process: process, _profile: profile })
     }
 
     /// Ends it, if nothing was wrong on any page.
     pub async fn done(self) {
         self.assert_no_errors("the end").await;
-        self.driver.quit().await.unwrap();
+        self.driver.quit().await;
     }
 
     pub async fn open(&self, path: &str) {
-        self.driver.goto(format!("{}{path}", self.url)).await.unwrap();
+        self.driver.goto(&format!("{}{path}", self.url)).await;
     }
 
     /// What an expression is on the page.
     pub async fn is(&self, expression: &str) -> Value {
-        self.driver.execute(format!("return ({expression});"), Vec::new()).await.unwrap().json().clone()
+        self.driver.run(&format!("return ({expression});")).await
     }
 
     /// Waits until an expression is true on the page, whichever page it is by then.
@@ -102,14 +97,13 @@ impl Browser {
         );
         let begun = Instant::now();
         loop {
-            // Another page came meanwhile: it is looked at there.
-            let answer: WebDriverResult<_> = self.driver.execute_async(script.clone(), Vec::new()).await;
-            match answer {
+            match self.driver.wait(&script).await {
                 Ok(_) => return,
-                Err(error) if begun.elapsed() > PATIENCE => {
+                Err(error) if begun.elapsed() > Duration::from_millis(PATIENCE_MS) => {
                     let text = self.is("document.body.innerText").await;
                     panic!("never on {}: {expression}: {error}\n{text}", self.path().await);
                 }
+                // Another page came meanwhile: it is looked at there.
                 Err(_) => {}
             }
         }
@@ -128,21 +122,19 @@ impl Browser {
     }
 
     pub async fn click(&self, selector: &str) {
-        let found = self.driver.find(By::Css(selector.to_owned())).await.unwrap_or_else(|_| panic!("there is no {selector}"));
-        found.scroll_into_view().await.unwrap();
-        found.click().await.unwrap();
+        self.driver.find(selector).await.click().await;
     }
 
     /// Puts a text into a field, in the place of what is there.
     pub async fn fill(&self, selector: &str, text: &str) {
-        let found = self.driver.find(By::Css(selector.to_owned())).await.unwrap_or_else(|_| panic!("there is no {selector}"));
-        found.clear().await.unwrap();
-        found.send_keys(text).await.unwrap();
+        let found = self.driver.find(selector).await;
+        found.clear().await;
+        found.send_keys(text).await;
     }
 
     /// Presses keys wherever the focus is.
-    pub async fn press(&self, keys: impl Into<TypingData>) {
-        self.driver.active_element().await.unwrap().send_keys(keys).await.unwrap();
+    pub async fn press(&self, keys: &str) {
+        self.driver.active().await.send_keys(keys).await;
     }
 
     /// Answers what is asked before something is done; what would follow must have been shown.
@@ -156,43 +148,52 @@ impl Browser {
     /// How wide and high the page is; in pixels of the page.
     pub async fn sized(&self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700});
-        self.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", size).await.unwrap();
+        self.driver.command("Emulation.setDeviceMetricsOverride", size).await;
     }
 
     pub async fn themed(&self, theme: &str) {
         let features =
             json!({"features": [{"name": "prefers-color-scheme", "value": theme}, {"name": "prefers-reduced-motion", "value": "reduce"}]});
-        self.driver.cdp().send_raw("Emulation.setEmulatedMedia", features).await.unwrap();
+        self.driver.command("Emulation.setEmulatedMedia", features).await;
+    }
+
+    /// What the browser complains of: scripts that failed, what a policy refused, what could not be loaded.
+    async fn complaints(&self) -> Vec<Logged> {
+        self.driver.log().await.into_iter().filter(|entry| entry.level != "DEBUG").collect()
     }
 
     /// The one thing the browser may complain of, as it was meant to be.
     pub async fn complains(&self, of: &str) {
-        let log = self.driver.browser_log().await.unwrap();
-        assert!(log.len() == 1 && log[0].message.contains(of), "{of}: {log:#?}");
+        let found = self.complaints().await;
+        assert!(found.len() == 1 && found[0].message.contains(of), "{of}: {found:#?}");
     }
 
     /// Nothing was refused by the policy of the page, and no script failed.
     pub async fn assert_no_errors(&self, at: &str) {
-        let log = self.driver.browser_log().await.unwrap();
-        let bad: Vec<String> = log.into_iter().filter(|entry| entry.level != "DEBUG").map(|entry| entry.message).collect();
-        assert!(bad.is_empty(), "{at}: {bad:#?}");
+        let found = self.complaints().await;
+        assert!(found.is_empty(), "{at}: {found:#?}");
     }
 
     /// Whatever is wrong with the page: labels, headings, landmarks, contrast, width.
     pub async fn assert_sound(&self, at: &str) {
-        let found = self.driver.execute(format!("{AUDIT}\nreturn audit();"), Vec::new()).await.unwrap().json().clone();
+        let found = self.driver.run(&format!("{AUDIT}\nreturn audit();")).await;
         assert_eq!(found, json!([]), "{at}");
         self.assert_no_errors(at).await;
     }
 }
 
-/// Starts the driver at a port it chooses, and reads which one that is.
+/// Starts the driver at a port it chooses, and reads which one that is. Two that start at once may choose the same: one of them
+/// ends then, and is started again.
 fn start(driver: &str) -> (Process, u16) {
+    (0..10).find_map(|_| try_start(driver)).expect("the driver says where it listens")
+}
+
+fn try_start(driver: &str) -> Option<(Process, u16)> {
     let mut child = Command::new(driver).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the driver starts");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let process = Process(child);
-    let port = lines.find_map(|line| line.unwrap().split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok());
+    let port = lines.find_map(|line| line.unwrap().split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok())?;
     // What it says later has to go somewhere.
     std::thread::spawn(move || lines.for_each(drop));
-    (process, port.expect("the driver says where it listens"))
+    Some((process, port))
 }

@@ -13,3 +13,4 @@ mod scene;
 #[allow(dead_code, reason = "shared with the tests of HTTP")]
 #[path = "../http/support.rs"]
 mod support;
+mod webdriver;

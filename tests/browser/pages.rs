@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::driver::Browser;
 use crate::scene::one_of_everything;
 use crate::support::Served;
+use crate::webdriver::TAB;
 
 /// One page of each kind, as links from the others lead there.
 async fn places(browser: &Browser) -> BTreeSet<String> {
@@ -81,7 +82,7 @@ async fn where_the_focus_is_can_be_seen() {
         browser.open(place).await;
         let mut stops = 0;
         while stops < 60 {
-            browser.press(thirtyfour::Key::Tab).await;
+            browser.press(TAB).await;
             let how = browser.is(seen).await;
             if how == json!("over") {
                 break;
@@ -105,9 +106,9 @@ async fn what_is_redacted_is_on_no_page() {
     served.at_rest().await;
     let places = places(&browser).await;
     assert!(places.contains("/waiting/oem:q"), "{places:#?}");
-    for place in places {
-        browser.open(&place).await;
-        let html = browser.driver.source().await.unwrap();
+    for place in places.iter().filter(|place| *place != "/nonsense") {
+        browser.open(place).await;
+        let html = browser.driver.source().await;
         for phone in ["555-0100", "555-0199", "555-0177"] {
             assert!(!html.contains(phone), "{place} shows {phone}");
         }

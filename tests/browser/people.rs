@@ -1,10 +1,10 @@
 //! Who logs in, and what they are offered.
 
 use serde_json::json;
-use thirtyfour::Key;
 
 use crate::driver::Browser;
 use crate::guarded::Guarded;
+use crate::webdriver::ENTER;
 
 impl Browser {
     async fn log_in(&self, token: &str) {
@@ -12,7 +12,7 @@ impl Browser {
         self.until_at("/login").await;
         self.assert_sound("the log-in page").await;
         self.fill("[name=token]", token).await;
-        self.press(Key::Enter).await;
+        self.press(ENTER).await;
     }
 }
 

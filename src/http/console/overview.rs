@@ -187,7 +187,7 @@ fn numbers(lately: &[Decision], tally: &Tally, inbound: u64, now: Timestamp) -> 
     let owed: u64 = tally.owed.values().map(|owed| owed.pending + owed.failing).sum();
     let number = |what, value: u64, hint: String, tone| Number { what, value: words::grouped(value), unit: "", hint, tone };
     vec![
-        Number { what: "Decided", value: rate, unit: "a minute", hint: rate_hint, tone: "" },
+        Number { what: "Decided", value: rate, unit: "/min", hint: rate_hint, tone: "" },
         Number { what: "Time to decide", value: middle, unit, hint, tone: "" },
         number("To be decided", inbound, "in the inbound queue".to_owned(), ""),
         number("To be sent", owed, "records some system lacks".to_owned(), ""),

@@ -1,5 +1,7 @@
 //! What goes in and comes out that has no type of its own.
 
+#![allow(clippy::needless_pass_by_value, reason = "a schema is put together from its parts, which nobody else needs")]
+
 use serde_json::{Value, json};
 
 /// A contract by its name.

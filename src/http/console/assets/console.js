@@ -64,7 +64,9 @@ function renew(region, page) {
   if (!other || busy || plain(other) === plain(region)) return;
   const known = new Set([...region.querySelectorAll("[data-key]")].map((row) => row.dataset.key));
   const focused = region.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const told = [...region.querySelectorAll("[data-said]")].map((place) => [place.className, place.textContent]);
   region.replaceChildren(...other.childNodes);
+  region.querySelectorAll("[data-said]").forEach((place, at) => { if (told[at]) [place.className, place.textContent] = told[at]; });
   for (const row of region.querySelectorAll("[data-key]")) if (known.size && !known.has(row.dataset.key)) row.classList.add("fresh");
   if (focused) region.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
