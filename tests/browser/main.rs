@@ -1,6 +1,7 @@
 //! The console in a real browser: headless Chromium, driven by its driver.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 
 mod acts;
 mod driver;
