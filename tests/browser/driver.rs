@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -95,7 +95,7 @@ impl Browser {
                addEventListener('load', () => {{ if (holds()) done(true); }});
              }}"
         );
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now();
         loop {
             match self.driver.wait(&script).await {
                 Ok(_) => return,
