@@ -21,6 +21,9 @@ const APPLICATION: i64 = 0x7379_6e63;
 pub(super) const FILE: &str = "syncline.db";
 const LOCK: &str = "syncline.lock";
 const OPEN: &str = "open the store";
+/// How often a folder that is in use is tried again, and how long between: two seconds in all.
+const LOCK_TRIES: u32 = 40;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// Systems that were sent a create and have not answered it; what is kept back; who refers to whom; work still to be done;
 /// what people did.
@@ -91,12 +94,21 @@ pub(super) fn lock(folder: &Path) -> Result<File, PortError> {
     std::fs::create_dir_all(folder).map_err(|error| unavailable(format!("cannot make {}: {error}", folder.display())).because(error))?;
     let options = File::options().create(true).truncate(false).write(true).open(&path);
     let file = options.map_err(|error| unavailable(format!("cannot open {}: {error}", path.display())).because(error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(unavailable(format!("{} is in use by another process; stop it, or give this one a folder of its own", folder.display())))
+    let mut tried = 0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // Whoever had it may be about to end: it lets go once everything is on the disk.
+            Err(TryLockError::WouldBlock) if tried < LOCK_TRIES => {
+                tried += 1;
+                std::thread::sleep(LOCK_WAIT);
+            }
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("{} is in use by another process; stop it, or give this one a folder of its own", folder.display());
+                return Err(unavailable(message));
+            }
+            Err(TryLockError::Error(error)) => return Err(unavailable(format!("cannot lock {}: {error}", path.display())).because(error)),
         }
-        Err(TryLockError::Error(error)) => Err(unavailable(format!("cannot lock {}: {error}", path.display())).because(error)),
     }
 }
 
