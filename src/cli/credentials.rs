@@ -49,7 +49,12 @@ pub fn client(options: &Options, base: &str) -> Result<reqwest::ClientBuilder, F
         headers.insert(AUTHORIZATION, value);
     }
     let builder = reqwest::Client::builder().default_headers(headers);
-    Ok(if base.starts_with("https://") { builder.use_preconfigured_tls(encryption(options.ca_file.as_deref())?) } else { builder })
+    // In clear text only to the machine itself that is meant: no proxy in between.
+    Ok(if base.starts_with("https://") {
+        builder.use_preconfigured_tls(encryption(options.ca_file.as_deref())?)
+    } else {
+        builder.no_proxy()
+    })
 }
 
 /// Who vouches for the orchestrator: the certificates in a file, else those of the operating system.

@@ -13,6 +13,7 @@ use super::ids::CanonicalId;
 use super::planted;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::representation::same_set;
+use super::rules::TypeRules;
 use super::value::{FieldPath, Leaves, same_held};
 use super::waiting::{WaitingChange, WaitingFor};
 
@@ -175,7 +176,7 @@ fn accept(
     {
         decision.decided_by = DecidedBy::named(ByKind::Rule, rule.clone());
     }
-    decision.reason = accepted_reason(before, &outcome, proposal, reason, &refused, decision, arrival);
+    decision.reason = accepted_reason(before, &outcome, proposal, reason, &refused, decision, arrival, situation.types);
     if grew {
         write(record, outcome, &written, &by_handler, proposal, decision, arrival, situation);
         decision.accepted_snapshot = Some(record.data.clone());
@@ -228,6 +229,7 @@ fn write(
     record.provenance.retain(|path| data.get(path).is_some());
 }
 
+#[allow(clippy::too_many_arguments)]
 fn accepted_reason(
     before: &CanonicalRecord,
     after: &Leaves,
@@ -236,6 +238,7 @@ fn accepted_reason(
     refused: &[FieldPath],
     decision: &Decision,
     arrival: &Arrival<'_>,
+    types: &TypeRules,
 ) -> String {
     let source = &arrival.change.key.system;
     let taken: Vec<FieldPath> = decision.changed.iter().filter(|path| !refused.contains(path)).cloned().collect();
@@ -268,7 +271,7 @@ fn accepted_reason(
             (DecidedBy { kind: ByKind::Person, name: Some(name) }, None) => Some(format!("edited by {name}")),
             _ => None,
         };
-        parts.push(explain::refused(refused, before, after, &rule));
+        parts.push(explain::refused(refused, before, after, &rule, types));
     }
-    explain::with_stale(&parts.join("; "), &proposal.stale, before)
+    explain::with_stale(&parts.join("; "), &proposal.stale, before, types)
 }

@@ -140,7 +140,7 @@ pub fn prepare(
     }
     if changes.is_empty() && footing != Footing::New {
         let reason = match frozen.as_slice() {
-            [] => nothing_reason(&stale, compared.echo, record, arrival),
+            [] => nothing_reason(&stale, compared.echo, record, arrival, situation.types),
             frozen => format!(
                 "{} is not taken: it answers what it is sent with the same other value, time and again",
                 super::explain::list(frozen)
@@ -471,7 +471,7 @@ fn conflict(record: &CanonicalRecord, footing: Footing, change: &FieldChange, si
     })
 }
 
-fn nothing_reason(stale: &[StaleField], echo: bool, record: &CanonicalRecord, arrival: &Arrival<'_>) -> String {
+fn nothing_reason(stale: &[StaleField], echo: bool, record: &CanonicalRecord, arrival: &Arrival<'_>, types: &TypeRules) -> String {
     let head = if echo {
         format!("{} says back what it was sent", arrival.change.key.system)
     } else if arrival.waited.is_some() {
@@ -481,7 +481,7 @@ fn nothing_reason(stale: &[StaleField], echo: bool, record: &CanonicalRecord, ar
     } else {
         String::new()
     };
-    super::explain::with_stale(&head, stale, record)
+    super::explain::with_stale(&head, stale, record, types)
 }
 
 /// What handlers may know about a proposal.

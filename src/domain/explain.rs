@@ -6,6 +6,7 @@ use super::decision::{Conflict, Decision, DecisionKind, Winner};
 use super::handler::shown;
 use super::ids::SystemName;
 use super::link::LinkState;
+use super::rules::TypeRules;
 use super::shadow::StaleField;
 use super::value::{FieldPath, Leaves};
 use super::waiting::WaitingFor;
@@ -39,7 +40,7 @@ pub fn fields(paths: &[FieldPath]) -> String {
 
 /// Adds what the source merely repeated: the answer to "why was my edit ignored?".
 #[must_use]
-pub fn with_stale(head: &str, stale: &[StaleField], record: &CanonicalRecord) -> String {
+pub fn with_stale(head: &str, stale: &[StaleField], record: &CanonicalRecord, types: &TypeRules) -> String {
     if stale.is_empty() {
         return head.to_owned();
     }
@@ -47,32 +48,39 @@ pub fn with_stale(head: &str, stale: &[StaleField], record: &CanonicalRecord) ->
         let unseen = field.unseen_rev.map_or_else(
             || {
                 let since = record.provenance.of(&field.path).map(|source| format!(", changed by {} since", source.system));
-                format!(" ({} {}{})", "nothing new from it; here it is", shown_at(record, &field.path), since.unwrap_or_default())
+                format!(
+                    " ({} {}{})",
+                    "nothing new from it; here it is",
+                    types.shown(&field.path, record.data.get(&field.path).unwrap_or(&serde_json::Value::Null)),
+                    since.unwrap_or_default()
+                )
             },
             |rev| format!(", had not seen rev {rev}"),
         );
-        format!("{} {}{unseen}", field.path, shown(&field.value))
+        format!("{} {}{unseen}", field.path, types.shown(&field.path, &field.value))
     };
     let tail = format!("not applied: {}", list(stale.iter().map(item)));
     if head.is_empty() { tail } else { format!("{head}; {tail}") }
 }
 
-fn shown_at(record: &CanonicalRecord, path: &FieldPath) -> String {
-    shown(record.data.get(path).unwrap_or(&serde_json::Value::Null))
-}
-
 /// Why some of what a source said did not become canonical, and what did instead.
 #[must_use]
-pub fn refused(modified: &[FieldPath], before: &CanonicalRecord, after: &Leaves, rules: &dyn Fn(&FieldPath) -> Option<String>) -> String {
+pub fn refused(
+    modified: &[FieldPath],
+    before: &CanonicalRecord,
+    after: &Leaves,
+    rules: &dyn Fn(&FieldPath) -> Option<String>,
+    types: &TypeRules,
+) -> String {
     let item = |path: &FieldPath| {
         let rule = rules(path).map(|rule| format!(" ({rule})")).unwrap_or_default();
         let (had, has) = (before.data.get(path), after.get(path));
         if had != has {
-            return format!("{path} becomes {}{rule}", shown(has.unwrap_or(&serde_json::Value::Null)));
+            return format!("{path} becomes {}{rule}", types.shown(path, has.unwrap_or(&serde_json::Value::Null)));
         }
         let Some(kept) = had else { return format!("{path} is left out{rule}") };
         let from = before.provenance.of(path).map(|source| format!(" from {}", source.system)).unwrap_or_default();
-        format!("{path} stays {}{from}{rule}", shown(kept))
+        format!("{path} stays {}{from}{rule}", types.shown(path, kept))
     };
     list(modified.iter().map(item))
 }

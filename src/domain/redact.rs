@@ -22,7 +22,7 @@ pub fn redact_row(row: &mut Decision, types: &TypeRules) {
             hide(base);
         }
     }
-    // Sentences quote what was there.
+    // Our own sentences leave it out; a handler's may quote it.
     for text in said.iter().filter_map(Value::as_str).filter(|text| !text.is_empty()) {
         for quoted in [format!("'{text}'"), format!("\"{text}\"")] {
             if row.reason.contains(&quoted) {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::compensate::OnReject;
 use super::decision::Logging;
 use super::delete::{DeleteConflict, DeletePolicy};
+use super::handler::shown;
 use super::identity::{Claim, KeyRule};
 use super::ids::{EntityType, SystemName};
 use super::orphans::ParentDelete;
@@ -115,6 +116,12 @@ impl TypeRules {
     #[must_use]
     pub fn redacts(&self, path: &FieldPath) -> bool {
         self.redact.iter().any(|field| path == field || path.is_within(field))
+    }
+
+    /// A value of a field, as it may be told in a sentence.
+    #[must_use]
+    pub fn shown(&self, path: &FieldPath, value: &Value) -> String {
+        if self.redacts(path) { "…".to_owned() } else { shown(value) }
     }
 
     /// A key value, as it may be told.

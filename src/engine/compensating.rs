@@ -273,7 +273,7 @@ impl Decider {
         let done = if made_it { Compensated::default() } else { compensate(&mut record, &undone, held, own, now) };
         self.claim_what_is_free(unit, draft, &mut record, &types).await?;
         let due = self.plan_sends(&mut record, &types, now, None);
-        let reason = in_words(&undone.update, made_it, &done, &record, &cause.reason);
+        let reason = in_words(&undone.update, made_it, &done, &record, &cause.reason, &types);
         let written = self.own_row(Op::Compensate, id, &record, version, cause, reason, now);
         let decision = if done.restored.is_empty() { DecisionKind::Unchanged } else { DecisionKind::Accepted };
         let notified = due.iter().map(|due| due.system.clone()).collect();
@@ -333,12 +333,12 @@ fn refusal_in_words(receipt: &Receipt) -> String {
     format!("{} refused rev {}{told}", receipt.system(), receipt.rev)
 }
 
-fn in_words(update: &UpdateId, made_it: bool, done: &Compensated, record: &CanonicalRecord, cause: &str) -> String {
+fn in_words(update: &UpdateId, made_it: bool, done: &Compensated, record: &CanonicalRecord, cause: &str, types: &TypeRules) -> String {
     if made_it {
         return format!("{cause}; {update} made the record, which stays: only a person deletes it");
     }
     let now = |field: &FieldPath| match record.data.get(field) {
-        Some(value) => format!("{field} is {} again", crate::domain::handler::shown(value)),
+        Some(value) => format!("{field} is {} again", types.shown(field, value)),
         None => format!("{field} is empty again"),
     };
     let mut parts = vec![format!("{cause}, so update {update} was taken back")];

@@ -8,7 +8,6 @@ use crate::domain::breaker::frozen;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Op;
 use crate::domain::decision::{Decision, DecisionKind};
-use crate::domain::handler::shown;
 use crate::domain::ids::NativeKey;
 use crate::domain::provenance::DecidedBy;
 use crate::ports::store::DecisionWrite;
@@ -28,7 +27,7 @@ impl Decider {
                 continue;
             }
             let times = link.flips.get(path).map_or(0, |flip| flip.times);
-            let (said, sent) = (shown(&stored.stored), shown(&stored.sent));
+            let (said, sent) = (item.types.shown(path, &stored.stored), item.types.shown(path, &stored.sent));
             let reason = format!(
                 "{system} was sent {sent} for {path} and said {said}, {times} times in a row; from now on {said} counts as its way to write {sent}, until the value changes"
             );

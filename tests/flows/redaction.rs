@@ -41,11 +41,15 @@ fn known() -> Scene {
 fn decisions_say_that_a_redacted_field_changed_and_not_to_what() {
     let mut scene = known();
     scene.send(patch("erp", "person", "e1", json!({"phone": "555-3", "room": "A1"})).base(1));
+    // A number, and a text too long for a sentence.
+    scene.send(patch("crm", "person", "c1", json!({"phone": 5557, "home": {"street": "x".repeat(80)}})));
+    scene.send(patch("erp", "person", "e1", json!({"phone": 5558})).base(1));
+    scene.says("hr", "person", "h2", json!({"mail": "ann@x", "phone": 5559}));
     // Two people, one phone: who is in the way is told, by which number is not.
     scene.says("hr", "person", "h1", json!({"mail": "bob@x", "phone": "555-9"}));
-    scene.says("hr", "person", "h1", json!({"mail": "bob@x", "phone": "555-3"}));
+    scene.says("hr", "person", "h1", json!({"mail": "bob@x", "phone": 5558}));
     let rows = scene.decisions_as_text();
-    assert!(!rows.contains("555") && !rows.contains("Bonn"), "{rows}");
+    assert!(!rows.contains("555") && !rows.contains("Bonn") && !rows.contains("xxx"), "{rows}");
     assert!(rows.contains(r#""phone":{"redacted":true}"#) && rows.contains(r#""home":{"city":{"redacted":true}}"#), "{rows}");
     insta::assert_snapshot!(scene.story(), @r#"
     u1 crm person c1 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-1"}
@@ -60,11 +64,29 @@ fn decisions_say_that_a_redacted_field_changed_and_not_to_what() {
       erp:u3 accepted: taken: phone and room
       = <person 1> v2 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-3","room":"A1"} [crm c1, erp e1]
       → crm: update person c1 rev 1 {"home":{"city":"Bonn"},"id":"c1","mail":"ann@x","name":"Ann","phone":"555-3","room":"A1"} changed: phone, room
-    u4 hr person h1 {"mail":"bob@x","phone":"555-9"}
-      hr:u4 accepted: a new record from hr
+    u4 crm patch person c1 {"home":{"street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"phone":5557}
+      crm:u4 accepted: taken: home.street and phone
+        conflict home.street: base assumed, ours {"redacted":true}, theirs {"redacted":true} → theirs (latest)
+        conflict phone: base assumed, ours {"redacted":true} (erp), theirs {"redacted":true} → theirs (latest)
+      = <person 1> v3 {"home":{"city":"Bonn","street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"mail":"ann@x","name":"Ann","phone":5557,"room":"A1"} [crm c1, erp e1]
+      → crm: update person c1 rev 2 {"home":{"city":"Bonn","street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"id":"c1","mail":"ann@x","name":"Ann","phone":5557,"room":"A1"} changed: phone
+      → erp: update person e1 rev 2 {"home":{"city":"Bonn","street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"id":"e1","mail":"ann@x","name":"Ann","phone":5557,"room":"A1"} changed: home.street, phone
+    u5 erp patch person e1 {"phone":5558} base=1
+      erp:u5 accepted: taken: phone
+        conflict phone: base {"redacted":true}, ours {"redacted":true} (crm), theirs {"redacted":true} → theirs (latest)
+      = <person 1> v4 {"home":{"city":"Bonn","street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"mail":"ann@x","name":"Ann","phone":5558,"room":"A1"} [crm c1, erp e1]
+      → crm: update person c1 rev 3 {"home":{"city":"Bonn","street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"id":"c1","mail":"ann@x","name":"Ann","phone":5558,"room":"A1"} changed: phone
+      → erp: update person e1 rev 3 {"home":{"city":"Bonn","street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"id":"e1","mail":"ann@x","name":"Ann","phone":5558,"room":"A1"} changed: phone
+    u6 hr person h2 {"mail":"ann@x","phone":5559}
+      hr:u6 dropped: the same thing as in crm and erp: hr joins it; phone stays … from erp (first_contact: fill) | by Rule first_contact: fill | modified_fields: phone
+        conflict phone: base none, ours {"redacted":true} (erp), theirs {"redacted":true} → ours (first_contact: fill)
+      = <person 1> v4 {"home":{"city":"Bonn","street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"mail":"ann@x","name":"Ann","phone":5558,"room":"A1"} [crm c1, erp e1, hr h2]
+      → hr: update person h2 rev 1 {"home":{"city":"Bonn","street":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},"id":"h2","mail":"ann@x","name":"Ann","phone":5558,"room":"A1"} changed: home.city, home.street, name, phone, room
+    u7 hr person h1 {"mail":"bob@x","phone":"555-9"}
+      hr:u7 accepted: a new record from hr
       = <person 2> v1 {"mail":"bob@x","phone":"555-9"} [hr h1]
-    u5 hr person h1 {"mail":"bob@x","phone":"555-3"}
-      hr:u5 parked (match_collision): its key values belong to different records (phone): <person 2> and <person 1>; merge them or correct a key
+    u8 hr person h1 {"mail":"bob@x","phone":5558}
+      hr:u8 parked (match_collision): its key values belong to different records (phone): <person 2> and <person 1>; merge them or correct a key
     "#);
 }
 

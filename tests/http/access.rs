@@ -234,6 +234,12 @@ async fn an_adapter_speaks_for_its_own_system_only() {
     assert_eq!(lease("oem", "bms").await.unwrap().status(), 403);
     assert_eq!(guarded.get("oem", "/v1/systems/oem/view/device/oem:o1").await.0, 200);
     assert_eq!(guarded.get("oem", "/v1/systems/bms/view/device/oem:o1").await.0, 403);
+    // A record of a type it has no part in is none of its business, whoever has it.
+    let person = json!({"id": "p1", "system": "bms", "type": "person", "native_id": "7", "entity": {"name": "Anna"}});
+    assert_eq!(guarded.say("bms", &person).await.0, 202);
+    guarded.until_there("/v1/decisions/bms:p1").await;
+    assert_eq!(guarded.get("ada", "/v1/systems/oem/view/person/bms:7").await.0, 200);
+    assert_eq!(guarded.get("oem", "/v1/systems/oem/view/person/bms:7").await.0, 404);
     assert_eq!(guarded.get("oem", "/v1/systems/oem/held/device").await.0, 200);
     guarded.served.orchestrator.stop().await.unwrap();
 }

@@ -51,6 +51,12 @@ impl Actor {
         }
     }
 
+    /// Whether it is an adapter, which sees what its system has and is sent.
+    #[must_use]
+    pub fn is_adapter(&self) -> bool {
+        matches!(self.identity.as_ref().map(|identity| &identity.role), Some(Role::Adapter(_)))
+    }
+
     /// Whether a message is of the system this adapter is for. Anybody else who may hand in messages answers for them.
     pub fn speaks_for(&self, message: &Inbound) -> Result<(), Rejection> {
         let Some(Role::Adapter(own)) = self.identity.as_ref().map(|identity| &identity.role) else { return Ok(()) };

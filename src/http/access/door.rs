@@ -64,7 +64,12 @@ pub async fn pass(
     match door.admit(peer, system.as_deref(), request.method(), request.headers()).await {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
-            next.run(request).await
+            let noted = matches!(door.needs, Needs::Operator | Needs::Admin) && !request.method().is_safe();
+            if !noted {
+                return next.run(request).await;
+            }
+            // What somebody does is done to its end, and noted, also if they do not wait for the answer.
+            tokio::spawn(next.run(request)).await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
         }
         Err(refusal) => {
             door.metrics.refused(refusal.counted());

@@ -56,7 +56,7 @@ pub struct Keyring {
     seal: Seal,
     /// Right tokens that were seen, each by its name: never more than there are keys.
     known: Mutex<HashMap<Digest, Arc<Identity>>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     tries: Tries,
 }
 
@@ -74,7 +74,7 @@ impl Keyring {
             Arc::new(Key { identity, hash: token.hash.reveal().to_owned() })
         };
         let keys = tokens.iter().map(key).collect();
-        Self { keys, seal, known: Mutex::default(), turns: Semaphore::new(AT_ONCE), tries: Tries::default() }
+        Self { keys, seal, known: Mutex::default(), turns: Arc::new(Semaphore::new(AT_ONCE)), tries: Tries::default() }
     }
 
     /// Whose token this is. A right one that was seen before costs next to nothing, however many wrong ones come.
@@ -88,10 +88,10 @@ impl Keyring {
         }
         let candidates = self.candidates(token);
         if candidates.is_empty() {
-            self.tries.failed(peer, now);
+            self.tries.failed_alone(peer, now);
             return Checked::Unknown;
         }
-        let Ok(Ok(_turn)) = tokio::time::timeout(TURN_WITHIN, self.turns.acquire()).await else {
+        let Ok(Ok(turn)) = tokio::time::timeout(TURN_WITHIN, self.turns.clone().acquire_owned()).await else {
             return Checked::TooMany(Duration::from_secs(1));
         };
         // Meanwhile another request may have brought the same token, or many wrong ones.
@@ -101,13 +101,16 @@ impl Keyring {
         if let Some(wait) = self.tries.wait(peer, now) {
             return Checked::TooMany(wait);
         }
+        // Whoever hangs up has tried all the same, and the hash keeps its turn to its end.
+        self.tries.failed(peer, now);
         let secret = token.to_owned();
-        let found = tokio::task::spawn_blocking(move || candidates.into_iter().find(|key| fits(&key.hash, &secret))).await;
-        // A fault in the hash is no reason to let somebody in.
-        let Ok(Some(key)) = found else {
-            self.tries.failed(peer, now);
-            return Checked::Unknown;
+        let hash = move || {
+            let _turn = turn;
+            candidates.into_iter().find(|key| fits(&key.hash, &secret))
         };
+        // A fault in the hash is no reason to let somebody in.
+        let Ok(Some(key)) = tokio::task::spawn_blocking(hash).await else { return Checked::Unknown };
+        self.tries.right(peer, now);
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, key.identity.clone());
         Checked::Known(key.identity.clone())
     }
@@ -197,6 +200,34 @@ mod tests {
         assert!(matches!(answers[11], Checked::TooMany(_)));
         assert!(matches!(keyring.check(&tokens[0], peer, now()).await, Checked::Known(_)));
         assert!(matches!(keyring.check(&tokens[1], peer, now()).await, Checked::TooMany(_)), "one that was never seen has to wait");
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_has_tried_all_the_same() {
+        let (keyring, tokens) = keyring();
+        let peer: IpAddr = "127.0.0.1".parse().unwrap();
+        for n in 0..10 {
+            drop(keyring.turns.acquire().await);
+            let wrong = format!("of no make at all {n}");
+            // The hash has begun, and nobody waits for it.
+            let hung_up = tokio::time::timeout(Duration::from_millis(1), keyring.check(&wrong, peer, now())).await;
+            assert!(hung_up.is_err(), "a hash takes longer");
+            assert!(keyring.turns.available_permits() < AT_ONCE, "it keeps its turn");
+        }
+        assert!(matches!(keyring.check(&tokens[0], peer, now()).await, Checked::TooMany(_)));
+    }
+
+    #[tokio::test]
+    async fn a_right_token_does_not_count_as_tried() {
+        let (keyring, tokens) = keyring();
+        let peer: IpAddr = "127.0.0.1".parse().unwrap();
+        for n in 0..9 {
+            assert_eq!(keyring.check(&format!("{PREFIX}nobody_{n}"), peer, now()).await, Checked::Unknown);
+        }
+        for token in &tokens {
+            assert!(matches!(keyring.check(token, peer, now()).await, Checked::Known(_)));
+        }
+        assert_eq!(keyring.check(&format!("{PREFIX}nobody_9"), peer, now()).await, Checked::Unknown);
     }
 
     /// As another program makes them.

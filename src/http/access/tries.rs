@@ -51,23 +51,43 @@ impl Tries {
         over(counted.each.get(&network(peer)), OF_ONE).or_else(|| over(counted.all.as_ref(), OF_ALL))
     }
 
-    /// A token of this address was wrong.
+    /// A token of this address is tried, and counts as wrong until it is known to be [`right`](Self::right).
     pub fn failed(&self, peer: IpAddr, now: Timestamp) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = |window: Option<Window>| match window.filter(|window| window.rest(now).is_some()) {
-            Some(window) => Window { failed: window.failed + 1, ..window },
-            None => Window { since: now, failed: 1 },
-        };
-        counted.all = Some(more(counted.all));
+        counted.all = Some(more(counted.all, now));
+        drop(counted);
+        self.failed_alone(peer, now);
+    }
+
+    /// It was right.
+    pub fn right(&self, peer: IpAddr, now: Timestamp) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = &mut *counted;
+        for window in counted.all.iter_mut().chain(counted.each.get_mut(&network(peer))).filter(|window| window.rest(now).is_some()) {
+            window.failed = window.failed.saturating_sub(1);
+        }
+    }
+
+    /// A token of this address was wrong at first sight: it cost nothing, so it keeps nobody else out.
+    pub fn failed_alone(&self, peer: IpAddr, now: Timestamp) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let peer = network(peer);
         if counted.each.len() >= ADDRESSES && !counted.each.contains_key(&peer) {
             counted.each.retain(|_, window| window.rest(now).is_some());
         }
         // Too many to be told apart: what all of them may do together bounds them.
         if counted.each.len() < ADDRESSES || counted.each.contains_key(&peer) {
-            let window = more(counted.each.get(&peer).copied());
+            let window = more(counted.each.get(&peer).copied(), now);
             counted.each.insert(peer, window);
         }
+    }
+}
+
+/// One more, in the window that lasts or in a new one.
+fn more(window: Option<Window>, now: Timestamp) -> Window {
+    match window.filter(|window| window.rest(now).is_some()) {
+        Some(window) => Window { failed: window.failed + 1, ..window },
+        None => Window { since: now, failed: 1 },
     }
 }
 

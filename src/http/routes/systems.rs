@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
-use crate::http::Problem;
+use crate::http::access::Actor;
 use crate::http::query::Query;
+use crate::http::{Api, Problem};
 use crate::views::{find, native, systems};
 
 /// `GET /v1/systems`.
@@ -54,11 +55,23 @@ pub async fn held(
     Ok(Json(json!({ "items": items, "next": next })))
 }
 
+fn takes_part(api: &Api, system: &SystemName, entity_type: &EntityType) -> bool {
+    api.directory.targets(entity_type).iter().any(|target| target.system == *system)
+}
+
 /// `GET /v1/systems/{system}/view/{type}/{id}`: the record as that system would get it.
-pub async fn view(State(api): Shared, Path((system, entity_type, id)): Path<(String, String, String)>) -> Result<Json<Value>, Problem> {
+pub async fn view(
+    State(api): Shared,
+    actor: Actor,
+    Path((system, entity_type, id)): Path<(String, String, String)>,
+) -> Result<Json<Value>, Problem> {
     let system = SystemName::new(system).map_err(Problem::question)?;
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
     let target = api.directory.target(&system, &record.entity_type);
+    let is_sent = || target.side.outbound && !target.side.observed && takes_part(&api, &system, &record.entity_type);
+    if actor.is_adapter() && record.native_id(&system).is_none() && !is_sent() {
+        return Err(Problem::absent(format!("there is no {entity_type} {id} that {system} has or is sent")));
+    }
     let types = api.settings.rules.of_type(&record.entity_type);
     Ok(Json(Value::Object(native::model(api.store.as_ref(), &record, &system, &target.side, &types).await?)))
 }
