@@ -25,6 +25,9 @@ const FLAGS: [&str; 9] = [
 /// What a page is looked at with.
 const AUDIT: &str = include_str!("audit.js");
 
+/// How often an element is looked for again because the page has just put another one in its place.
+const REPLACED_MAX: u32 = 20;
+
 /// How long a page may take until it shows something.
 const PATIENCE_MS: u64 = 20_000;
 
@@ -122,19 +125,28 @@ impl Browser {
     }
 
     pub async fn click(&self, selector: &str) {
-        self.driver.find(selector).await.click().await;
+        for _ in 0..REPLACED_MAX {
+            if self.driver.find(selector).await.click().await.is_ok() {
+                return;
+            }
+        }
+        panic!("{selector} is replaced time and again");
     }
 
     /// Puts a text into a field, in the place of what is there.
     pub async fn fill(&self, selector: &str, text: &str) {
-        let found = self.driver.find(selector).await;
-        found.clear().await;
-        found.send_keys(text).await;
+        for _ in 0..REPLACED_MAX {
+            let found = self.driver.find(selector).await;
+            if found.clear().await.is_ok() && found.send_keys(text).await.is_ok() {
+                return;
+            }
+        }
+        panic!("{selector} is replaced time and again");
     }
 
     /// Presses keys wherever the focus is.
     pub async fn press(&self, keys: &str) {
-        self.driver.active().await.send_keys(keys).await;
+        self.driver.active().await.send_keys(keys).await.unwrap();
     }
 
     /// Answers what is asked before something is done; what would follow must have been shown.

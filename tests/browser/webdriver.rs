@@ -110,22 +110,30 @@ impl Session {
     }
 }
 
+/// The page has put another one in its place since it was found.
+#[derive(Debug)]
+pub struct Replaced;
+
 impl Element<'_> {
-    async fn post(&self, what: &str, body: Value) {
+    async fn post(&self, what: &str, body: Value) -> Result<(), Replaced> {
         let path = format!("/element/{}/{what}", self.id);
-        self.session.post(&path, body).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        match self.session.post(&path, body).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.contains("stale element") => Err(Replaced),
+            Err(error) => panic!("{what}: {error}"),
+        }
     }
 
     /// Clicks it, where it is on the screen.
-    pub async fn click(&self) {
-        self.post("click", json!({})).await;
+    pub async fn click(&self) -> Result<(), Replaced> {
+        self.post("click", json!({})).await
     }
 
-    pub async fn clear(&self) {
-        self.post("clear", json!({})).await;
+    pub async fn clear(&self) -> Result<(), Replaced> {
+        self.post("clear", json!({})).await
     }
 
-    pub async fn send_keys(&self, text: &str) {
-        self.post("value", json!({"text": text})).await;
+    pub async fn send_keys(&self, text: &str) -> Result<(), Replaced> {
+        self.post("value", json!({"text": text})).await
     }
 }
