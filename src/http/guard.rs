@@ -38,6 +38,10 @@ pub async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next)
         guard.metrics.refused(counted);
         return problem.into_response();
     }
+    // Whoever looks whether the process lives is answered also while all places are taken.
+    if matches!(request.uri().path(), "/healthz" | "/readyz") {
+        return next.run(request).await;
+    }
     let Ok(_open) = guard.open.try_acquire() else {
         let detail = format!("{OPEN_MAX} requests are being answered; try again in a moment");
         return Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", "Too many requests at once", detail).into_response();

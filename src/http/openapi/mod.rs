@@ -4,7 +4,11 @@
 mod operations;
 mod shapes;
 
-use axum::Json;
+use std::sync::OnceLock;
+
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
 use self::operations::{Answer, Operation, operations};
@@ -13,8 +17,11 @@ use super::table::{Route, table};
 use crate::schema::Contract;
 
 /// `GET /openapi.json`
-pub async fn served() -> Json<Value> {
-    Json(document())
+pub async fn served() -> impl IntoResponse {
+    // It is the same as long as the process lives, and anybody may ask for it.
+    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
+    let document = DOCUMENT.get_or_init(|| Bytes::from(document().to_string()));
+    ([(CONTENT_TYPE, "application/json")], document.clone())
 }
 
 /// The whole document.
