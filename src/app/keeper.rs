@@ -20,7 +20,7 @@ use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::HoldRow;
 use crate::ports::presence::Presence;
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
+    Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
 use crate::ports::tally::Tally;
 use crate::ports::task::Task;
@@ -116,14 +116,12 @@ fn is_answered(record: &CanonicalRecord, system: &SystemName, rev: u64) -> bool 
 
 #[async_trait]
 impl Store for Beside {
-    async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
-        self.store.commit(batch).await?;
-        for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
-            for (system, rev) in write.outbox.iter().filter_map(OutboxChange::answered) {
-                self.queues.release(system, &[(write.record.id, rev)]).await?;
-            }
+    async fn commit(&self, batch: &Batch) -> Result<Vec<Owed>, PortError> {
+        let made = self.store.commit(batch).await?;
+        for (record, (system, rev)) in batch.outbox().filter_map(|(record, change)| Some((record, change.answered()?))) {
+            self.queues.release(system, &[(record, rev)]).await?;
         }
-        Ok(())
+        Ok(made)
     }
 
     async fn look_up(&self, lookup: &Lookup) -> Result<Found, PortError> {

@@ -111,6 +111,12 @@ impl Batch {
         rows.sort_unstable();
         rows.into_iter().map(|(_, plan, row)| (plan, row)).collect()
     }
+
+    /// What becomes of the outbox, each with its record, in the order in which it is applied.
+    pub fn outbox(&self) -> impl Iterator<Item = (CanonicalId, &OutboxChange)> {
+        let writes = self.plans.iter().filter_map(|plan| plan.record.as_ref());
+        writes.flat_map(|write| write.outbox.iter().map(|change| (write.record.id, change)))
+    }
 }
 
 /// Everything that is written together about one record.
@@ -419,7 +425,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// dead letter with the same update id exists that is not to be replaced, a dead letter that was dealt with is not
     /// stored as it was read, or a link or key belongs to another record. Releases and settled dead letters
     /// count before additions. Rows get their place in lists by [`DecisionWrite::place`], then in the order of `batch`.
-    async fn commit(&self, batch: &Batch) -> Result<(), PortError>;
+    ///
+    /// Returns outbox rows that were made where there was none, as they are stored now. Some may be missing: they are only
+    /// there so that whoever sends needs not ask for them.
+    async fn commit(&self, batch: &Batch) -> Result<Vec<Owed>, PortError>;
 
     /// The records of a type that refer to one of `parents` (see [`RecordWrite::refers_to`]), by id, starting after `after`,
     /// at most `limit`.

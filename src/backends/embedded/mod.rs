@@ -45,7 +45,7 @@ use crate::ports::broker::{Broker, Delivery, HandedIn, Inbox, Leased, LocalQueue
 use crate::ports::error::PortError;
 use crate::ports::hold::HoldRow;
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, OutboxChange, Owed, Page, Published, Store, SystemFacts, Versioned,
+    Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
 use crate::ports::tally::Tally;
 use crate::ports::task::Task;
@@ -191,15 +191,13 @@ impl Store for EmbeddedStore {
         lookup::records(&self.0.readers.quick(), ids)
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
+    async fn commit(&self, batch: &Batch) -> Result<Vec<Owed>, PortError> {
         let encoded = commit::encode(&self.0.hasher, batch)?;
-        self.0.writer.run(commit::COMMIT, move |session| commit::apply(session, &encoded)).await?;
-        for write in batch.plans.iter().filter_map(|plan| plan.record.as_ref()) {
-            for (system, rev) in write.outbox.iter().filter_map(OutboxChange::answered) {
-                self.0.queues.forget(system, &[(write.record.id, rev)]);
-            }
+        let made = self.0.writer.run(commit::COMMIT, move |session| commit::apply(session, &encoded)).await?;
+        for (record, (system, rev)) in batch.outbox().filter_map(|(record, change)| Some((record, change.answered()?))) {
+            self.0.queues.forget(system, &[(record, rev)]);
         }
-        Ok(())
+        Ok(made)
     }
 
     async fn children(

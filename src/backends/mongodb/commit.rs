@@ -18,7 +18,7 @@ use super::staging::{Before, Owners, Row, Staged, stage};
 use super::writes::{Transaction, Trouble, Update};
 use super::{lookup, outbox, parked, presence, tasks};
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::store::{Batch, LetterEnd, SettledLetter, SystemFacts};
+use crate::ports::store::{Batch, LetterEnd, Owed, SettledLetter, SystemFacts};
 
 pub(super) const COMMIT: &str = "commit";
 /// Tries of one batch that meets others who write the same.
@@ -28,13 +28,14 @@ const COMMIT_TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(4);
 
 /// Applies every plan or none.
-pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<(), PortError> {
+/// Returns the outbox rows that were made where there was none, as far as that is known.
+pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<Vec<Owed>, PortError> {
     let mut stored = None;
     let mut tries = 0;
     loop {
         let trouble = match stage(batch, stored.as_ref()) {
-            Ok(staged) => match attempt(shared, batch, &staged).await {
-                Ok(()) => return Ok(()),
+            Ok(staged) => match attempt(shared, batch, &staged, stored.is_some()).await {
+                Ok(made) => return Ok(made),
                 Err(trouble) => trouble,
             },
             Err(_) if stored.is_none() => Trouble::Race,
@@ -72,19 +73,19 @@ fn conflict(plans: Vec<usize>, batch: &Batch) -> PortError {
     PortError::new(PortErrorKind::Conflict(plans), COMMIT, message)
 }
 
-/// One transaction from beginning to end.
-async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>) -> Result<(), Trouble> {
+/// One transaction from beginning to end. `met`: something was in the way of an earlier one.
+async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, met: bool) -> Result<Vec<Owed>, Trouble> {
     let tasks = batch.plans.iter().any(|plan| !plan.tasks.is_empty());
     if staged.is_empty() && batch.facts.is_empty() && !tasks {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let trouble = |error| Trouble::of(COMMIT, error);
     let positions = outbox::Positions::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
-    let mut writer = Writer { shared, batch, staged, tx: Transaction { operation: COMMIT, db: &shared.db, session: &mut session } };
+    let mut writer = Writer { shared, batch, staged, met, tx: Transaction { operation: COMMIT, db: &shared.db, session: &mut session } };
     match writer.write(positions).await {
-        Ok(proof) => end(shared, &mut session, &proof).await,
+        Ok((proof, made)) => end(shared, &mut session, &proof).await.map(|()| made),
         Err(trouble) => {
             // The server has done it already, or will.
             let _ = session.abort_transaction().await;
@@ -131,6 +132,7 @@ struct Writer<'a> {
     shared: &'a Shared,
     batch: &'a Batch,
     staged: &'a Staged<'a>,
+    met: bool,
     tx: Transaction<'a>,
 }
 
@@ -139,7 +141,7 @@ fn unwritable(error: serde_json::Error) -> Trouble {
 }
 
 impl Writer<'_> {
-    async fn write(&mut self, positions: outbox::Positions) -> Result<Proof, Trouble> {
+    async fn write(&mut self, positions: outbox::Positions) -> Result<(Proof, Vec<Owed>), Trouble> {
         self.settle().await?;
         let rows = self.rows().await?;
         // After the places of the rows, so that whoever reads a record knows its rows' places to be taken.
@@ -147,7 +149,7 @@ impl Writer<'_> {
         self.records(stamp).await?;
         self.owners(LINKS, &self.staged.links).await?;
         self.owners(CLAIMS, &self.staged.claims).await?;
-        outbox::change(&mut self.tx, self.batch, positions).await?;
+        let made = outbox::change(&mut self.tx, self.batch, positions, self.met).await?;
         self.creates().await?;
         parked::apply(&mut self.tx, self.shared, self.staged).await?;
         self.bury().await?;
@@ -155,7 +157,7 @@ impl Writer<'_> {
         tasks::change(&mut self.tx, self.batch).await?;
         let written = self.staged.records.iter().find(|(_, written)| !written.write.removes);
         let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": {"$eq": id.to_string()}, "stamp": {"$eq": stamp}}));
-        Ok(Proof(rows.or(record)))
+        Ok((Proof(rows.or(record)), made))
     }
 
     async fn records(&mut self, stamp: i64) -> Result<(), Trouble> {

@@ -157,6 +157,9 @@ async fn open_creates(shared: &Shared, asked: &[(SystemName, EntityType)]) -> Re
 }
 
 async fn waiting(shared: &Shared, lookup: &Lookup) -> Result<Vec<Waiting>, PortError> {
+    if lookup.waiting_of.is_empty() && lookup.waiting_on.is_empty() || nobody_waits(shared).await? {
+        return Ok(Vec::new());
+    }
     let texts = |keys: &[NativeKey]| -> Vec<String> { keys.iter().map(keys::native).collect() };
     let of = async {
         if lookup.waiting_of.is_empty() {
@@ -177,10 +180,19 @@ async fn waiting(shared: &Shared, lookup: &Lookup) -> Result<Vec<Waiting>, PortE
         let waiting = codec::read_waiting(LOOK_UP, row)?;
         found.insert((waiting.arrival, waiting.update.clone()), waiting);
     }
-    if !found.is_empty() {
+    Ok(found.into_values().collect())
+}
+
+/// Whether nothing waits at all, as mostly. Once something has, it is not asked any more.
+async fn nobody_waits(shared: &Shared) -> Result<bool, PortError> {
+    if shared.waits.load(Ordering::Relaxed) {
+        return Ok(false);
+    }
+    let any = shared.find(LOOK_UP, WAITING, Document::new()).limit(1).project(doc! {"_id": 1}).all().await?;
+    if !any.is_empty() {
         shared.waits.store(true, Ordering::Relaxed);
     }
-    Ok(found.into_values().collect())
+    Ok(any.is_empty())
 }
 
 /// Loads records by id, in the order asked for.

@@ -1,6 +1,6 @@
 //! What each system is owed of each record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use mongodb::bson::{Document, doc};
@@ -60,17 +60,70 @@ impl Positions {
     }
 }
 
-/// Applies the changes of a batch.
-pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, mut positions: Positions) -> Result<(), Trouble> {
-    let writes = batch.plans.iter().filter_map(|plan| plan.record.as_ref());
-    let changes: Vec<(CanonicalId, &OutboxChange)> =
-        writes.flat_map(|write| write.outbox.iter().map(|change| (write.record.id, change))).collect();
+/// A change of a row, with the row's id and its record.
+type Change<'b> = (String, CanonicalId, &'b OutboxChange);
+
+/// Applies the changes of a batch; returns the rows it made where there was none. Like everything else they are written
+/// without a look at what is stored, unless `met`: something was in the way of that.
+pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, mut positions: Positions, met: bool) -> Result<Vec<Owed>, Trouble> {
+    let changes = batch.outbox().map(|(record, change)| (keys::owed(record, change.system()), record, change));
+    let (mut due, mut answered, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    let changes: Vec<Change<'_>> = changes.collect();
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    changes.iter().for_each(|(id, ..)| *times.entry(id).or_default() += 1);
+    let often: HashSet<String> = times.into_iter().filter(|(_, times)| *times > 1).map(|(id, _)| id.to_owned()).collect();
+    for change in changes {
+        match change.2 {
+            _ if met || often.contains(&change.0) => rest.push(change),
+            OutboxChange::Due { .. } | OutboxChange::DueLater { .. } => due.push(change),
+            OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } => answered.push(change),
+            OutboxChange::Failed { .. } => rest.push(change),
+        }
+    }
+    let made = put_due(tx, due, &mut positions).await?;
+    if !drop_answered(tx, &answered).await? {
+        rest.extend(answered);
+    }
+    read_and_change(tx, rest, positions).await?;
+    Ok(made)
+}
+
+/// What becomes due, be there a row or not; returns the rows that are new. A row of the same rev or a later one is in the way.
+async fn put_due(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, positions: &mut Positions) -> Result<Vec<Owed>, Trouble> {
+    let (mut rows, mut statements) = (HashMap::new(), Vec::new());
+    for (id, record, change) in changes {
+        let Next::Due(owed) = changed(None, record, change) else { continue };
+        let mut document = codec::owed(&owed, positions.next());
+        let mut moved = Document::new();
+        moved.extend(["rev", "position"].into_iter().filter_map(|name| Some((name.to_owned(), document.remove(name)?))));
+        document.remove("_id");
+        let filter = doc! {"_id": {"$eq": &id}, "rev": {"$lt": codec::signed(owed.rev)}};
+        statements.push(Update::put(filter, doc! {"$set": moved, "$setOnInsert": document}));
+        rows.insert(id, owed);
+    }
+    let made = tx.put(OUTBOX, statements).await?;
+    Ok(made.iter().filter_map(|id| rows.remove(id)).collect())
+}
+
+/// Takes away the rows of which nothing is owed any more; false if some are still there.
+async fn drop_answered(tx: &mut Transaction<'_>, changes: &[Change<'_>]) -> Result<bool, Trouble> {
+    let mut gone = BTreeMap::<i64, Vec<&str>>::new();
+    for (id, _, change) in changes {
+        if let Some((_, rev)) = change.answered() {
+            gone.entry(codec::signed(rev)).or_default().push(id);
+        }
+    }
+    let gone = gone.into_iter().map(|(rev, ids)| doc! {"_id": {"$in": ids}, "rev": {"$lte": rev}}).collect();
+    Ok(tx.delete(OUTBOX, gone).await? == changes.len() as i64)
+}
+
+async fn read_and_change(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, mut positions: Positions) -> Result<(), Trouble> {
     if changes.is_empty() {
         return Ok(());
     }
-    let ids: Vec<String> = changes.iter().map(|(record, change)| keys::owed(*record, change.system())).collect();
-    let mut rows = stored(tx, ids.clone()).await?;
-    for (id, (record, change)) in ids.into_iter().zip(changes) {
+    let ids: Vec<&str> = changes.iter().map(|(id, ..)| id.as_str()).collect();
+    let mut rows = stored(tx, &ids).await?;
+    for (id, record, change) in changes {
         let (_, row, fate) = rows.entry(id).or_insert((None, None, Fate::Same));
         match changed(row.clone(), record, change) {
             Next::Same => {}
@@ -162,7 +215,7 @@ async fn note_rows(tx: &mut Transaction<'_>, messages: &[Published]) -> Result<(
     tx.update_any(OUTBOX, noted).await
 }
 
-async fn stored(tx: &mut Transaction<'_>, ids: Vec<String>) -> Result<Rows, Trouble> {
+async fn stored(tx: &mut Transaction<'_>, ids: &[&str]) -> Result<Rows, Trouble> {
     let found = tx.find(OUTBOX, doc! {"_id": {"$in": ids}}, Document::new(), 0).await?;
     let read = |document| {
         let (position, owed) = codec::read_owed(tx.operation, &document).map_err(Trouble::Fatal)?;

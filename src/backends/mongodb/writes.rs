@@ -101,8 +101,15 @@ impl Transaction<'_> {
     /// Changes documents; if one is not as the filter says, it is a race.
     pub async fn update(&mut self, collection: &str, updates: Vec<Update>) -> Result<(), Trouble> {
         let expected = updates.len() as i64;
-        let met = self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await?;
+        let Met { met, .. } = self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await?;
         if met == expected { Ok(()) } else { Err(Trouble::Race) }
+    }
+
+    /// Changes documents or makes them; returns the ids of those it has made. If one is in the way, it is a race.
+    pub async fn put(&mut self, collection: &str, updates: Vec<Update>) -> Result<Vec<String>, Trouble> {
+        let expected = updates.len() as i64;
+        let Met { met, made } = self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await?;
+        if met == expected { Ok(made) } else { Err(Trouble::Race) }
     }
 
     /// Changes all documents the filters admit, be they none.
@@ -113,7 +120,7 @@ impl Transaction<'_> {
     /// Takes away all documents the filters admit; returns how many there were.
     pub async fn delete(&mut self, collection: &str, filters: Vec<Document>) -> Result<i64, Trouble> {
         let statements = filters.into_iter().map(|filter| doc! {"q": filter, "limit": 0}).collect();
-        self.run(Command::Delete, collection, statements).await
+        self.run(Command::Delete, collection, statements).await.map(|met| met.met)
     }
 
     /// Reads documents as this transaction sees them.
@@ -130,9 +137,9 @@ impl Transaction<'_> {
         Ok(documents)
     }
 
-    /// Runs a command, in as many parts as it takes; returns how many documents were met or made.
-    async fn run(&mut self, command: Command, collection: &str, statements: Vec<Document>) -> Result<i64, Trouble> {
-        let (mut met, mut part, mut bytes, mut count) = (0, RawArrayBuf::new(), 0, 0);
+    /// Runs a command, in as many parts as it takes.
+    async fn run(&mut self, command: Command, collection: &str, statements: Vec<Document>) -> Result<Met, Trouble> {
+        let (mut met, mut part, mut bytes, mut count) = (Met::default(), RawArrayBuf::new(), 0, 0);
         for statement in statements {
             let raw = RawDocumentBuf::try_from(&statement).map_err(|error| self.unfit(collection, &error.to_string()))?;
             let size = raw.as_bytes().len();
@@ -140,7 +147,7 @@ impl Transaction<'_> {
                 return Err(self.unfit(collection, "it is larger than the 16 MiB MongoDB takes"));
             }
             if bytes + size > COMMAND_BYTES || count == COMMAND_STATEMENTS {
-                met += self.send(command.raw(collection, std::mem::take(&mut part))).await?;
+                met.add(self.send(command.raw(collection, std::mem::take(&mut part))).await?);
                 (bytes, count) = (0, 0);
             }
             part.push(raw);
@@ -148,7 +155,7 @@ impl Transaction<'_> {
             count += 1;
         }
         if count > 0 {
-            met += self.send(command.raw(collection, part)).await?;
+            met.add(self.send(command.raw(collection, part)).await?);
         }
         Ok(met)
     }
@@ -161,14 +168,30 @@ impl Transaction<'_> {
         ))
     }
 
-    async fn send(&mut self, command: RawDocumentBuf) -> Result<i64, Trouble> {
+    async fn send(&mut self, command: RawDocumentBuf) -> Result<Met, Trouble> {
         let answer = self.db.run_raw_command(command).session(&mut *self.session).await;
         met(self.operation, &answer.map_err(|error| Trouble::of(self.operation, error))?)
     }
 }
 
-/// How many documents a write command met or made, from its answer.
-pub(super) fn met(operation: &'static str, answer: &Document) -> Result<i64, Trouble> {
+/// What a write command came to.
+#[derive(Debug, Default)]
+struct Met {
+    /// How many documents it met or made.
+    met: i64,
+    /// The ids of those an update has made.
+    made: Vec<String>,
+}
+
+impl Met {
+    fn add(&mut self, mut other: Self) {
+        self.met += other.met;
+        self.made.append(&mut other.made);
+    }
+}
+
+/// What a write command came to, from its answer.
+fn met(operation: &'static str, answer: &Document) -> Result<Met, Trouble> {
     if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
         let code = error.get_i32("code").unwrap_or(0);
         if is_race_code(code) {
@@ -176,5 +199,7 @@ pub(super) fn met(operation: &'static str, answer: &Document) -> Result<i64, Tro
         }
         return Err(Trouble::Fatal(of_statement(operation, code, error.get_str("errmsg").unwrap_or("no reason given"))));
     }
-    Ok(super::codec::integer(answer, "n").unwrap_or(0))
+    let made = answer.get_array("upserted").into_iter().flatten();
+    let made = made.filter_map(|one| one.as_document()?.get_str("_id").ok().map(str::to_owned)).collect();
+    Ok(Met { met: super::codec::integer(answer, "n").unwrap_or(0), made })
 }
