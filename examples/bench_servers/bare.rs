@@ -116,17 +116,17 @@ async fn begin(database: &Database) -> ClientSession {
 async fn write(database: &Database, records: &[Document], decisions: &[Document]) {
     let mut session = begin(database).await;
     database.collection::<Document>("decisions").insert_many(decisions).session(&mut session).await.unwrap();
-    let replace = |record: &Document| doc! {"q": {"_id": record.get("_id"), "revision": record.get("revision")}, "u": record.clone()};
+    let replace = |record: &Document| doc! {"q": {"_id": record.get("_id")}, "u": record.clone()};
     let replaces: Vec<Document> = records.iter().map(replace).collect();
     database.run_command(doc! {"update": "canonical", "updates": replaces}).session(&mut session).await.unwrap();
     let owed = records.iter().flat_map(|record| SYSTEMS[1..].iter().map(move |system| (record, system)));
     let rows: Vec<Document> = owed
         .map(|(record, system)| {
             let id = format!("{}:{system}", record.get_str("_id").unwrap());
-            doc! {"q": {"_id": &id}, "u": {"_id": &id, "record": record.get("_id"), "system": *system, "rev": 2_i64, "position": 1_i64}, "upsert": true}
+            doc! {"_id": &id, "record": record.get("_id"), "system": *system, "rev": 2_i64, "published": 0_i64, "delivered": 1_i64, "retry_at": null, "attempts": 0_i64, "position": 1_i64}
         })
         .collect();
-    database.run_command(doc! {"update": "outbox", "updates": rows}).session(&mut session).await.unwrap();
+    database.collection::<Document>("outbox").insert_many(rows).session(&mut session).await.unwrap();
     session.commit_transaction().await.unwrap();
 }
 

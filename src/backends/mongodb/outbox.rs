@@ -63,46 +63,23 @@ impl Positions {
 /// A change of a row, with the row's id and its record.
 type Change<'b> = (String, CanonicalId, &'b OutboxChange);
 
-/// Applies the changes of a batch; returns the rows it made where there was none. Like everything else they are written
-/// without a look at what is stored, unless `met`: something was in the way of that.
-pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, mut positions: Positions, met: bool) -> Result<Vec<Owed>, Trouble> {
+/// Applies the changes of a batch; returns the rows it made where there was none. Answers are mostly to what was sent last, and
+/// are applied without a look at what is stored, unless `met`: something was in the way of that.
+pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, positions: Positions, met: bool) -> Result<Vec<Owed>, Trouble> {
     let changes = batch.outbox().map(|(record, change)| (keys::owed(record, change.system()), record, change));
-    let (mut due, mut answered, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let changes: Vec<Change<'_>> = changes.collect();
     let mut times: HashMap<&str, usize> = HashMap::new();
     changes.iter().for_each(|(id, ..)| *times.entry(id).or_default() += 1);
     let often: HashSet<String> = times.into_iter().filter(|(_, times)| *times > 1).map(|(id, _)| id.to_owned()).collect();
-    for change in changes {
-        match change.2 {
-            _ if met || often.contains(&change.0) => rest.push(change),
-            OutboxChange::Due { .. } | OutboxChange::DueLater { .. } => due.push(change),
-            OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } => answered.push(change),
-            OutboxChange::Failed { .. } => rest.push(change),
-        }
-    }
-    let made = put_due(tx, due, &mut positions).await?;
+    let is_last = |(id, _, change): &Change<'_>| {
+        let answers = matches!(change, OutboxChange::Applied { .. } | OutboxChange::Rejected { .. });
+        answers && !met && !often.contains(id)
+    };
+    let (answered, mut rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_last);
     if !drop_answered(tx, &answered).await? {
         rest.extend(answered);
     }
-    read_and_change(tx, rest, positions).await?;
-    Ok(made)
-}
-
-/// What becomes due, be there a row or not; returns the rows that are new. A row of the same rev or a later one is in the way.
-async fn put_due(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, positions: &mut Positions) -> Result<Vec<Owed>, Trouble> {
-    let (mut rows, mut statements) = (HashMap::new(), Vec::new());
-    for (id, record, change) in changes {
-        let Next::Due(owed) = changed(None, record, change) else { continue };
-        let mut document = codec::owed(&owed, positions.next());
-        let mut moved = Document::new();
-        moved.extend(["rev", "position"].into_iter().filter_map(|name| Some((name.to_owned(), document.remove(name)?))));
-        document.remove("_id");
-        let filter = doc! {"_id": {"$eq": &id}, "rev": {"$lt": codec::signed(owed.rev)}};
-        statements.push(Update::put(filter, doc! {"$set": moved, "$setOnInsert": document}));
-        rows.insert(id, owed);
-    }
-    let made = tx.put(OUTBOX, statements).await?;
-    Ok(made.iter().filter_map(|id| rows.remove(id)).collect())
+    read_and_change(tx, rest, positions).await
 }
 
 /// Takes away the rows of which nothing is owed any more; false if some are still there.
@@ -117,9 +94,9 @@ async fn drop_answered(tx: &mut Transaction<'_>, changes: &[Change<'_>]) -> Resu
     Ok(tx.delete(OUTBOX, gone).await? == changes.len() as i64)
 }
 
-async fn read_and_change(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, mut positions: Positions) -> Result<(), Trouble> {
+async fn read_and_change(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, mut positions: Positions) -> Result<Vec<Owed>, Trouble> {
     if changes.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let ids: Vec<&str> = changes.iter().map(|(id, ..)| id.as_str()).collect();
     let mut rows = stored(tx, &ids).await?;
@@ -132,7 +109,9 @@ async fn read_and_change(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, mut
             Next::Due(owed) => (*row, *fate) = (Some(owed), Fate::Due(positions.next())),
         }
     }
-    write(tx, rows).await
+    let made = rows.values().filter(|(stored, ..)| stored.is_none()).filter_map(|(_, row, _)| row.clone()).collect();
+    write(tx, rows).await?;
+    Ok(made)
 }
 
 async fn write(tx: &mut Transaction<'_>, rows: Rows) -> Result<(), Trouble> {

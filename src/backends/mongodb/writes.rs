@@ -101,15 +101,8 @@ impl Transaction<'_> {
     /// Changes documents; if one is not as the filter says, it is a race.
     pub async fn update(&mut self, collection: &str, updates: Vec<Update>) -> Result<(), Trouble> {
         let expected = updates.len() as i64;
-        let Met { met, .. } = self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await?;
+        let met = self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await?;
         if met == expected { Ok(()) } else { Err(Trouble::Race) }
-    }
-
-    /// Changes documents or makes them; returns the ids of those it has made. If one is in the way, it is a race.
-    pub async fn put(&mut self, collection: &str, updates: Vec<Update>) -> Result<Vec<String>, Trouble> {
-        let expected = updates.len() as i64;
-        let Met { met, made } = self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await?;
-        if met == expected { Ok(made) } else { Err(Trouble::Race) }
     }
 
     /// Changes all documents the filters admit, be they none.
@@ -120,7 +113,7 @@ impl Transaction<'_> {
     /// Takes away all documents the filters admit; returns how many there were.
     pub async fn delete(&mut self, collection: &str, filters: Vec<Document>) -> Result<i64, Trouble> {
         let statements = filters.into_iter().map(|filter| doc! {"q": filter, "limit": 0}).collect();
-        self.run(Command::Delete, collection, statements).await.map(|met| met.met)
+        self.run(Command::Delete, collection, statements).await
     }
 
     /// Reads documents as this transaction sees them.
@@ -137,9 +130,9 @@ impl Transaction<'_> {
         Ok(documents)
     }
 
-    /// Runs a command, in as many parts as it takes.
-    async fn run(&mut self, command: Command, collection: &str, statements: Vec<Document>) -> Result<Met, Trouble> {
-        let (mut met, mut part, mut bytes, mut count) = (Met::default(), RawArrayBuf::new(), 0, 0);
+    /// Runs a command, in as many parts as it takes; returns how many documents were met or made.
+    async fn run(&mut self, command: Command, collection: &str, statements: Vec<Document>) -> Result<i64, Trouble> {
+        let (mut met, mut part, mut bytes, mut count) = (0, RawArrayBuf::new(), 0, 0);
         for statement in statements {
             let raw = RawDocumentBuf::try_from(&statement).map_err(|error| self.unfit(collection, &error.to_string()))?;
             let size = raw.as_bytes().len();
@@ -147,7 +140,7 @@ impl Transaction<'_> {
                 return Err(self.unfit(collection, "it is larger than the 16 MiB MongoDB takes"));
             }
             if bytes + size > COMMAND_BYTES || count == COMMAND_STATEMENTS {
-                met.add(self.send(command.raw(collection, std::mem::take(&mut part))).await?);
+                met += self.send(command.raw(collection, std::mem::take(&mut part))).await?;
                 (bytes, count) = (0, 0);
             }
             part.push(raw);
@@ -155,7 +148,7 @@ impl Transaction<'_> {
             count += 1;
         }
         if count > 0 {
-            met.add(self.send(command.raw(collection, part)).await?);
+            met += self.send(command.raw(collection, part)).await?;
         }
         Ok(met)
     }
@@ -168,30 +161,14 @@ impl Transaction<'_> {
         ))
     }
 
-    async fn send(&mut self, command: RawDocumentBuf) -> Result<Met, Trouble> {
+    async fn send(&mut self, command: RawDocumentBuf) -> Result<i64, Trouble> {
         let answer = self.db.run_raw_command(command).session(&mut *self.session).await;
         met(self.operation, &answer.map_err(|error| Trouble::of(self.operation, error))?)
     }
 }
 
-/// What a write command came to.
-#[derive(Debug, Default)]
-struct Met {
-    /// How many documents it met or made.
-    met: i64,
-    /// The ids of those an update has made.
-    made: Vec<String>,
-}
-
-impl Met {
-    fn add(&mut self, mut other: Self) {
-        self.met += other.met;
-        self.made.append(&mut other.made);
-    }
-}
-
-/// What a write command came to, from its answer.
-fn met(operation: &'static str, answer: &Document) -> Result<Met, Trouble> {
+/// How many documents a write command met or made, from its answer.
+pub(super) fn met(operation: &'static str, answer: &Document) -> Result<i64, Trouble> {
     if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
         let code = error.get_i32("code").unwrap_or(0);
         if is_race_code(code) {
@@ -199,7 +176,5 @@ fn met(operation: &'static str, answer: &Document) -> Result<Met, Trouble> {
         }
         return Err(Trouble::Fatal(of_statement(operation, code, error.get_str("errmsg").unwrap_or("no reason given"))));
     }
-    let made = answer.get_array("upserted").into_iter().flatten();
-    let made = made.filter_map(|one| one.as_document()?.get_str("_id").ok().map(str::to_owned)).collect();
-    Ok(Met { met: super::codec::integer(answer, "n").unwrap_or(0), made })
+    Ok(super::codec::integer(answer, "n").unwrap_or(0))
 }
