@@ -19,7 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::value::Leaves;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
-use crate::ports::store::{LetterEnd, Lookup, SettledLetter};
+use crate::ports::store::{DeadLetter, LetterEnd, Lookup, SettledLetter};
 
 /// An act that is being decided.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ impl Decider {
                 let found = self.waiting_now(unit, update).await?;
                 self.ready_judged(unit, found, word.as_ref(), if_match.as_deref(), input).map(|content| (content, None))
             }
-            Request::Requeue { id, edited } => self.ready_requeued(unit, id, edited.as_deref(), input).await?,
-            Request::Discard { id } => self.ready_discarded(id).await?,
+            Request::Requeue { id, edited } => self.ready_requeued(unit, act, (id, edited.as_deref()), input).await?,
+            Request::Discard { id } => self.ready_discarded(id, act).await?,
             Request::DontCreate { record, system } => self.ready_refusal(unit, *record, system, act).await?,
             Request::Merge { .. } | Request::Split { .. } | Request::Erase { .. } => Ok((Content::Regroup(act.clone()), None)),
         };
@@ -113,11 +113,14 @@ impl Decider {
     async fn ready_requeued(
         &mut self,
         unit: &mut Unit,
-        id: &str,
-        edited: Option<&str>,
+        act: &Act,
+        (id, edited): (&str, Option<&str>),
         input: &mut Input,
     ) -> Result<Result<(Content, Option<SettledLetter>), Refusal>, PortError> {
-        let Some(letter) = self.store.dead_letter(id).await? else { return Ok(Err(Refusal::Gone)) };
+        let letter = match self.letter_looked_at(id, act).await? {
+            Ok(letter) => letter,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let message = match letters::read(&letter, edited.or(letter.body.as_deref())) {
             Ok(message) => message,
             Err(rejection) => return Ok(Err(Refusal::Unfit(rejection))),
@@ -143,8 +146,18 @@ impl Decider {
         Ok(Ok((content, Some(SettledLetter { letter, end }))))
     }
 
-    async fn ready_discarded(&self, id: &str) -> Result<Result<(Content, Option<SettledLetter>), Refusal>, PortError> {
+    /// A dead letter, if it is what whoever acts has looked at.
+    async fn letter_looked_at(&self, id: &str, act: &Act) -> Result<Result<DeadLetter, Refusal>, PortError> {
         let Some(letter) = self.store.dead_letter(id).await? else { return Ok(Err(Refusal::Gone)) };
+        let tag = letter.tag();
+        Ok(if act.if_match.as_ref().is_some_and(|looked_at| *looked_at != tag) { Err(Refusal::Changed(tag)) } else { Ok(letter) })
+    }
+
+    async fn ready_discarded(&self, id: &str, act: &Act) -> Result<Result<(Content, Option<SettledLetter>), Refusal>, PortError> {
+        let letter = match self.letter_looked_at(id, act).await? {
+            Ok(letter) => letter,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let message = letters::read(&letter, letter.body.as_deref()).ok();
         let own = message.as_ref().and_then(|message| Some((letters::update_of(message)?.clone(), letters::content_hash(message)?)));
         let end = LetterEnd::Discarded(own.filter(|(update, _)| update.to_string() == letter.id));

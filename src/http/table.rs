@@ -90,6 +90,7 @@ fn reads() -> Vec<Route> {
         Route::get("/v1/parked", Viewer, get(decisions::parked)),
         Route::get("/v1/parked/{update}", Viewer, get(people::one)),
         Route::get("/v1/dead-letters", Viewer, get(decisions::dead_letters)),
+        Route::get("/v1/dead-letters/{id}", Viewer, get(people::letter)),
         Route::get("/v1/audit", Admin, get(audit::list)),
         Route::get("/v1/status", Viewer, get(health::status)),
         Route::get("/metrics", Viewer, get(health::metrics)),

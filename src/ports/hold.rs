@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{EntityType, SystemName};
 use crate::domain::time::Timestamp;
+use crate::domain::waiting::state_tag;
 
 /// What is kept back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,6 +67,12 @@ pub struct HoldRow {
 }
 
 impl HoldRow {
+    /// Names this very state of it: whoever decides about it can say which one they looked at.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        state_tag(self)
+    }
+
     /// A hold that begins now, after what may be known of an earlier one.
     #[must_use]
     pub fn begin(hold: Hold, earlier: Option<&Self>, now: Timestamp) -> Self {

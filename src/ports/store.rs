@@ -19,7 +19,7 @@ use crate::domain::decision::{Decision, DecisionKind, Logging};
 use crate::domain::identity::{Claim, TypedClaim};
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
 use crate::domain::time::Timestamp;
-use crate::domain::waiting::Waiting;
+use crate::domain::waiting::{Waiting, state_tag};
 
 /// Answers about `waiting_on` that a store may leave it at.
 pub const WAITING_ON_MAX: usize = 1000;
@@ -231,6 +231,14 @@ pub struct DeadLetter {
     /// It ends an update that waited: the waiting decision row goes, and a marker with this content hash stays.
     #[serde(skip)]
     pub marks: Option<(UpdateId, u64)>,
+}
+
+impl DeadLetter {
+    /// Names this very state of it: whoever decides about it can say which one they looked at.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        state_tag(self)
+    }
 }
 
 /// A change of one outbox row, the state "(record, system) is owed rev r".

@@ -28,6 +28,8 @@ pub struct Kept {
     pub since: Timestamp,
     /// What letting go would send.
     pub waiting: SendCounts,
+    /// Names this very state of it, for `If-Match`.
+    pub tag: String,
 }
 
 /// Everything that is kept back now.
@@ -36,7 +38,7 @@ pub async fn kept(store: &dyn Store) -> Result<Vec<Kept>, ViewError> {
     let mut kept = Vec::with_capacity(rows.len());
     for row in rows {
         let waiting = counts(store, &row.hold).await?;
-        kept.push(Kept { id: row.hold.to_string(), hold: row.hold, since: row.since, waiting });
+        kept.push(Kept { id: row.hold.to_string(), tag: row.tag(), hold: row.hold, since: row.since, waiting });
     }
     Ok(kept)
 }

@@ -11,7 +11,29 @@ use crate::guarded::{Guarded, Session, code};
 use crate::support::device;
 
 /// Those that take `If-Match`.
-const TAGGED: [&str; 3] = ["/v1/parked/{update}/approve", "/v1/parked/{update}/reject", "/v1/parked/{update}/retry"];
+const TAGGED: [(&str, &str); 10] = [
+    ("/v1/parked/{update}/approve", "{}"),
+    ("/v1/parked/{update}/reject", "{}"),
+    ("/v1/parked/{update}/retry", "{}"),
+    ("/v1/dead-letters/{id}/requeue", "{}"),
+    ("/v1/dead-letters/{id}/discard", "{}"),
+    ("/v1/brakes/{id}/release", "{}"),
+    ("/v1/brakes/{id}/discard", "{}"),
+    ("/v1/entities/{type}/{id}/merge", r#"{"loser": "oem:o1"}"#),
+    ("/v1/entities/{type}/{id}/split", r#"{"links": ["bms:b2"]}"#),
+    ("/v1/entities/{type}/{id}/erase", "{}"),
+];
+/// Those that make something new each time, or only say how things shall be: there is no state of anything to look at before.
+const UNTAGGED: [&str; 8] = [
+    "/v1/updates",
+    "/v1/systems/{system}/lease",
+    "/v1/systems/{system}/pause",
+    "/v1/systems/{system}/resume",
+    "/v1/systems/{system}/resync",
+    "/v1/resync",
+    "/login",
+    "/logout",
+];
 
 /// A path of the table with something in every place.
 fn filled(route: &Route) -> String {
@@ -102,11 +124,46 @@ async fn not_from_a_page(guarded: &Guarded, route: &Route, path: &str, [own, oth
 async fn what_was_looked_at_must_still_be_so() {
     let guarded = Guarded::start().await;
     guarded.review().await;
-    for route in table().iter().filter(|route| TAGGED.contains(&route.path)) {
-        let request = guarded.by("otto", Method::POST, &filled(route)).header(header::IF_MATCH, "\"0123456789abcdef\"");
+    // Something of each kind: two records, a message that can't be processed, and what is kept back.
+    for (id, native) in [("u2", "b2"), ("u3", "b3")] {
+        assert_eq!(guarded.say("bms", &device(id, "bms", native, json!({"serial": native}))).await.0, 202);
+        guarded.until_there(&format!("/v1/decisions/bms:{id}")).await;
+    }
+    guarded.say("oem", &device("u1", "oem", "o1", json!({"serial_no": "S9"}))).await;
+    guarded.say("bms", &device("dead", "bms", "b4", json!({"serial": "S4", "id": "other"}))).await;
+    guarded.until_there("/v1/decisions/oem:u1").await;
+    guarded.until_there("/v1/dead-letters/bms:dead").await;
+    assert_eq!(
+        guarded.by("otto", Method::POST, "/v1/systems/oem/pause").json(&json!({"direction": "out"})).send().await.unwrap().status(),
+        200
+    );
+    let at = |path: &str| match path {
+        _ if path.starts_with("/v1/parked/") => path.replace("{update}", "bms:p"),
+        _ if path.starts_with("/v1/dead-letters/") => path.replace("{id}", "bms:dead"),
+        _ if path.starts_with("/v1/brakes/") => path.replace("{id}", "pause-out:oem"),
+        _ => path.replace("{type}", "device").replace("{id}", "bms:b2"),
+    };
+    for route in table().iter().filter(|route| route.changes()) {
+        let Some((_, body)) = TAGGED.iter().find(|(path, _)| *path == route.path) else {
+            assert!(UNTAGGED.contains(&route.path), "{}: does it take If-Match?", route.path);
+            continue;
+        };
+        let request = guarded.by("ada", Method::POST, &at(route.path)).header(header::IF_MATCH, "\"0123456789abcdef\"");
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(*body);
         assert_eq!(code(request.send().await.unwrap()).await, (412, "changed".to_owned()), "{}", route.path);
     }
     assert_eq!(guarded.get("vera", "/v1/parked/bms:p").await.0, 200, "it still waits");
+    let kept = guarded.get("vera", "/v1/brakes").await.1;
+    assert_eq!(kept["items"][0]["id"], "pause-out:oem", "it is still kept back");
+
+    // With the tag of what there is, it is done.
+    let letter = guarded.by("vera", Method::GET, "/v1/dead-letters/bms:dead").send().await.unwrap();
+    let tags = [("/v1/dead-letters/bms:dead/discard", letter.headers()[header::ETAG].to_str().unwrap().to_owned())];
+    let held = kept["items"][0]["tag"].as_str().unwrap();
+    for (path, tag) in tags.into_iter().chain([("/v1/brakes/pause-out:oem/release", format!("\"{held}\""))]) {
+        let request = guarded.by("otto", Method::POST, path).header(header::IF_MATCH, tag);
+        assert_eq!(request.send().await.unwrap().status(), 200, "{path}");
+    }
     guarded.served.orchestrator.stop().await.unwrap();
 }
 

@@ -142,8 +142,10 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> 
                 // A child keeps what it says of a parent that is deleted, until it is sent anything.
                 let orphan = REFERENCES.contains(&path.as_str()) && deleted(records, value);
                 let former = REFERENCES.contains(&path.as_str()) && is_former(records, &name, value, held);
+                let refused = system.refused.get(&native).is_some_and(|fields| fields.contains(&unescaped(path.as_str())));
                 let same = orphan
                     || former
+                    || refused
                     || held == &expected
                     || system.traits.trims && held.as_str().map(str::trim) == expected.as_str().map(str::trim);
                 if !same {
@@ -153,6 +155,7 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> 
             let extra = row
                 .fields
                 .iter()
+                .filter(|(field, _)| !system.refused.get(&native).is_some_and(|fields| fields.contains(*field)))
                 .find(|(field, value)| !value.is_null() && record.data.get(&syncline::domain::value::FieldPath::name(field)).is_none());
             if let Some((field, value)) = extra {
                 return Err(format!("{name} holds {field} = {value} in {native}, the canonical record knows nothing of it"));

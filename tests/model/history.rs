@@ -48,6 +48,10 @@ pub enum Step {
         record: usize,
         link: usize,
     },
+    /// A system refuses the next update it is sent.
+    Refuse {
+        system: usize,
+    },
     /// Gives a thing another serial.
     Reserial {
         system: usize,
@@ -135,6 +139,11 @@ impl History {
             let (one, other) = (more.below(6), more.below(6));
             let says = if more.chance(50) { Step::Merge { winner: one, loser: other } } else { Step::Split { record: one, link: other } };
             steps.insert(at, says);
+        }
+        let mut refusals = Random(seed ^ 0x0bad_a115_0be7_0000);
+        while refusals.chance(25) {
+            let at = 1 + refusals.below(steps.len());
+            steps.insert(at, Step::Refuse { system: refusals.below(count) });
         }
         Self { seed, systems, steps }
     }
@@ -298,6 +307,11 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
             world.split(record, link).await;
             // A key value may come back by it; a user who makes a thing with that very value meanwhile makes a duplicate.
             rest(world).await?;
+        }
+        Step::Refuse { system } => {
+            let name = world.systems[system].name.clone();
+            world.tell(|| format!("{name} will refuse the next update"));
+            world.systems[system].refuses = true;
         }
         Step::Pair { system, serial } => pair(world, system, serial),
         Step::Reserial { system, record } => reserial(world, system, record).await?,

@@ -1,6 +1,6 @@
 //! One simulated system: its database, its users' edits, and its adapter.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Map, Value, json};
 
@@ -63,6 +63,10 @@ pub struct System {
     renamed: BTreeMap<String, String>,
     next_message: u64,
     next_native: u64,
+    /// Whether it refuses the next update it is sent.
+    pub refuses: bool,
+    /// Fields of updates it has refused, by record: there it may hold something else.
+    pub refused: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl System {
@@ -76,6 +80,8 @@ impl System {
             renamed: BTreeMap::new(),
             next_message: 0,
             next_native: 0,
+            refuses: false,
+            refused: BTreeMap::new(),
         }
     }
 
@@ -154,6 +160,9 @@ impl System {
         }
         self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
         self.rows.insert(new.clone(), row);
+        if let Some(refused) = self.refused.remove(native) {
+            self.refused.insert(new.clone(), refused);
+        }
         self.renamed.insert(native.to_owned(), new);
     }
 
@@ -180,6 +189,9 @@ impl System {
         let native = self.native_of(&message, &canonical, &kind, &entity)?;
         let trims = self.traits.trims;
         let gone = message["op"] != "create" && !self.rows.contains_key(&native);
+        if self.refuse(&message, &native) {
+            return Some(native);
+        }
         if message["op"] == "delete" {
             let applied = self.rows.remove(&native).is_some_and(|row| rev > row.applied);
             if applied && self.traits.echoes {
@@ -224,6 +236,23 @@ impl System {
             self.report(&kind, &native, Some(Vec::new()));
         }
         Some(native)
+    }
+
+    /// Refuses an update if it is to refuse one; its adapter must be one that answers.
+    fn refuse(&mut self, message: &Value, native: &str) -> bool {
+        let answers = matches!(self.traits.profile, Profile::Base | Profile::Receipts);
+        let newer = |row: &Row| row.canonical.as_deref() == message["canonical_id"].as_str() && message["rev"].as_u64() > Some(row.applied);
+        if !self.refuses || !answers || message["op"] != "update" || !self.rows.get(native).is_some_and(newer) {
+            return false;
+        }
+        self.refuses = false;
+        let fields = message["changed"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        self.refused.entry(native.to_owned()).or_default().extend(fields.map(|path| path.replace("\\.", ".")));
+        let mut body = self.envelope(message["type"].as_str().unwrap_or_default(), "receipt", native);
+        let answer = json!({"canonical_id": message["canonical_id"], "rev": message["rev"], "status": "rejected", "reason": "not here"});
+        body.extend(answer.as_object().cloned().unwrap());
+        self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
+        true
     }
 
     /// The record a message is about: find or create.

@@ -111,6 +111,7 @@ pub async fn one(State(api): Shared, visit: Visit, Path(id): Path<String>) -> An
         at: words::moment(letter.received_at, api.clock.now()),
         body,
         hidden,
+        tag: letter.tag(),
         encoding: letter.encoding,
         hint,
         explained: explained(letter.reason),

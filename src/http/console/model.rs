@@ -338,6 +338,7 @@ pub struct RecordPage {
     pub title: String,
     pub state: Kind,
     pub sentence: String,
+    pub tag: String,
     pub version: u64,
     pub created: Moment,
     pub updated: Moment,
@@ -453,6 +454,7 @@ pub struct Letter {
     pub detail: String,
     pub from: String,
     pub at: Moment,
+    pub tag: String,
     pub encoding: Option<String>,
     pub body: String,
     /// Values are hidden in it, or all of it.

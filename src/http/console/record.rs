@@ -143,6 +143,7 @@ pub async fn page(State(api): Shared, visit: Visit, Path((entity_type, id)): Pat
         title: title(&api, &record),
         state: state(&api, &record, &owed),
         sentence: sentence(&record, &systems),
+        tag: record.tag(),
         version: record.version,
         created: words::moment(record.created_at, now),
         updated: words::moment(record.updated_at, now),

@@ -253,6 +253,7 @@ fn waiting() -> Vec<Operation> {
         ("system", text("The system.")),
         ("since", text("Since when.")),
         ("waiting", sends()),
+        ("tag", text("Names this very state of it, for `If-Match`.")),
     ]);
     vec![
         Operation::get("/v1/parked", "waiting", "Updates that wait, in arrival order").paged().gives(page(contract("parked"))),
@@ -262,6 +263,9 @@ fn waiting() -> Vec<Operation> {
         Operation::get("/v1/dead-letters", "waiting", "Messages that can't be processed, oldest first")
             .paged()
             .gives(page(contract("dead-letter"))),
+        Operation::get("/v1/dead-letters/{id}", "waiting", "One message that can't be processed")
+            .tells("Its state is named by the header `ETag`.")
+            .gives(contract("dead-letter")),
         Operation::get("/v1/brakes", "waiting", "What is kept back until somebody lets it go").gives(page(kept)),
     ]
 }
@@ -296,13 +300,19 @@ fn about_waiting() -> Vec<Operation> {
             .takes(asked(&retry))
             .gives(judged()),
         Operation::post("/v1/dead-letters/{id}/requeue", "waiting", "Decide a message once more, as it is or edited")
+            .with(tag())
             .takes(asked(&requeue))
             .gives(settled.clone()),
         Operation::post("/v1/dead-letters/{id}/discard", "waiting", "Nobody looks at it again")
+            .with(tag())
             .takes(asked(&by().collect::<Vec<_>>()))
             .gives(settled),
-        Operation::post("/v1/brakes/{id}/release", "waiting", "What is kept back goes on").takes(asked(&let_go)).gives(gone("released")),
+        Operation::post("/v1/brakes/{id}/release", "waiting", "What is kept back goes on")
+            .with(tag())
+            .takes(asked(&let_go))
+            .gives(gone("released")),
         Operation::post("/v1/brakes/{id}/discard", "waiting", "What is kept back is not done")
+            .with(tag())
             .takes(asked(&let_go))
             .gives(gone("discarded")),
     ]

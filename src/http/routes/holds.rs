@@ -3,18 +3,20 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
 use super::audit::{Act, note};
-use super::people::read;
+use super::people::{if_match, read};
 use super::resync::known;
 use crate::domain::sending::SendCounts;
+use crate::engine::acts::Refusal;
 use crate::engine::resync::Scope;
 use crate::http::Problem;
 use crate::http::access::Actor;
-use crate::ports::hold::Hold;
+use crate::ports::hold::{Hold, HoldRow};
 use crate::views::holds;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -47,9 +49,15 @@ struct LetGo {
 }
 
 /// `POST /v1/brakes/{id}/release`: what it keeps back goes on.
-pub async fn release(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn release(
+    State(api): Shared,
+    actor: Actor,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: LetGo = read(&api, &body)?;
-    let (by, row) = (actor.name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
+    let (by, row) = (actor.name(asked.by)?, looked_at(&api, &id, &headers).await?);
     let released = holds::counts(api.store.as_ref(), &row.hold).await?;
     if !asked.dry_run {
         api.acts.release(row, &by).await?;
@@ -61,9 +69,15 @@ pub async fn release(State(api): Shared, actor: Actor, Path(id): Path<String>, b
 }
 
 /// `POST /v1/brakes/{id}/discard`: what it keeps back is not done.
-pub async fn discard(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn discard(
+    State(api): Shared,
+    actor: Actor,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: LetGo = read(&api, &body)?;
-    let (by, row) = (actor.name(asked.by)?, holds::held(api.store.as_ref(), &id).await?);
+    let (by, row) = (actor.name(asked.by)?, looked_at(&api, &id, &headers).await?);
     let discarded = holds::counts(api.store.as_ref(), &row.hold).await?;
     if !asked.dry_run {
         api.acts.put_away(row, &by).await?;
@@ -71,6 +85,15 @@ pub async fn discard(State(api): Shared, actor: Actor, Path(id): Path<String>, b
         note(&api, &actor, &by, Act { act: "discard", on: &id, before, after: json!({ "holds": false }) }).await?;
     }
     Ok(Json(json!({ "id": id, "dry_run": asked.dry_run, "discarded": discarded })))
+}
+
+/// What is kept back under a name, if it is what whoever acts has looked at.
+async fn looked_at(api: &crate::http::Api, id: &str, headers: &HeaderMap) -> Result<HoldRow, Problem> {
+    let row = holds::held(api.store.as_ref(), id).await?;
+    match if_match(headers)?.filter(|looked_at| *looked_at != row.tag()) {
+        Some(_) => Err(Refusal::Changed(row.tag()).into()),
+        None => Ok(row),
+    }
 }
 
 /// `POST /v1/systems/{system}/pause`.

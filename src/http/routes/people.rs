@@ -52,11 +52,21 @@ pub async fn one(State(api): Shared, Path(update): Path<String>) -> Result<Respo
     let key = NativeKey { system: row.source_system, entity_type: row.entity_type, native_id };
     let found = api.store.look_up(&Lookup { waiting_of: vec![key], ..Lookup::default() }).await?;
     let waiting = found.waiting.iter().find(|waiting| waiting.update == update).ok_or_else(absent)?;
-    let mut response = Json(ParkedRow::with_tag(waiting)).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", waiting.tag())) {
+    Ok(tagged(&waiting.tag(), Json(ParkedRow::with_tag(waiting))))
+}
+
+fn tagged(tag: &str, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{tag}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    Ok(response)
+    response
+}
+
+/// `GET /v1/dead-letters/{id}`: one message that can't be processed, with its tag.
+pub async fn letter(State(api): Shared, Path(id): Path<String>) -> Result<Response, Problem> {
+    let letter = api.store.dead_letter(&id).await?.ok_or_else(|| Problem::absent(format!("there is no dead letter {id}")))?;
+    Ok(tagged(&letter.tag(), Json(&letter)))
 }
 
 /// `POST /v1/parked/{update}/approve`: takes the update, as it is or edited.
@@ -131,7 +141,13 @@ async fn judge(
 }
 
 /// `POST /v1/dead-letters/{id}/requeue`: decides the message once more, as it is or edited.
-pub async fn requeue(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn requeue(
+    State(api): Shared,
+    actor: Actor,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: Settlement = read(&api, &body)?;
     let edited = asked.message.map(|message| match message {
         Value::String(text) => text,
@@ -139,20 +155,26 @@ pub async fn requeue(State(api): Shared, actor: Actor, Path(id): Path<String>, b
     });
     let by = actor.name(asked.by)?;
     let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
-    let done = api.acts.run(Request::Requeue { id: id.clone(), edited }, &by).await?;
+    let done = api.acts.run_if(Request::Requeue { id: id.clone(), edited }, &by, if_match(&headers)?).await?;
     note(&api, &actor, &by, Act { act: "requeue", on: &id, before, after: became(&done) }).await?;
     Ok(Json(answer(&json!({ "id": id }), done)))
 }
 
 /// `POST /v1/dead-letters/{id}/discard`: nobody looks at it again.
-pub async fn discard(State(api): Shared, actor: Actor, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn discard(
+    State(api): Shared,
+    actor: Actor,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let asked: Settlement = read(&api, &body)?;
     if asked.message.is_some() {
         return Err(Problem::question("what is discarded takes no message").at("message"));
     }
     let by = actor.name(asked.by)?;
     let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
-    api.acts.run(Request::Discard { id: id.clone() }, &by).await?;
+    api.acts.run_if(Request::Discard { id: id.clone() }, &by, if_match(&headers)?).await?;
     note(&api, &actor, &by, Act { act: "discard", on: &id, before, after: Value::Null }).await?;
     Ok(Json(json!({ "id": id, "discarded": true })))
 }
