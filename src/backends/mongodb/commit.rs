@@ -1,8 +1,8 @@
 //! A batch, in one multi-document transaction.
 //!
-//! Nothing is read before it is written: every write says what must be stored for it to hold, an insert that its `_id` is
-//! free, a replacement which revision it replaces. Only if one of them does not hold is the batch judged against what is
-//! stored, which names the plans in the way.
+//! Every write says what must be stored for it to hold: an insert that its `_id` is free, a waiting row that it still waits.
+//! The revisions of records that are replaced are asked for together, within the transaction. Only if something does not hold
+//! is the batch judged against what is stored, which names the plans in the way.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! `audit`: who did what.
 
+use serde_json::Value;
+
 use crate::cli::args::{ListArgs, Options};
 use crate::cli::client::Client;
 use crate::cli::{Failure, output};
@@ -11,15 +13,16 @@ pub async fn run(args: &ListArgs, options: &Options) -> Result<(), Failure> {
         return output::json(&answer["items"]);
     }
     let rows = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for row in rows {
+    let cells = |row: &Value| {
         let text = |field: &str| row[field].as_str().unwrap_or("?").to_owned();
         let role = row["role"].as_str().map(|role| format!(" ({role})")).unwrap_or_default();
         let change = match (&row["before"], &row["after"]) {
             (before, after) if before.is_null() && after.is_null() => String::new(),
             (before, after) => format!(": {before} → {after}"),
         };
-        output::line(format!("{}  {}{role}  {} {}{change}", text("at"), text("by"), text("act"), text("on")))?;
-    }
+        [text("at"), format!("{}{role}", text("by")), format!("{} {}{change}", text("act"), text("on"))]
+    };
+    output::rows(rows, cells, |row| cells(row).join("  "))?;
     if rows.is_empty() {
         output::line("nobody has done anything")?;
     }

@@ -34,10 +34,11 @@ async fn list(options: &Options) -> Result<(), Failure> {
         return output::json(&answer["items"]);
     }
     let rows = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for row in rows {
+    let cells = |row: &Value| {
         let text = |field: &str| row[field].as_str().unwrap_or("?").to_owned();
-        output::line(format!("{}  since {}  {}", text("id"), text("since"), counts(&row["waiting"])))?;
-    }
+        [text("id"), format!("since {}", text("since")), counts(&row["waiting"])]
+    };
+    output::rows(rows, cells, |row| cells(row).join("  "))?;
     if rows.is_empty() {
         output::line("nothing is kept back")?;
     }

@@ -42,10 +42,8 @@ async fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
         return output::json(&answer["items"]);
     }
     let rows = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for row in rows {
-        let text = |field: &str| row[field].as_str().unwrap_or("?").to_owned();
-        output::line(format!("{}  {}  {}  {}", text("received_at"), text("id"), text("reason"), text("detail")))?;
-    }
+    let cells = |row: &Value| ["received_at", "id", "reason", "detail"].map(|field| row[field].as_str().unwrap_or("?").to_owned());
+    output::rows(rows, cells, |row| cells(row).join("  "))?;
     if rows.is_empty() {
         output::line("no dead letters")?;
     }

@@ -24,9 +24,7 @@ pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result
     if options.json {
         return output::json(&rows);
     }
-    for row in &rows {
-        output::line(line(row))?;
-    }
+    output::rows(&rows, cells, line)?;
     if rows.is_empty() {
         output::line("no decisions")?;
     }
@@ -98,6 +96,13 @@ async fn looked_up(args: &DecisionsArgs, store: &dyn Store) -> Result<Vec<Decisi
         }
     }
     Ok(rows)
+}
+
+/// One decision as columns.
+pub fn cells(row: &Decision) -> [String; 4] {
+    let native = row.native_id.as_ref().map_or("?", |id| id.as_str());
+    let about = format!("{} {}:{native}", row.entity_type, row.source_system);
+    [row.timestamp.to_string(), row.decision.as_str().replace('_', " "), about, format!("{}  [{}]", row.reason, row.update)]
 }
 
 /// One decision on one line.

@@ -1,6 +1,6 @@
 //! `history`: every decision about one record, oldest first.
 
-use super::decisions::line;
+use super::decisions::{cells, line};
 use super::entity::path;
 use crate::cli::args::{Options, RecordArgs};
 use crate::cli::source::{Source, read};
@@ -20,12 +20,16 @@ pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<()
     if options.json {
         return output::json(&rows);
     }
-    for row in &rows {
-        let version = match row.version_after == row.version_before {
-            true => format!("v{}", row.version_after),
-            false => format!("v{} → v{}", row.version_before, row.version_after),
-        };
-        output::line(format!("{version:<10} {}", line(row)))?;
+    let with_version = |row: &Decision| {
+        let [at, decision, about, reason] = cells(row);
+        [version(row), at, decision, about, reason]
+    };
+    output::rows(&rows, with_version, |row| format!("{:<10} {}", version(row), line(row)))
+}
+
+fn version(row: &Decision) -> String {
+    match row.version_after == row.version_before {
+        true => format!("v{}", row.version_after),
+        false => format!("v{} → v{}", row.version_before, row.version_after),
     }
-    Ok(())
 }

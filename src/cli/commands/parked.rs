@@ -43,16 +43,13 @@ async fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
         return output::json(&answer["items"]);
     }
     let rows = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for row in rows {
+    let cells = |row: &Value| {
         let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
         let retry = row["retry_at"].as_str().map(|at| format!(", again at {at}")).unwrap_or_default();
-        output::line(format!(
-            "{}  {} since {}{retry}",
-            text(&row["update"]),
-            text(&row["waiting_for"]["kind"]).replace('_', " "),
-            text(&row["since"])
-        ))?;
-    }
+        let kind = text(&row["waiting_for"]["kind"]).replace('_', " ");
+        [text(&row["update"]), format!("{kind} since {}{retry}", text(&row["since"]))]
+    };
+    output::rows(rows, cells, |row| cells(row).join("  "))?;
     if rows.is_empty() {
         output::line("nothing waits")?;
     }
