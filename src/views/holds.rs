@@ -28,7 +28,8 @@ pub struct Kept {
     pub since: Timestamp,
     /// What letting go would send.
     pub waiting: SendCounts,
-    /// Names this very state of it, for `If-Match`.
+    /// Names this very state of it, for whoever lets it go.
+    #[serde(skip)]
     pub tag: String,
 }
 

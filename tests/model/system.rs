@@ -242,12 +242,17 @@ impl System {
     fn refuse(&mut self, message: &Value, native: &str) -> bool {
         let answers = matches!(self.traits.profile, Profile::Base | Profile::Receipts);
         let newer = |row: &Row| row.canonical.as_deref() == message["canonical_id"].as_str() && message["rev"].as_u64() > Some(row.applied);
-        if !self.refuses || !answers || message["op"] != "update" || !self.rows.get(native).is_some_and(newer) {
+        let Some(row) = self.rows.get(native).filter(|row| newer(row)) else { return false };
+        if !self.refuses || !answers || message["op"] != "update" {
             return false;
         }
         self.refuses = false;
-        let fields = message["changed"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        self.refused.entry(native.to_owned()).or_default().extend(fields.map(|path| path.replace("\\.", ".")));
+        // Besides what the message names it would have undone whatever a rule had not taken from here.
+        let named = message["changed"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|path| path.replace("\\.", "."));
+        let entity = message["entity"].as_object().into_iter().flatten();
+        let undone = entity.filter(|(name, value)| row.fields.get(*name).unwrap_or(&Value::Null) != *value).map(|(name, _)| name.clone());
+        let fields: Vec<String> = if self.traits.writes_changed { named.collect() } else { named.chain(undone).collect() };
+        self.refused.entry(native.to_owned()).or_default().extend(fields);
         let mut body = self.envelope(message["type"].as_str().unwrap_or_default(), "receipt", native);
         let answer = json!({"canonical_id": message["canonical_id"], "rev": message["rev"], "status": "rejected", "reason": "not here"});
         body.extend(answer.as_object().cloned().unwrap());

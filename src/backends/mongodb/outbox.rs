@@ -71,19 +71,19 @@ pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, positions: P
     let mut times: HashMap<&str, usize> = HashMap::new();
     changes.iter().for_each(|(id, ..)| *times.entry(id).or_default() += 1);
     let often: HashSet<String> = times.into_iter().filter(|(_, times)| *times > 1).map(|(id, _)| id.to_owned()).collect();
-    let is_last = |(id, _, change): &Change<'_>| {
+    let may_be_last = |(id, _, change): &&Change<'_>| {
         let answers = matches!(change, OutboxChange::Applied { .. } | OutboxChange::Rejected { .. });
         answers && !met && !often.contains(id)
     };
-    let (answered, mut rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_last);
-    if !drop_answered(tx, &answered).await? {
-        rest.extend(answered);
-    }
+    let answered: Vec<&Change<'_>> = changes.iter().filter(may_be_last).collect();
+    let none_left = drop_answered(tx, &answered).await?;
+    // In their order, in which they become due again.
+    let rest = changes.iter().filter(|change| !none_left || !may_be_last(change)).cloned().collect();
     read_and_change(tx, rest, positions).await
 }
 
 /// Takes away the rows of which nothing is owed any more; false if some are still there.
-async fn drop_answered(tx: &mut Transaction<'_>, changes: &[Change<'_>]) -> Result<bool, Trouble> {
+async fn drop_answered(tx: &mut Transaction<'_>, changes: &[&Change<'_>]) -> Result<bool, Trouble> {
     let mut gone = BTreeMap::<i64, Vec<&str>>::new();
     for (id, _, change) in changes {
         if let Some((_, rev)) = change.answered() {

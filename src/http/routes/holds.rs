@@ -37,7 +37,13 @@ struct Request {
 
 /// `GET /v1/brakes`: everything that waits for a person to let it go, with what that would send.
 pub async fn list(State(api): Shared) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "items": holds::kept(api.store.as_ref()).await?, "next": null })))
+    let kept = holds::kept(api.store.as_ref()).await?;
+    let item = |kept: &holds::Kept| {
+        let mut item = json!(kept);
+        item["tag"] = json!(kept.tag);
+        item
+    };
+    Ok(Json(json!({ "items": kept.iter().map(item).collect::<Vec<_>>(), "next": null })))
 }
 
 /// Who lets go, and whether only to look.
