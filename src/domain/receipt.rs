@@ -4,7 +4,7 @@ use super::canonical::CanonicalRecord;
 use super::change::{DeadReason, Receipt, ReceiptStatus, Rejection};
 use super::decide::Situation;
 use super::delete::let_go;
-use super::link::{Link, LinkState, SendOp};
+use super::link::{Link, LinkState, SendOp, Sent};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::Equality;
@@ -94,7 +94,11 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
         }
         ReceiptStatus::Rejected => {
             link.failures = 0;
-            link.shadow.sends.retain(|sent| sent.rev != receipt.rev);
+            // Where answers come, one message is out at a time: what this one overtook since the last answer was never sent.
+            let answered = link.shadow.answered_rev;
+            let answers = situation.source.answers_first() || situation.source.receipts && answered > 0;
+            let overtook = |sent: &Sent| answers && sent.rev > answered && sent.rev < receipt.rev;
+            link.shadow.sends.retain(|sent| sent.rev != receipt.rev && !overtook(sent));
             if link.rev == receipt.rev {
                 link.rejected = Some(rejected);
             }

@@ -361,3 +361,30 @@ fn a_change_set_is_not_refused_for_a_letter_of_another_update() {
       → oem: create device - rev 1 {"name":"Fan","serial":"S2"} changed: name, serial
     "#);
 }
+
+#[test]
+fn what_was_refused_is_sent_again_in_the_place_of_what_came_after_it() {
+    let mut scene = Scene::with(&devices("")).start();
+    scene.takes_part("oem");
+    scene.send(device("crm", "c1", "S1", "Fan"));
+    scene.applies("oem", "o1");
+    let fan = scene.device("crm", "c1");
+    scene.send(device("crm", "c1", "S1", "Pump"));
+    scene.receipt_with("oem", "o1", "rejected", |receipt| receipt.with("reason", "no pumps"));
+    scene.send(device("crm", "c1", "S1", "Valve"));
+    scene.skip_ahead();
+    // The valve is on its way: nothing but another message makes it a pump again.
+    scene.send(device("crm", "c1", "S1", "Pump"));
+    scene.answers_about("oem", "o1", fan, 3, "applied");
+    scene.applies("oem", "o1");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u7 crm device c1 {"name":"Pump","serial":"S1"}
+      crm:u7 accepted: taken: name
+      = <device 2> v4 {"name":"Pump","serial":"S1"} [crm c1, oem o1]
+    u8 oem receipt device o1 canonical_id=<device 2> rev=3 status=applied
+      oem:u8 unchanged: oem applied rev 3
+      → oem: update device o1 rev 4 {"id":"o1","name":"Pump","serial":"S1"} changed: name
+    u9 oem receipt device o1 canonical_id=<device 2> rev=4 status=applied
+      oem:u9 unchanged: oem applied rev 4
+    "#);
+}

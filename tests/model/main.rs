@@ -89,6 +89,7 @@ const FAULTS: &[&str] = &[
     "freed_key_not_handed_over",
     "split_not_remembered",
     "moved_shadow_not_rebased",
+    "refusal_outlives_send",
 ];
 
 /// The first history that notices a fault, if any does.

@@ -246,12 +246,16 @@ impl System {
         if !self.refuses || !answers || message["op"] != "update" {
             return false;
         }
-        self.refuses = false;
         // Besides what the message names it would have undone whatever a rule had not taken from here.
         let named = message["changed"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|path| path.replace("\\.", "."));
         let entity = message["entity"].as_object().into_iter().flatten();
         let undone = entity.filter(|(name, value)| row.fields.get(*name).unwrap_or(&Value::Null) != *value).map(|(name, _)| name.clone());
         let fields: Vec<String> = if self.traits.writes_changed { named.collect() } else { named.chain(undone).collect() };
+        // Where a key value is kept that is gone elsewhere, it is not free for another thing.
+        if fields.iter().any(|field| field == "serial") {
+            return false;
+        }
+        self.refuses = false;
         self.refused.entry(native.to_owned()).or_default().extend(fields);
         let mut body = self.envelope(message["type"].as_str().unwrap_or_default(), "receipt", native);
         let answer = json!({"canonical_id": message["canonical_id"], "rev": message["rev"], "status": "rejected", "reason": "not here"});
