@@ -308,11 +308,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
             // A key value may come back by it; a user who makes a thing with that very value meanwhile makes a duplicate.
             rest(world).await?;
         }
-        Step::Refuse { system } => {
-            let name = world.systems[system].name.clone();
-            world.tell(|| format!("{name} will refuse the next update"));
-            world.systems[system].refuses = true;
-        }
+        Step::Refuse { system } => world.refuse(system),
         Step::Pair { system, serial } => pair(world, system, serial),
         Step::Reserial { system, record } => reserial(world, system, record).await?,
         Step::Poll { system, record } => {

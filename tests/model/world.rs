@@ -341,6 +341,13 @@ impl World {
         self.commit(0, true).await;
     }
 
+    /// A system will refuse the next update it is sent.
+    pub fn refuse(&mut self, system: usize) {
+        let name = self.systems[system].name.clone();
+        self.tell(|| format!("{name} will refuse the next update"));
+        self.systems[system].refuses = true;
+    }
+
     /// A system applies its next message.
     pub fn apply(&mut self, system: usize) -> bool {
         let Some(next) = self.systems[system].inbox.front().cloned() else { return false };
