@@ -317,6 +317,11 @@ impl Decider {
             let meant: Vec<Value> = held.into_iter().chain(record.data.held(&field)).cloned().collect();
             for value in meant {
                 let Some(parent) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else { continue };
+                // It may have been deleted by somebody else since it was remembered; the null is younger than that.
+                if !unit.by_record.contains_key(&parent) {
+                    self.caches.forget_record(parent);
+                    unit.loaded.remove(&parent);
+                }
                 self.load_ids(unit, [parent]).await?;
                 if self.is_sent_as_null(unit, unit.meant(parent), &key.system) {
                     arrival.leaves.set(field, value);
