@@ -173,9 +173,10 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     if fields.is_empty() && !(everyone || unannounced || first || made) {
         return None;
     }
-    // What is on its way with something else would stand, and be taken for what it is not: it shows the record as it is when it
-    // is published.
-    let on_its_way = link.shadow.sends.iter().any(|sent| sent.rev > link.shadow.answered_rev) && !planted::fault("refusal_outlives_send");
+    // What went out after a refusal, with something else, would stand and be taken for what it is not: it shows the record as it
+    // is when it is published.
+    let on_its_way =
+        link.newest().is_some_and(|sent| sent.rev == link.rev && sent.rev > answered) && !planted::fault("refusal_outlives_send");
     let insisted = context.insist == Some(&target.system) || on_its_way;
     if !insisted && link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
         return None;
