@@ -13,6 +13,9 @@ const REMEMBERED: usize = 4_000;
 /// Outbox rows that were made where there was none, until they are sent or something changes them: nothing of theirs can be on
 /// its way. Another orchestrator may send one meanwhile; then it is sent twice, under the same id and rev, as when a
 /// confirmation is lost.
+///
+/// A running engine notes nothing here yet: a scan may find and send a row between its commit and the note of it, and what is
+/// noted then is sent once more.
 #[derive(Debug, Default)]
 pub struct Fresh(Mutex<HashMap<Pair, Owed>>);
 

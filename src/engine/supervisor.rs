@@ -28,7 +28,6 @@ use super::decide::Decider;
 use super::directory::Directory;
 use super::dispatch::{Dispatch, Wanted};
 use super::doing;
-use super::fresh::Fresh;
 use super::handlers::Handlers;
 use super::input::{Input, InputKind};
 use super::intake::{Chunk, Intake, Settled, settle};
@@ -151,7 +150,6 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     relay.brake.limit = Some(settings.create_brake);
     relay.caches = Some(caches.clone());
     relay.metrics = Some(metrics.clone());
-    let fresh = relay.fresh.clone();
     let first = store.count_up("arrival").await? << 40;
     let (holds, kept) = (store.clone(), store.clone());
     let (again, resends) = mpsc::channel(RESENDS);
@@ -190,7 +188,6 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         chores: Chores::new(settings.rules.clone()),
         settings,
         wanted: wanted.clone(),
-        fresh,
         tags,
         arrival: first + (1 << 39),
         wake_at: Instant::now(),
@@ -220,7 +217,6 @@ struct Engine {
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     wanted: Arc<Wanted>,
-    fresh: Arc<Fresh>,
     tags: mpsc::Sender<Settled>,
     arrival: u64,
     chores: Chores,
@@ -309,7 +305,6 @@ impl Engine {
 
     /// Only now: before the commit a crash would lose the update, after it the decision's unique id stops a redelivery.
     async fn committed(&mut self, mut committed: Committed) -> Result<(), PortError> {
-        self.fresh.note(&committed);
         self.wanted.note(&committed);
         committed.acts.drain(..).for_each(|act| act.answer());
         let (tags, facts) = (std::mem::take(&mut committed.tags), std::mem::take(&mut committed.facts));
