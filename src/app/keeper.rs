@@ -116,12 +116,12 @@ fn is_answered(record: &CanonicalRecord, system: &SystemName, rev: u64) -> bool 
 
 #[async_trait]
 impl Store for Beside {
-    async fn commit(&self, batch: &Batch) -> Result<Vec<Owed>, PortError> {
-        let made = self.store.commit(batch).await?;
+    async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
+        self.store.commit(batch).await?;
         for (record, (system, rev)) in batch.outbox().filter_map(|(record, change)| Some((record, change.answered()?))) {
             self.queues.release(system, &[(record, rev)]).await?;
         }
-        Ok(made)
+        Ok(())
     }
 
     async fn look_up(&self, lookup: &Lookup) -> Result<Found, PortError> {

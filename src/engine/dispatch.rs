@@ -231,7 +231,6 @@ impl Dispatch {
         pairs.retain(|(record, system)| {
             let until = self.backoff.get(system).map(|(until, _)| *until).filter(|until| *until > now);
             if let Some(until) = until {
-                self.relay.fresh.forget(std::iter::once((*record, system.clone())));
                 self.wanted.add_later(until, vec![(*record, system.clone())]);
             }
             until.is_none()

@@ -22,7 +22,6 @@ pub mod dispatch;
 mod erasing;
 pub mod facts;
 mod freezing;
-pub mod fresh;
 pub mod handlers;
 mod identify;
 pub mod input;

@@ -8,7 +8,6 @@
 //! One commit runs while the next unit is decided on top of its results, so both cores work and everything that arrives
 //! meanwhile shares the next transaction. The next unit is never committed before the running one has succeeded.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +29,6 @@ use crate::domain::link::Link;
 use crate::domain::time::Timestamp;
 use crate::ports::broker::Fact;
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::store::Owed;
 use crate::ports::task::TaskChange;
 use crate::telemetry::{Fault, Metrics};
 
@@ -60,8 +58,8 @@ pub struct Pipeline {
 struct Running {
     sealed: Sealed,
     overlay: SharedOverlay,
-    commit: JoinHandle<Result<Vec<Owed>, PortError>>,
-    outcome: Option<Result<Vec<Owed>, PortError>>,
+    commit: JoinHandle<Result<(), PortError>>,
+    outcome: Option<Result<(), PortError>>,
 }
 
 /// What a pipeline waits for.
@@ -82,10 +80,6 @@ pub struct Committed {
     pub due: Vec<Pair>,
     /// What may be sent at a time of its own.
     pub due_later: Vec<(Timestamp, Pair)>,
-    /// Outbox rows it made where there was none; some may be missing.
-    pub made: Vec<Owed>,
-    /// Whatever it made or changed in the outbox.
-    pub touched: Vec<Pair>,
     /// Native records that became linked.
     pub linked: Vec<(NativeKey, CanonicalId)>,
     /// The rows written, for whoever counts.
@@ -227,7 +221,7 @@ impl Pipeline {
         let (store, batch, patience, metrics) = (self.decider.store.clone(), sealed.batch.clone(), self.patience, self.metrics.clone());
         let commit = tokio::spawn(async move {
             if batch.plans.is_empty() && batch.facts.is_empty() {
-                return Ok(Vec::new());
+                return Ok(());
             }
             let mut tries = 0;
             loop {
@@ -260,9 +254,8 @@ impl Pipeline {
             let Some(Running { sealed, overlay, outcome: Some(outcome), .. }) = self.running.take() else { break };
             self.decider.overlay = None;
             match outcome {
-                Ok(mut made) => {
+                Ok(()) => {
                     overlay.remember(&self.decider.caches);
-                    committed.made.append(&mut made);
                     committed.add(&sealed, self.decider.settings.events);
                     any = true;
                 }
@@ -328,7 +321,6 @@ impl Committed {
             InputKind::Act(act) => Some(act.clone()),
             InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } | InputKind::Step(_) => None,
         }));
-        self.touched.extend(sealed.batch.outbox().map(|(record, change)| (record, change.system().clone())));
         self.due.extend(sealed.due());
         self.due_later.extend(sealed.due_later());
         self.duplicates += sealed.duplicates;
@@ -350,23 +342,12 @@ impl Committed {
         }
     }
 
-    /// Leaves out rows that a later commit has changed.
-    fn forget_made(&mut self, touched: &[Pair]) {
-        if !self.made.is_empty() {
-            let touched: HashSet<(CanonicalId, &SystemName)> = touched.iter().map(|(id, system)| (*id, system)).collect();
-            self.made.retain(|row| !touched.contains(&(row.record, &row.system)));
-        }
-    }
-
-    /// Adds another, later commit's results.
+    /// Adds another commit's results.
     pub fn append(&mut self, mut other: Self) {
         self.tags.append(&mut other.tags);
         self.acts.append(&mut other.acts);
         self.due.append(&mut other.due);
         self.due_later.append(&mut other.due_later);
-        self.forget_made(&other.touched);
-        self.made.append(&mut other.made);
-        self.touched.append(&mut other.touched);
         self.linked.append(&mut other.linked);
         self.decisions.append(&mut other.decisions);
         self.facts.append(&mut other.facts);

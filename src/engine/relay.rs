@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::brake::Brake;
 use super::caches::SharedCaches;
 use super::directory::Directory;
-use super::fresh::Fresh;
 use super::settings::Settings;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Record;
@@ -45,8 +44,6 @@ pub struct Relay {
     pub brake: Brake,
     /// Committed records, remembered, if they are. What is remembered counts only where it is of the very rev that is owed.
     pub caches: Option<SharedCaches>,
-    /// What commits have just made due. Empty unless they are noted there.
-    pub fresh: Arc<Fresh>,
     /// Where is counted what is sent, if anywhere.
     pub metrics: Option<Arc<Metrics>>,
 }
@@ -74,13 +71,12 @@ impl Relay {
     ) -> Result<Self, PortError> {
         let epoch = store.epoch().await?;
         let (held, held_on, brake) = (HashMap::new(), HashMap::new(), Brake::default());
-        Ok(Self { store, broker, settings, directory, epoch, held, held_on, brake, caches: None, fresh: Arc::default(), metrics: None })
+        Ok(Self { store, broker, settings, directory, epoch, held, held_on, brake, caches: None, metrics: None })
     }
 
     /// Everything that is due, in order, a page at a time, starting after a position.
     pub async fn scan(&self, after: u64, limit: usize) -> Result<(Vec<Pair>, Option<u64>), PortError> {
         let rows = self.store.owed(after, limit).await?;
-        self.fresh.forget(rows.iter().map(|(_, owed)| (owed.record, owed.system.clone())));
         let next = if rows.len() < limit { None } else { rows.last().map(|(position, _)| *position) };
         Ok((rows.into_iter().map(|(_, owed)| (owed.record, owed.system)).collect(), next))
     }
@@ -107,7 +103,7 @@ impl Relay {
         }
         let mut seen = HashSet::new();
         let pairs: Vec<Pair> = pairs.into_iter().filter(|pair| seen.insert(pair.clone())).collect();
-        let mut owed = self.owed(pairs).await?;
+        let mut owed = self.store.owed_of(&pairs).await?;
         if owed.is_empty() {
             return Ok(Round::default());
         }
@@ -130,20 +126,6 @@ impl Relay {
             }
         }
         self.publish(due, records, now).await
-    }
-
-    /// What pairs are owed, in their order: as commits have just left it, else as it is stored.
-    async fn owed(&self, pairs: Vec<Pair>) -> Result<Vec<Owed>, PortError> {
-        let (known, unknown) = self.fresh.take(&pairs);
-        if unknown.is_empty() {
-            return Ok(known);
-        }
-        let read = self.store.owed_of(&unknown).await?;
-        if known.is_empty() {
-            return Ok(read);
-        }
-        let mut rows: HashMap<Pair, Owed> = known.into_iter().chain(read).map(|row| ((row.record, row.system.clone()), row)).collect();
-        Ok(pairs.iter().filter_map(|pair| rows.remove(pair)).collect())
     }
 
     /// The records of rows. Only what is committed may be sent, which is all the caches ever have.

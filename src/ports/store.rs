@@ -433,10 +433,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// dead letter with the same update id exists that is not to be replaced, a dead letter that was dealt with is not
     /// stored as it was read, or a link or key belongs to another record. Releases and settled dead letters
     /// count before additions. Rows get their place in lists by [`DecisionWrite::place`], then in the order of `batch`.
-    ///
-    /// Returns outbox rows that were made where there was none, as they are stored now. Some may be missing: they are only
-    /// there so that whoever sends needs not ask for them.
-    async fn commit(&self, batch: &Batch) -> Result<Vec<Owed>, PortError>;
+    async fn commit(&self, batch: &Batch) -> Result<(), PortError>;
 
     /// The records of a type that refer to one of `parents` (see [`RecordWrite::refers_to`]), by id, starting after `after`,
     /// at most `limit`.

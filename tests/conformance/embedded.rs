@@ -168,7 +168,7 @@ async fn a_full_disk_is_said_and_overcome() {
     let refused = loop {
         let plans = (0..20).map(|n| sample::plan(sample::write(sample::record(written * 20 + n, 1), None))).collect();
         match embedded.store.commit(&sample::batch(plans)).await {
-            Ok(_) => written += 1,
+            Ok(()) => written += 1,
             Err(error) => break error,
         }
     };
@@ -198,7 +198,7 @@ async fn batches_that_share_a_transaction_fail_alone() {
         .collect();
     for (n, task) in (1..).zip(tasks) {
         let expected = if n % 3 == 0 { Err(PortErrorKind::Conflict(vec![0])) } else { Ok(()) };
-        assert_eq!(task.await.unwrap().map(|_| ()), expected);
+        assert_eq!(task.await.unwrap(), expected);
         assert_eq!(store.records(&[sample::id(n)]).await.unwrap().len(), usize::from(n % 3 != 0));
     }
 }

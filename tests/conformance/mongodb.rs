@@ -232,7 +232,7 @@ async fn move_on(store: &MongoStore, n: u64, text: &str) {
         let write = sample::write(sample::record(n, revision + 1), Some(revision));
         let row = sample::row(sample::decision(text, Some(n), DecisionKind::Accepted, 1));
         match store.commit(&sample::batch(vec![Plan { decisions: vec![row], ..sample::plan(write) }])).await {
-            Ok(_) => return,
+            Ok(()) => return,
             Err(error) => assert!(matches!(error.kind, PortErrorKind::Conflict(_)), "{error}"),
         }
     }

@@ -139,7 +139,7 @@ async fn exactly_once(command: &'static [u8], cut: Cut, times: usize) {
     let mut tries = 0;
     loop {
         match store.commit(&batch).await {
-            Ok(_) => break,
+            Ok(()) => break,
             // It was done, and the next try met it.
             Err(error) if error.kind == PortErrorKind::Conflict(vec![0, 1, 2]) && tries > 0 => break,
             Err(error) => assert_eq!(error.kind, PortErrorKind::Unavailable, "{error}"),
@@ -219,7 +219,7 @@ async fn a_server_that_says_nothing_any_more_is_noticed() {
             outcome => break outcome.map_err(|error| error.kind),
         }
     };
-    assert!(matches!(again, Ok(_) | Err(PortErrorKind::Conflict(_))), "{again:?}");
+    assert!(matches!(again, Ok(()) | Err(PortErrorKind::Conflict(_))), "{again:?}");
     assert_eq!(direct.records(&[sample::id(1)]).await.unwrap()[0].revision, 1);
     assert_eq!(direct.decisions(&DecisionFilter::default(), None, 9).await.unwrap().items.len(), 1);
     base.drop().await;

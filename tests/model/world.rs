@@ -235,7 +235,6 @@ impl World {
         if !committed.decisions.is_empty() {
             self.tell(|| format!("orchestrator {who} committed {:?}", committed.decisions));
         }
-        self.orchestrators[who].relay.fresh.note(&committed);
         let mut pairs: Vec<Pair> = committed.due.clone();
         for (key, id) in &committed.linked {
             pairs.extend(self.orchestrators[who].relay.unhold(*id, &key.system));

@@ -1,7 +1,5 @@
 //! A batch: written down by the caller, applied by the writer.
 
-use std::collections::HashMap;
-
 use rusqlite::{OptionalExtension, params};
 
 use super::codec::{Entry, Hasher, Key, canonical, decision_body, is_rare, kind_number, marker_entry, marker_row, signed};
@@ -14,7 +12,7 @@ use super::writer::Session;
 use crate::domain::decision::{DecisionKind, Logging};
 use crate::domain::ids::{EntityType, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::store::{Batch, DeadLetter, DecisionWrite, LetterEnd, OutboxChange, Owed, Plan, RecordWrite, SettledLetter, SystemFacts};
+use crate::ports::store::{Batch, DeadLetter, DecisionWrite, LetterEnd, OutboxChange, Plan, RecordWrite, SettledLetter, SystemFacts};
 
 pub(super) const COMMIT: &str = "commit";
 
@@ -152,9 +150,6 @@ fn encode_decision(hasher: &Hasher, row: &DecisionWrite, logging: Logging) -> Re
     })
 }
 
-/// The outbox rows a batch has made, by record and system.
-type Made = HashMap<(Entry, SystemName), Option<Owed>>;
-
 /// A record's row and its history, while a plan is applied.
 struct Head {
     id: Entry,
@@ -168,10 +163,8 @@ struct Head {
 }
 
 /// Applies a batch inside the writer's transaction. On a conflict the caller's savepoint undoes what was done.
-/// Returns the outbox rows that were made where there was none.
-pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<Vec<Owed>, PortError> {
+pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), PortError> {
     let error = failed(COMMIT);
-    let mut made = Made::default();
     // Against what was stored before this batch, since a plan of the batch itself may move a checked record on.
     let mut conflicts = Vec::new();
     for (index, plan) in batch.plans.iter().enumerate() {
@@ -191,7 +184,7 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<Vec<Ow
     }
     let numbers = number(session, batch).map_err(error)?;
     for (index, plan) in batch.plans.iter().enumerate() {
-        if !apply_plan(session, plan, &numbers[index], &mut made)? && !conflicts.contains(&index) {
+        if !apply_plan(session, plan, &numbers[index])? && !conflicts.contains(&index) {
             conflicts.push(index);
         }
     }
@@ -202,8 +195,7 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<Vec<Ow
     }
     let plans = batch.plans.iter().map(|plan| (&plan.awake[..], &plan.waiting[..]));
     parked::apply(session, plans).map_err(error)?;
-    batch.facts.iter().try_for_each(|facts| note_facts(session, facts))?;
-    Ok(made.into_values().flatten().collect())
+    batch.facts.iter().try_for_each(|facts| note_facts(session, facts))
 }
 
 /// Whether records are still stored with these revisions.
@@ -230,7 +222,7 @@ fn release(session: &mut Session<'_>, write: &EncodedRecord) -> rusqlite::Result
 }
 
 /// Applies one plan; false if it is in the way of what is stored.
-fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan, numbers: &[i64], made: &mut Made) -> Result<bool, PortError> {
+fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan, numbers: &[i64]) -> Result<bool, PortError> {
     let error = failed(COMMIT);
     let mut heads: Vec<Head> = Vec::with_capacity(1);
     let mut free = true;
@@ -258,9 +250,7 @@ fn apply_plan(session: &mut Session<'_>, plan: &EncodedPlan, numbers: &[i64], ma
         tasks::change(session, task).map_err(error)?;
     }
     for (write, change) in plan.record.iter().flat_map(|write| write.outbox.iter().map(move |change| (write, change))) {
-        let row = outbox::change(session, canonical(write.id), change)?;
-        // What is changed twice is left out.
-        made.entry((write.id, change.system().clone())).and_modify(|known| *known = None).or_insert(row);
+        outbox::change(session, canonical(write.id), change)?;
     }
     for letter in &plan.dead {
         free &= bury(session, letter).map_err(error)?;

@@ -191,13 +191,13 @@ impl Store for EmbeddedStore {
         lookup::records(&self.0.readers.quick(), ids)
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<Vec<Owed>, PortError> {
+    async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
         let encoded = commit::encode(&self.0.hasher, batch)?;
-        let made = self.0.writer.run(commit::COMMIT, move |session| commit::apply(session, &encoded)).await?;
+        self.0.writer.run(commit::COMMIT, move |session| commit::apply(session, &encoded)).await?;
         for (record, (system, rev)) in batch.outbox().filter_map(|(record, change)| Some((record, change.answered()?))) {
             self.0.queues.forget(system, &[(record, rev)]);
         }
-        Ok(made)
+        Ok(())
     }
 
     async fn children(

@@ -34,8 +34,8 @@ fn stored(session: &mut Session<'_>, record: CanonicalId, system: &SystemName) -
     session.sql.owed_get.query_row((record.as_bytes(), system.as_str()), read).optional()
 }
 
-/// Applies one change; returns the row if there was none.
-pub(super) fn change(session: &mut Session<'_>, record: CanonicalId, change: &OutboxChange) -> Result<Option<Owed>, PortError> {
+/// Applies one change.
+pub(super) fn change(session: &mut Session<'_>, record: CanonicalId, change: &OutboxChange) -> Result<(), PortError> {
     let error = failed(super::commit::COMMIT);
     if let Some((system, rev)) = change.answered() {
         // The adapter is done with the message it leased: it leaves the queue in the same transaction.
@@ -43,13 +43,7 @@ pub(super) fn change(session: &mut Session<'_>, record: CanonicalId, change: &Ou
     }
     let stored = stored(session, record, change.system()).map_err(error)?;
     let position = stored.as_ref().map(|(position, _)| *position);
-    let next = changed(stored.map(|(_, owed)| owed), record, change);
-    let made = match (&next, position) {
-        (Next::Due(owed), None) => Some(owed.clone()),
-        (Next::Due(_), Some(_)) | (Next::Same | Next::Noted(_) | Next::Gone, _) => None,
-    };
-    put(session, position, next).map_err(error)?;
-    Ok(made)
+    put(session, position, changed(stored.map(|(_, owed)| owed), record, change)).map_err(error)
 }
 
 /// Notes what the broker has confirmed.

@@ -19,7 +19,7 @@ use super::staging::{Before, Owners, Row, Staged, stage};
 use super::writes::{Transaction, Trouble, Update};
 use super::{lookup, outbox, parked, presence, tasks};
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::store::{Batch, LetterEnd, Owed, SettledLetter, SystemFacts};
+use crate::ports::store::{Batch, LetterEnd, SettledLetter, SystemFacts};
 
 pub(super) const COMMIT: &str = "commit";
 /// Tries of one batch that meets others who write the same.
@@ -29,14 +29,13 @@ const COMMIT_TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(4);
 
 /// Applies every plan or none.
-/// Returns the outbox rows that were made where there was none, as far as that is known.
-pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<Vec<Owed>, PortError> {
+pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<(), PortError> {
     let mut stored = None;
     let mut tries = 0;
     loop {
         let trouble = match stage(batch, stored.as_ref()) {
             Ok(staged) => match attempt(shared, batch, &staged, stored.is_some()).await {
-                Ok(made) => return Ok(made),
+                Ok(()) => return Ok(()),
                 Err(trouble) => trouble,
             },
             Err(_) if stored.is_none() => Trouble::Race,
@@ -75,10 +74,10 @@ fn conflict(plans: Vec<usize>, batch: &Batch) -> PortError {
 }
 
 /// One transaction from beginning to end. `met`: something was in the way of an earlier one.
-async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, met: bool) -> Result<Vec<Owed>, Trouble> {
+async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, met: bool) -> Result<(), Trouble> {
     let tasks = batch.plans.iter().any(|plan| !plan.tasks.is_empty());
     if staged.is_empty() && batch.facts.is_empty() && !tasks {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let trouble = |error| Trouble::of(COMMIT, error);
     let positions = outbox::Positions::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
@@ -86,7 +85,7 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, met: bool)
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let mut writer = Writer { shared, batch, staged, met, tx: Transaction { operation: COMMIT, db: &shared.db, session: &mut session } };
     match writer.write(positions).await {
-        Ok((proof, made)) => end(shared, &mut session, &proof).await.map(|()| made),
+        Ok(proof) => end(shared, &mut session, &proof).await,
         Err(trouble) => {
             // The server has done it already, or will.
             let _ = session.abort_transaction().await;
@@ -142,7 +141,7 @@ fn unwritable(error: serde_json::Error) -> Trouble {
 }
 
 impl Writer<'_> {
-    async fn write(&mut self, positions: outbox::Positions) -> Result<(Proof, Vec<Owed>), Trouble> {
+    async fn write(&mut self, positions: outbox::Positions) -> Result<Proof, Trouble> {
         self.settle().await?;
         let rows = self.rows().await?;
         // After the places of the rows, so that whoever reads a record knows its rows' places to be taken.
@@ -150,7 +149,7 @@ impl Writer<'_> {
         self.records(stamp).await?;
         self.owners(LINKS, &self.staged.links).await?;
         self.owners(CLAIMS, &self.staged.claims).await?;
-        let made = outbox::change(&mut self.tx, self.batch, positions, self.met).await?;
+        outbox::change(&mut self.tx, self.batch, positions, self.met).await?;
         self.creates().await?;
         parked::apply(&mut self.tx, self.shared, self.staged).await?;
         self.bury().await?;
@@ -158,7 +157,7 @@ impl Writer<'_> {
         tasks::change(&mut self.tx, self.batch).await?;
         let written = self.staged.records.iter().find(|(_, written)| !written.write.removes);
         let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": {"$eq": id.to_string()}, "stamp": {"$eq": stamp}}));
-        Ok((Proof(rows.or(record)), made))
+        Ok(Proof(rows.or(record)))
     }
 
     async fn records(&mut self, stamp: i64) -> Result<(), Trouble> {

@@ -100,7 +100,7 @@ impl Store for MongoStore {
         self.0.run("load records", |shared| async move { lookup::records(&shared, &ids).await }).await
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<Vec<Owed>, PortError> {
+    async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
         let batch = batch.clone();
         self.0.run(commit::COMMIT, |shared| async move { commit::commit(&shared, &batch).await }).await
     }

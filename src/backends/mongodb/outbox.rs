@@ -63,9 +63,9 @@ impl Positions {
 /// A change of a row, with the row's id and its record.
 type Change<'b> = (String, CanonicalId, &'b OutboxChange);
 
-/// Applies the changes of a batch; returns the rows it made where there was none. Answers are mostly to what was sent last, and
-/// are applied without a look at what is stored, unless `met`: something was in the way of that.
-pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, positions: Positions, met: bool) -> Result<Vec<Owed>, Trouble> {
+/// Applies the changes of a batch. Answers are mostly to what was sent last, and are applied without a look at what is stored,
+/// unless `met`: something was in the way of that.
+pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, positions: Positions, met: bool) -> Result<(), Trouble> {
     let changes = batch.outbox().map(|(record, change)| (keys::owed(record, change.system()), record, change));
     let changes: Vec<Change<'_>> = changes.collect();
     let mut times: HashMap<&str, usize> = HashMap::new();
@@ -94,9 +94,9 @@ async fn drop_answered(tx: &mut Transaction<'_>, changes: &[&Change<'_>]) -> Res
     Ok(tx.delete(OUTBOX, gone).await? == changes.len() as i64)
 }
 
-async fn read_and_change(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, mut positions: Positions) -> Result<Vec<Owed>, Trouble> {
+async fn read_and_change(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, mut positions: Positions) -> Result<(), Trouble> {
     if changes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let ids: Vec<&str> = changes.iter().map(|(id, ..)| id.as_str()).collect();
     let mut rows = stored(tx, &ids).await?;
@@ -109,9 +109,7 @@ async fn read_and_change(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, mut
             Next::Due(owed) => (*row, *fate) = (Some(owed), Fate::Due(positions.next())),
         }
     }
-    let made = rows.values().filter(|(stored, ..)| stored.is_none()).filter_map(|(_, row, _)| row.clone()).collect();
-    write(tx, rows).await?;
-    Ok(made)
+    write(tx, rows).await
 }
 
 async fn write(tx: &mut Transaction<'_>, rows: Rows) -> Result<(), Trouble> {

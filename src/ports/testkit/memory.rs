@@ -384,16 +384,14 @@ impl Store for MemoryStore {
         Ok(ids.iter().filter_map(|id| state.records.get(id).cloned()).collect())
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<Vec<Owed>, PortError> {
+    async fn commit(&self, batch: &Batch) -> Result<(), PortError> {
         let mut state = self.state();
         let conflicts = state.conflicts(batch);
         if !conflicts.is_empty() {
             return Err(PortError::new(PortErrorKind::Conflict(conflicts), "commit", "others were faster"));
         }
-        let pairs: BTreeSet<_> = batch.outbox().map(|(record, change)| (record, change.system().clone())).collect();
-        let before: HashSet<_> = pairs.iter().filter(|pair| state.outbox.get(pair).is_some()).cloned().collect();
         state.apply(batch);
-        Ok(pairs.iter().filter(|pair| !before.contains(pair)).filter_map(|pair| state.outbox.get(pair).cloned()).collect())
+        Ok(())
     }
 
     async fn children(

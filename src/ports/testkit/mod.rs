@@ -163,7 +163,6 @@ async fn waiting_and_lists(kit: &dyn StoreKit) {
     );
     run!(kit, outbox_suite:
         what_is_due_is_owed_in_order,
-        rows_that_are_new_are_told,
         a_newer_rev_takes_the_place_of_an_older,
         a_published_message_awaits_its_receipt,
         without_receipts_a_published_row_goes,

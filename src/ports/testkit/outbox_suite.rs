@@ -65,29 +65,6 @@ pub(super) async fn what_is_due_is_owed_in_order(kit: &dyn StoreKit) {
     assert_eq!(row(&store).await, Some((1, 0, 0, 0)));
 }
 
-pub(super) async fn rows_that_are_new_are_told(kit: &dyn StoreKit) {
-    let store = kit.fresh().await;
-    let commit = async |n: u64, outbox: Vec<OutboxChange>| {
-        let expected = store.records(&[id(n)]).await.unwrap().first().map(|record| record.revision);
-        let plan = Plan { record: Some(RecordWrite { outbox, ..write(record(n, 1), expected) }), ..Plan::default() };
-        store.commit(&batch(vec![plan])).await.unwrap()
-    };
-    let made = commit(1, vec![due(1), OutboxChange::Due { system: system("crm"), rev: 1 }]).await;
-    let stored = store.owed_of(&[(id(1), system("oem")), (id(1), system("crm"))]).await.unwrap();
-    assert!(made.iter().all(|row| stored.contains(row)), "{made:?}");
-    // Something may be on its way already, so these are not told.
-    assert!(commit(1, vec![due(2)]).await.is_empty());
-    store.published(&[Published { record: id(1), system: system("oem"), rev: 2, awaits_receipt: true }]).await.unwrap();
-    assert!(commit(1, vec![due(3)]).await.is_empty());
-    // What comes and goes within one commit is not there.
-    let made = commit(2, vec![due(1), applied(1)]).await;
-    assert!(made.is_empty(), "{made:?}");
-    // Once nothing is owed, the next one is new.
-    assert!(commit(1, vec![applied(3)]).await.is_empty());
-    let made = commit(1, vec![due(4)]).await;
-    assert!(made.iter().all(|row| (row.rev, row.published, row.delivered) == (4, 0, 3)), "{made:?}");
-}
-
 pub(super) async fn a_newer_rev_takes_the_place_of_an_older(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
     change(&store, 1, vec![due(1)]).await;
