@@ -33,6 +33,7 @@ pub mod sending;
 pub mod shadow;
 pub mod split;
 pub mod survivorship;
+pub mod tag;
 pub mod time;
 pub mod value;
 pub mod waiting;

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{EntityType, SystemName};
+use crate::domain::tag::state_tag;
 use crate::domain::time::Timestamp;
-use crate::domain::waiting::state_tag;
 
 /// What is kept back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -18,8 +18,9 @@ use crate::domain::change::DeadReason;
 use crate::domain::decision::{Decision, DecisionKind, Logging};
 use crate::domain::identity::{Claim, TypedClaim};
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
+use crate::domain::tag::state_tag;
 use crate::domain::time::Timestamp;
-use crate::domain::waiting::{Waiting, state_tag};
+use crate::domain::waiting::Waiting;
 
 /// Answers about `waiting_on` that a store may leave it at.
 pub const WAITING_ON_MAX: usize = 1000;
