@@ -11,7 +11,7 @@ use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
 use super::decision::{Assumed, Conflict, ConflictBase, Winner};
 use super::handler::UpdateMeta;
 use super::ids::CanonicalId;
-use super::link::{Link, LinkState, SendOp, Sent, SeqSeen, Waits};
+use super::link::{Link, LinkState, SendOp, Sent, SeqSeen, Shadow, Waits};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::{Equality, same_set};
@@ -192,7 +192,7 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
     let applied = match arrival.change.base {
         Some(base) => base,
         None if situation.source.receipts && !planted::fault("create_taken_for_applied") => 0,
-        None => link.shadow.sends.iter().find(|sent| sent.op == SendOp::Create).map_or(0, |sent| sent.rev),
+        None => shown_create(&link.shadow, data, equality, arrival),
     };
     settle_through(&mut link.shadow, data, equality, applied);
     if let Some(newest) = link.shadow.sends.last().filter(|sent| sent.op == SendOp::Create) {
@@ -201,6 +201,21 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
         link.shadow.sends.push(update);
     }
     if link.shadow.held_rev > 0 { Footing::Binds } else { Footing::Joins }
+}
+
+/// The `rev` of the create that a report of a system that says nothing else is taken to show; 0 if it shows none: a whole record
+/// without a value that the create was to fill is one the system had all along.
+fn shown_create(shadow: &Shadow, data: &Leaves, equality: Equality<'_>, arrival: &Arrival<'_>) -> u64 {
+    let Some(create) = shadow.sends.iter().find(|sent| sent.op == SendOp::Create) else { return 0 };
+    let whole = matches!(arrival.change.body, ChangeBody::Upsert(_));
+    // Who names the record by our id was told it.
+    if !whole || arrival.change.canonical_id.is_some() || planted::fault("own_record_taken_for_create") {
+        return create.rev;
+    }
+    let said =
+        |path: &FieldPath| arrival.leaves.iter().any(|(said, value)| !value.is_null() && (said.is_within(path) || path.is_within(said)));
+    let lacking = create.fields.iter().any(|path| create.writes(path, equality) && create.values.get(data, path).is_some() && !said(path));
+    if lacking { 0 } else { create.rev }
 }
 
 /// An update at or below the last `seq` of its native record says nothing new, whatever its id.

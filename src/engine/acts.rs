@@ -46,8 +46,6 @@ pub enum Request {
         update: UpdateId,
         /// The last word about it; `None`: it is only looked at again.
         word: Option<Word>,
-        /// The state of it that was looked at: see [`Waiting::tag`](crate::domain::waiting::Waiting::tag).
-        if_match: Option<String>,
     },
     /// A dead letter is decided once more.
     Requeue {
@@ -102,7 +100,7 @@ pub struct Act {
     pub request: Request,
     /// Who asks.
     pub by: String,
-    /// The state of the record that was looked at: see [`CanonicalRecord::tag`](crate::domain::canonical::CanonicalRecord::tag).
+    /// The state of what it is about that was looked at: the tag of the record, the waiting update, the dead letter.
     pub if_match: Option<String>,
     refusal: Mutex<Option<Refusal>>,
     /// The rows it brought about, where those have ids of their own.
@@ -166,6 +164,14 @@ impl Act {
         let (answer, comes) = oneshot::channel();
         let (refusal, rows) = (Mutex::default(), Arc::default());
         (Arc::new(Self { request, by: by.into(), if_match, refusal, rows, answer: Mutex::new(Some(answer)) }), comes)
+    }
+
+    /// Refuses what is not as it was looked at any more; `tag` is its tag now.
+    pub(super) fn looked_at(&self, tag: String) -> Result<(), Refusal> {
+        match &self.if_match {
+            Some(looked_at) if *looked_at != tag => Err(Refusal::Changed(tag)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
@@ -249,7 +255,7 @@ impl Acts {
         self.run_if(request, by, None).await
     }
 
-    /// Does it to a record that is still what was looked at; returns once it is durable.
+    /// Does it to what is still what was looked at; returns once it is durable.
     pub async fn run_if(&self, request: Request, by: &str, if_match: Option<String>) -> Result<Done, Refusal> {
         let name = Name::of(&request, self.store.as_ref()).await?;
         let (act, answer) = Act::new(request.clone(), by, if_match);

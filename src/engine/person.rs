@@ -42,9 +42,9 @@ impl Decider {
     ) -> Result<(Content, Option<Acting>), PortError> {
         act.begin();
         let ready = match &act.request {
-            Request::Judge { update, word, if_match } => {
+            Request::Judge { update, word } => {
                 let found = self.waiting_now(unit, update).await?;
-                self.ready_judged(unit, found, word.as_ref(), if_match.as_deref(), input).map(|content| (content, None))
+                self.ready_judged(unit, found, word.as_ref(), act, input).map(|content| (content, None))
             }
             Request::Requeue { id, edited } => self.ready_requeued(unit, act, (id, edited.as_deref()), input).await?,
             Request::Discard { id } => self.ready_discarded(id, act).await?,
@@ -92,14 +92,11 @@ impl Decider {
         unit: &mut Unit,
         found: Option<Waiting>,
         word: Option<&Word>,
-        if_match: Option<&str>,
+        act: &Act,
         input: &mut Input,
     ) -> Result<Content, Refusal> {
         let waiting = found.ok_or(Refusal::Gone)?;
-        let tag = waiting.tag();
-        if if_match.is_some_and(|looked_at| looked_at != tag) {
-            return Err(Refusal::Changed(tag));
-        }
+        act.looked_at(waiting.tag())?;
         if word.is_some() && !matches!(waiting.waiting_for, WaitingFor::Review | WaitingFor::Brake { .. }) {
             return Err(Refusal::WaitsOtherwise(waiting.update, waiting.waiting_for));
         }
@@ -149,8 +146,7 @@ impl Decider {
     /// A dead letter, if it is what whoever acts has looked at.
     async fn letter_looked_at(&self, id: &str, act: &Act) -> Result<Result<DeadLetter, Refusal>, PortError> {
         let Some(letter) = self.store.dead_letter(id).await? else { return Ok(Err(Refusal::Gone)) };
-        let tag = letter.tag();
-        Ok(if act.if_match.as_ref().is_some_and(|looked_at| *looked_at != tag) { Err(Refusal::Changed(tag)) } else { Ok(letter) })
+        Ok(act.looked_at(letter.tag()).map(|()| letter))
     }
 
     async fn ready_discarded(&self, id: &str, act: &Act) -> Result<Result<(Content, Option<SettledLetter>), Refusal>, PortError> {

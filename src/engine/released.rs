@@ -24,7 +24,7 @@ impl Acts {
     pub async fn release(&self, row: HoldRow, by: &str) -> Result<u64, Refusal> {
         let waiting = self.braked(&row.hold).await?;
         self.store.put_hold(&row.released(self.clock.now())).await?;
-        let judge = |update: UpdateId| Request::Judge { update, word: None, if_match: None };
+        let judge = |update: UpdateId| Request::Judge { update, word: None };
         self.all(waiting.into_iter().map(|waiting| judge(waiting.update)).collect(), by).await
     }
 
@@ -34,7 +34,7 @@ impl Acts {
         let word = Word { says: Says::Rejected, by: Some(by.to_owned()), at: self.clock.now(), reason: None };
         let requests = match &row.hold {
             Hold::DeleteBrake { .. } => {
-                let judge = |update: UpdateId| Request::Judge { update, word: Some(word.clone()), if_match: None };
+                let judge = |update: UpdateId| Request::Judge { update, word: Some(word.clone()) };
                 self.braked(&row.hold).await?.into_iter().map(|waiting| judge(waiting.update)).collect()
             }
             Hold::CreateBrake { system, entity_type } => {

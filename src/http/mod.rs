@@ -4,6 +4,7 @@
 pub mod access;
 mod console;
 mod guard;
+mod if_match;
 mod listen;
 pub mod openapi;
 mod problem;

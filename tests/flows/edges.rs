@@ -57,7 +57,7 @@ impl Scene {
     fn says_no(&mut self, update: &str) {
         let word = Word { says: Says::Rejected, by: Some("anna".to_owned()), at: self.now(), reason: None };
         let update = update.to_owned().try_into().unwrap();
-        self.act(Request::Judge { update, word: Some(word), if_match: None }, "anna").unwrap();
+        self.act(Request::Judge { update, word: Some(word) }, "anna").unwrap();
     }
 }
 

@@ -147,7 +147,7 @@ fn a_parent_with_children_is_only_deleted_with_a_persons_word() {
     scene.send(delete("bms", "site", "s1").id("del"));
     let update = UpdateId::try_from("bms:del".to_owned()).unwrap();
     let word = Word { says: Says::Approved { edited: None }, by: Some("anna".to_owned()), at: scene.now(), reason: None };
-    scene.act(Request::Judge { update, word: Some(word), if_match: None }, "anna").unwrap();
+    scene.act(Request::Judge { update, word: Some(word) }, "anna").unwrap();
     insta::assert_snapshot!(scene.story(), @r#"
     del bms delete site s1
       bms:del parked (review): bms deleted the record, and there are records of type device that refer to it; a person says whether it is deleted (on_parent_delete)
@@ -164,7 +164,7 @@ fn a_person_may_keep_the_parent() {
     scene.send(delete("bms", "site", "s1").id("del"));
     let update = UpdateId::try_from("bms:del".to_owned()).unwrap();
     let word = Word { says: Says::Rejected, by: Some("anna".to_owned()), at: scene.now(), reason: Some("it is still used".to_owned()) };
-    scene.act(Request::Judge { update, word: Some(word), if_match: None }, "anna").unwrap();
+    scene.act(Request::Judge { update, word: Some(word) }, "anna").unwrap();
     insta::assert_snapshot!(scene.story(), @r#"
     del bms delete site s1
       bms:del parked (review): bms deleted the record, and there are records of type device that refer to it; a person says whether it is deleted (on_parent_delete)

@@ -71,7 +71,7 @@ pub fn told(request: &Request, by: &str) -> String {
 impl Scene {
     fn judge(&mut self, id: &str, says: Option<Says>, by: &str, reason: Option<&str>) -> Result<(), Refusal> {
         let word = says.map(|says| Word { says, by: Some(by.to_owned()), at: self.now(), reason: reason.map(str::to_owned) });
-        self.act(Request::Judge { update: update(id), word, if_match: None }, by)
+        self.act(Request::Judge { update: update(id), word }, by)
     }
 
     pub fn approve(&mut self, id: &str, by: &str) -> Result<(), Refusal> {
@@ -413,7 +413,7 @@ fn an_act_that_loses_a_race_works_on_what_is_there_then() {
     scene.send(whole("bms", "device", "b1", json!({"serial": "S1", "name": "Fan", "price": 10})).id("p"));
     let both = scene.two_acts_at_once([("anna", Says::Approved { edited: None }), ("ben", Says::Rejected)].map(|(by, says)| {
         let word = Some(Word { says, by: Some(by.to_owned()), at: scene.now(), reason: None });
-        (Request::Judge { update: update("bms:p"), word, if_match: None }, by)
+        (Request::Judge { update: update("bms:p"), word }, by)
     }));
     assert!(matches!(both, [Ok(()), Err(Refusal::Gone)]), "{both:?}");
     insta::assert_snapshot!(scene.story(), @r#"

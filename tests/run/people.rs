@@ -92,7 +92,7 @@ async fn a_stop_in_between_leaves_everything_as_it_was() {
     let acts = orchestrator.engine().acts.clone();
     let other = acts.clone();
     let requeue = tokio::spawn(async move { other.run(Request::Requeue { id: "bms:u1".to_owned(), edited: None }, "anna").await });
-    let judge = |by: &'static str| Request::Judge { update: update("bms:u2"), word: approval(by), if_match: None };
+    let judge = |by: &'static str| Request::Judge { update: update("bms:u2"), word: approval(by) };
     let approve = tokio::spawn(async move { acts.run(judge("anna"), "anna").await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     orchestrator.stop().await.unwrap();

@@ -3,19 +3,19 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
 use super::audit::{Act, note};
-use super::people::{if_match, read};
+use super::people::read;
 use super::resync::known;
 use crate::domain::sending::SendCounts;
 use crate::engine::acts::Refusal;
 use crate::engine::resync::Scope;
-use crate::http::Problem;
 use crate::http::access::Actor;
+use crate::http::if_match::IfMatch;
+use crate::http::{Api, Problem};
 use crate::ports::hold::{Hold, HoldRow};
 use crate::views::holds;
 
@@ -59,19 +59,10 @@ pub async fn release(
     State(api): Shared,
     actor: Actor,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
-    let asked: LetGo = read(&api, &body)?;
-    let (by, row) = (actor.name(asked.by)?, looked_at(&api, &id, &headers).await?);
-    let released = holds::counts(api.store.as_ref(), &row.hold).await?;
-    if !asked.dry_run {
-        api.acts.release(row, &by).await?;
-        api.activity.look();
-        let before = json!({ "holds": true, "waiting": released });
-        note(&api, &actor, &by, Act { act: "release", on: &id, before, after: json!({ "holds": false }) }).await?;
-    }
-    Ok(Json(json!({ "id": id, "dry_run": asked.dry_run, "released": released })))
+    settle(&api, &actor, id, if_match, &body, Settled::Released).await
 }
 
 /// `POST /v1/brakes/{id}/discard`: what it keeps back is not done.
@@ -79,24 +70,43 @@ pub async fn discard(
     State(api): Shared,
     actor: Actor,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
-    let asked: LetGo = read(&api, &body)?;
-    let (by, row) = (actor.name(asked.by)?, looked_at(&api, &id, &headers).await?);
-    let discarded = holds::counts(api.store.as_ref(), &row.hold).await?;
+    settle(&api, &actor, id, if_match, &body, Settled::Discarded).await
+}
+
+/// What becomes of what a brake keeps back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Released,
+    Discarded,
+}
+
+async fn settle(api: &Api, actor: &Actor, id: String, if_match: IfMatch, body: &Bytes, settled: Settled) -> Result<Json<Value>, Problem> {
+    let asked: LetGo = read(api, body)?;
+    let (by, row) = (actor.name(asked.by)?, looked_at(api, &id, if_match).await?);
+    let kept = holds::counts(api.store.as_ref(), &row.hold).await?;
+    let (act, said) = match settled {
+        Settled::Released => ("release", "released"),
+        Settled::Discarded => ("discard", "discarded"),
+    };
     if !asked.dry_run {
-        api.acts.put_away(row, &by).await?;
-        let before = json!({ "holds": true, "waiting": discarded });
-        note(&api, &actor, &by, Act { act: "discard", on: &id, before, after: json!({ "holds": false }) }).await?;
+        match settled {
+            Settled::Released => api.acts.release(row, &by).await?,
+            Settled::Discarded => api.acts.put_away(row, &by).await?,
+        };
+        api.activity.look();
+        let before = json!({ "holds": true, "waiting": kept });
+        note(api, actor, &by, Act { act, on: &id, before, after: json!({ "holds": false }) }).await?;
     }
-    Ok(Json(json!({ "id": id, "dry_run": asked.dry_run, "discarded": discarded })))
+    Ok(Json(json!({ "id": id, "dry_run": asked.dry_run, said: kept })))
 }
 
 /// What is kept back under a name, if it is what whoever acts has looked at.
-async fn looked_at(api: &crate::http::Api, id: &str, headers: &HeaderMap) -> Result<HoldRow, Problem> {
+async fn looked_at(api: &Api, id: &str, if_match: IfMatch) -> Result<HoldRow, Problem> {
     let row = holds::held(api.store.as_ref(), id).await?;
-    match if_match(headers)?.filter(|looked_at| *looked_at != row.tag()) {
+    match if_match.0.filter(|looked_at| *looked_at != row.tag()) {
         Some(_) => Err(Refusal::Changed(row.tag()).into()),
         None => Ok(row),
     }
@@ -151,7 +161,7 @@ pub async fn resume(State(api): Shared, actor: Actor, Path(system): Path<String>
 }
 
 /// Which of these hold now.
-async fn held(api: &crate::http::Api, asked: &[Hold]) -> Result<Value, Problem> {
+async fn held(api: &Api, asked: &[Hold]) -> Result<Value, Problem> {
     let rows = api.store.holds().await?;
     let holds = |hold: &Hold| rows.iter().any(|row| row.holds && row.hold == *hold);
     Ok(Value::Object(asked.iter().map(|hold| (hold.to_string(), json!(holds(hold)))).collect()))
@@ -161,7 +171,7 @@ fn ids(holds: &[Hold]) -> Vec<String> {
     holds.iter().map(ToString::to_string).collect()
 }
 
-fn asked(api: &crate::http::Api, system: String, body: &Bytes) -> Result<(Vec<Hold>, Request), Problem> {
+fn asked(api: &Api, system: String, body: &Bytes) -> Result<(Vec<Hold>, Request), Problem> {
     let system = known(api, system)?;
     let request: Request = serde_json::from_slice(body).map_err(Problem::question)?;
     let (inward, outward) = (Hold::PauseIn { system: system.clone() }, Hold::PauseOut { system });

@@ -4,16 +4,16 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
 use super::audit::{Act, note};
-use super::people::{became, given, if_match, read};
+use super::people::{became, given, read};
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
 use crate::engine::acts::{Done, Request};
 use crate::http::access::Actor;
+use crate::http::if_match::IfMatch;
 use crate::http::{Api, Problem};
 use crate::views::find;
 
@@ -51,7 +51,7 @@ pub async fn erase(
     State(api): Shared,
     actor: Actor,
     Path((entity_type, id)): Path<(String, String)>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Erase = read(&api, &body)?;
@@ -59,7 +59,7 @@ pub async fn erase(
     let record = found.id;
     let by = actor.name(asked.by)?;
     let request = Request::Erase { record, reason: given(asked.reason)? };
-    let done = act(&api, request, &by, &headers, asked.dry_run).await?;
+    let done = act(&api, request, &by, if_match, asked.dry_run).await?;
     if !asked.dry_run {
         let before = json!([{ "record": record, "version": found.version }]);
         note(&api, &actor, &by, Act { act: "erase", on: &record.to_string(), before, after: became(&done) }).await?;
@@ -72,7 +72,7 @@ pub async fn merge(
     State(api): Shared,
     actor: Actor,
     Path((entity_type, id)): Path<(String, String)>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Merge = read(&api, &body)?;
@@ -84,7 +84,7 @@ pub async fn merge(
     let (winner, loser) = (stays.id, goes.id);
     let by = actor.name(asked.by)?;
     let request = Request::Merge { winner, loser, reason: given(asked.reason)? };
-    let done = act(&api, request, &by, &headers, asked.dry_run).await?;
+    let done = act(&api, request, &by, if_match, asked.dry_run).await?;
     if !asked.dry_run {
         let before = [&stays, &goes].map(|record| json!({ "record": record.id, "version": record.version }));
         note(&api, &actor, &by, Act { act: "merge", on: &winner.to_string(), before: json!(before), after: became(&done) }).await?;
@@ -97,7 +97,7 @@ pub async fn split(
     State(api): Shared,
     actor: Actor,
     Path((entity_type, id)): Path<(String, String)>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Split = read(&api, &body)?;
@@ -106,7 +106,7 @@ pub async fn split(
     let record = found.id;
     let by = actor.name(asked.by)?;
     let request = Request::Split { record, natives, reason: given(asked.reason)? };
-    let done = act(&api, request, &by, &headers, asked.dry_run).await?;
+    let done = act(&api, request, &by, if_match, asked.dry_run).await?;
     let out = taken_out(&done, record);
     if !asked.dry_run {
         let before = json!([{ "record": record, "version": found.version }]);
@@ -115,9 +115,8 @@ pub async fn split(
     Ok(Json(json!({ "record": record, "split_off": out, "dry_run": asked.dry_run, "decisions": rows(&done) })))
 }
 
-async fn act(api: &Api, request: Request, by: &str, headers: &HeaderMap, dry_run: bool) -> Result<Done, Problem> {
-    let if_match = if_match(headers)?;
-    let done = if dry_run { api.acts.preview(request, by, if_match).await } else { api.acts.run_if(request, by, if_match).await };
+async fn act(api: &Api, request: Request, by: &str, if_match: IfMatch, dry_run: bool) -> Result<Done, Problem> {
+    let done = if dry_run { api.acts.preview(request, by, if_match.0).await } else { api.acts.run_if(request, by, if_match.0).await };
     Ok(done?)
 }
 

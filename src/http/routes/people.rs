@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +18,7 @@ use crate::domain::ids::{NativeKey, UpdateId};
 use crate::domain::review::{Says, Word};
 use crate::engine::acts::{Done, Refusal, Request};
 use crate::http::access::Actor;
+use crate::http::if_match::IfMatch;
 use crate::http::{Api, Problem};
 use crate::ports::store::Lookup;
 use crate::views::rows::ParkedRow;
@@ -74,12 +75,12 @@ pub async fn approve(
     State(api): Shared,
     actor: Actor,
     Path(update): Path<String>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
     let edited = asked.entity.clone();
-    judge((&api, &actor, "approve"), update, &headers, asked, Some(Says::Approved { edited })).await
+    judge((&api, &actor, "approve"), update, if_match, asked, Some(Says::Approved { edited })).await
 }
 
 /// `POST /v1/parked/{update}/reject`: takes nothing of it.
@@ -87,12 +88,12 @@ pub async fn reject(
     State(api): Shared,
     actor: Actor,
     Path(update): Path<String>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
     no_entity(&asked)?;
-    judge((&api, &actor, "reject"), update, &headers, asked, Some(Says::Rejected)).await
+    judge((&api, &actor, "reject"), update, if_match, asked, Some(Says::Rejected)).await
 }
 
 /// `POST /v1/parked/{update}/retry`: looks at it again now.
@@ -100,7 +101,7 @@ pub async fn retry(
     State(api): Shared,
     actor: Actor,
     Path(update): Path<String>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
@@ -108,7 +109,7 @@ pub async fn retry(
     if asked.reason.is_some() {
         return Err(Problem::question("a retry has no reason: what becomes of it is decided anew").at("reason"));
     }
-    judge((&api, &actor, "retry"), update, &headers, asked, None).await
+    judge((&api, &actor, "retry"), update, if_match, asked, None).await
 }
 
 fn no_entity(asked: &Judgement) -> Result<(), Problem> {
@@ -121,7 +122,7 @@ fn no_entity(asked: &Judgement) -> Result<(), Problem> {
 async fn judge(
     (api, actor, act): (&Api, &Actor, &'static str),
     update: String,
-    headers: &HeaderMap,
+    if_match: IfMatch,
     asked: Judgement,
     says: Option<Says>,
 ) -> Result<Json<Value>, Problem> {
@@ -129,13 +130,13 @@ async fn judge(
     let by = actor.name(asked.by)?;
     let reason = given(asked.reason)?;
     let word = says.map(|says| Word { says, by: Some(by.clone()), at: api.clock.now(), reason });
-    let request = Request::Judge { update: update.clone(), word, if_match: if_match(headers)? };
+    let request = Request::Judge { update: update.clone(), word };
     let about = json!({ "update": update, "dry_run": asked.dry_run });
     if asked.dry_run {
-        return Ok(Json(answer(&about, api.acts.preview(request, &by, None).await?)));
+        return Ok(Json(answer(&about, api.acts.preview(request, &by, if_match.0).await?)));
     }
     let before = api.store.decision(&update).await?.map_or(Value::Null, |row| told(&row));
-    let done = api.acts.run(request, &by).await?;
+    let done = api.acts.run_if(request, &by, if_match.0).await?;
     note(api, actor, &by, Act { act, on: &update.to_string(), before, after: became(&done) }).await?;
     Ok(Json(answer(&about, done)))
 }
@@ -145,7 +146,7 @@ pub async fn requeue(
     State(api): Shared,
     actor: Actor,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Settlement = read(&api, &body)?;
@@ -155,7 +156,7 @@ pub async fn requeue(
     });
     let by = actor.name(asked.by)?;
     let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
-    let done = api.acts.run_if(Request::Requeue { id: id.clone(), edited }, &by, if_match(&headers)?).await?;
+    let done = api.acts.run_if(Request::Requeue { id: id.clone(), edited }, &by, if_match.0).await?;
     note(&api, &actor, &by, Act { act: "requeue", on: &id, before, after: became(&done) }).await?;
     Ok(Json(answer(&json!({ "id": id }), done)))
 }
@@ -165,7 +166,7 @@ pub async fn discard(
     State(api): Shared,
     actor: Actor,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    if_match: IfMatch,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Settlement = read(&api, &body)?;
@@ -174,7 +175,7 @@ pub async fn discard(
     }
     let by = actor.name(asked.by)?;
     let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
-    api.acts.run_if(Request::Discard { id: id.clone() }, &by, if_match(&headers)?).await?;
+    api.acts.run_if(Request::Discard { id: id.clone() }, &by, if_match.0).await?;
     note(&api, &actor, &by, Act { act: "discard", on: &id, before, after: Value::Null }).await?;
     Ok(Json(json!({ "id": id, "discarded": true })))
 }
@@ -212,12 +213,6 @@ pub(super) fn given(reason: Option<String>) -> Result<Option<String>, Problem> {
         return Err(Problem::question(format!("a reason has {REASON_MAX} characters at most")).at("reason"));
     }
     Ok(reason)
-}
-
-pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Problem::question("the tag can't be read").at("if-match"))?.trim();
-    Ok((text != "*").then(|| text.trim_start_matches("W/").trim_matches('"').to_owned()))
 }
 
 fn answer(about: &Value, done: Done) -> Value {
