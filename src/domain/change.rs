@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::ids::{CanonicalId, EntityType, MessageId, NativeId, NativeKey, SystemName, UpdateId};
 use super::time::Timestamp;
+use super::trace::TraceParent;
 
 /// A record as JSON: field name to value. Used where no Rust type describes it.
 pub type Record = Map<String, Value>;
@@ -116,6 +117,8 @@ pub struct NativeChange {
     pub occurred_at: Option<Timestamp>,
     /// The canonical id, for adapters that keep it.
     pub canonical_id: Option<CanonicalId>,
+    /// The trace it belongs to.
+    pub trace: Option<TraceParent>,
     /// Hash of the content (system, type, op, ids, entity; not transport fields): tells a redelivery from a reused id.
     pub content_hash: u64,
 }
@@ -129,6 +132,18 @@ impl NativeChange {
             ChangeBody::Patch(_) => Op::Patch,
             ChangeBody::Delete => Op::Delete,
             ChangeBody::Rekey(_) => Op::Rekey,
+        }
+    }
+}
+
+impl Inbound {
+    /// The trace it names; of a set, that of its first update.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceParent> {
+        match self {
+            Self::Change(change) => change.trace,
+            Self::Receipt(receipt) => receipt.trace,
+            Self::ChangeSet { updates, .. } => updates.first().and_then(Self::trace),
         }
     }
 }
@@ -164,6 +179,8 @@ pub struct Receipt {
     pub stored: Record,
     /// Why, if it was not applied.
     pub reason: Option<String>,
+    /// The trace it belongs to.
+    pub trace: Option<TraceParent>,
     /// As in [`NativeChange::content_hash`].
     pub content_hash: u64,
 }

@@ -105,7 +105,7 @@ pub fn blank(arrival: &Arrival<'_>, situation: &Situation<'_>, canonical_id: Opt
         notified: Vec::new(),
         received_at: arrival.received_at,
         duration_us: u64::try_from(situation.now.since(arrival.received_at).as_micros()).unwrap_or(u64::MAX),
-        trace_id: None,
+        trace_id: arrival.change.trace.map(|trace| trace.trace_id()),
         change_set: None,
         config: situation.rules.config_hash.to_string(),
     }

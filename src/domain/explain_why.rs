@@ -160,6 +160,7 @@ mod tests {
             unsaid: BTreeSet::new(),
             fresh: false,
             unannounced: false,
+            trace: None,
         });
         record.links = vec![Link::new(iso, Some(NativeId::new("AW").unwrap()), Overlay::new()), geonames];
         record

@@ -11,6 +11,7 @@ use super::overlay::Overlay;
 use super::planted;
 use super::representation::Stored;
 use super::time::Timestamp;
+use super::trace::TraceParent;
 use super::value::{FieldPath, Leaves};
 
 /// Whether the system has the record.
@@ -64,6 +65,9 @@ pub struct Sent {
     /// Recorded outside of the usual comparison and not yet noted as due.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unannounced: bool,
+    /// The trace of the update it follows from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
 }
 
 /// Fields whose change waits for a decision: not corrected in the source until then.

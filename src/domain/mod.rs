@@ -35,5 +35,6 @@ pub mod split;
 pub mod survivorship;
 pub mod tag;
 pub mod time;
+pub mod trace;
 pub mod value;
 pub mod waiting;

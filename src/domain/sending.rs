@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::canonical::CanonicalRecord;
+use super::change::NativeChange;
 use super::delete::{GONE, lacks_delete};
 use super::identity::KeyRule;
 use super::ids::SystemName;
@@ -194,8 +195,12 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let CanonicalRecord { links, data, version, .. } = record;
     let link = &mut links[index];
     let replaced = link.shadow.sends.pop_if(|sent| sent.fresh);
+    let mut trace = None;
     match replaced {
-        Some(replaced) => fields.extend(replaced.fields),
+        Some(replaced) => {
+            fields.extend(replaced.fields);
+            trace = replaced.trace;
+        }
         None => link.rev += 1,
     }
     let op = if create { SendOp::Create } else { SendOp::Update };
@@ -212,6 +217,7 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
             unsaid: BTreeSet::new(),
             fresh: true,
             unannounced: false,
+            trace,
         });
     }
     link.shadow.disputed.clear();
@@ -250,6 +256,7 @@ fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<
                 unsaid: BTreeSet::new(),
                 fresh: true,
                 unannounced: false,
+                trace: None,
             });
             due.push(Due { system: target.system.clone(), rev: link.rev, op: SendOp::Delete });
         }
@@ -300,6 +307,19 @@ pub fn model_hash(record: &CanonicalRecord, link: &Link, side: &Side) -> u64 {
         hasher.update(value.to_string().as_bytes());
     }
     hasher.digest()
+}
+
+impl NativeChange {
+    /// What the commit being prepared sends because of this update goes on with its trace.
+    pub fn follow_on(&self, record: &mut CanonicalRecord, due: &[Due]) {
+        let Some(trace) = self.trace else { return };
+        // Where the decision is told as a span of its own, that is what they follow from.
+        let trace = if cfg!(feature = "otel") { trace.decided(&self.update) } else { trace };
+        for link in record.links.iter_mut().filter(|link| due.iter().any(|due| due.system == link.system)) {
+            let sends = link.shadow.sends.iter_mut().filter(|sent| sent.fresh);
+            sends.for_each(|sent| sent.trace = Some(trace));
+        }
+    }
 }
 
 /// Ends the preparation of a commit: what it recorded can't be replaced any more.

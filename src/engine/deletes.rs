@@ -140,6 +140,7 @@ impl Decider {
             outbox.push(OutboxChange::Rejected { system: system.clone(), rev });
         }
         let due = self.plan_sends(&mut record, &item.types, situation.now, Some(system));
+        item.change.follow_on(&mut record, &due);
         decision.notified = due.iter().map(|due| due.system.clone()).collect();
         outbox.extend(due.into_iter().map(|due| due_from(due, None)));
         if before.tombstone.is_none() {

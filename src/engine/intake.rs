@@ -140,9 +140,9 @@ impl Intake {
     }
 
     async fn decoded(&self, delivery: Delivery) -> Input {
-        let Delivery { tag, body, message_id, received_at, origin, given_up, .. } = delivery;
+        let Delivery { tag, body, message_id, received_at, origin, given_up, trace, .. } = delivery;
         let origin = origin.map(|origin| (origin, self.senders.clone()));
-        let kind = match decode(&body, &Transport { message_id, origin }, &self.limits) {
+        let kind = match decode(&body, &Transport { message_id, origin, trace }, &self.limits) {
             Ok(message) => match given_up {
                 // Decided, and the acknowledgement came too late: one row or one dead letter, never both.
                 Some(why) if !self.is_decided(&message).await => {

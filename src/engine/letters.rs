@@ -14,7 +14,7 @@ pub(super) fn read(letter: &DeadLetter, text: Option<&str>) -> Result<Inbound, R
     };
     // What gave it its id may have stood beside the body.
     let message_id = own_name(letter).and_then(|name| name.split_once(':')).map(|(_, id)| id.to_owned());
-    decode(text.as_bytes(), &Transport { message_id, origin: None }, &Limits::default()).map_err(|bad| bad.rejection)
+    decode(text.as_bytes(), &Transport { message_id, ..Transport::default() }, &Limits::default()).map_err(|bad| bad.rejection)
 }
 
 /// The update a message is.

@@ -272,7 +272,7 @@ pub(super) fn receipt_row(
         notified,
         received_at,
         duration_us: u64::try_from(situation.now.since(received_at).as_micros()).unwrap_or(u64::MAX),
-        trace_id: None,
+        trace_id: receipt.trace.map(|trace| trace.trace_id()),
         change_set: None,
         config: situation.rules.config_hash.to_string(),
     }

@@ -262,6 +262,7 @@ impl Relay {
             rev: link.rev,
             body: wire::outbound::encode(&outbound),
             id: outbound.id,
+            trace: sent.trace,
         }
     }
 

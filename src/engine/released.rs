@@ -129,6 +129,7 @@ impl Decider {
             status: ReceiptStatus::Rejected,
             stored: crate::domain::change::Record::default(),
             reason: Some(format!("discarded by {}", act.by)),
+            trace: None,
             content_hash: 0,
         };
         let types = self.settings.rules.of_type(&receipt.entity_type);

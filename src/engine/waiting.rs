@@ -456,6 +456,9 @@ pub fn message_of(change: &NativeChange) -> Value {
     if let Some(id) = change.canonical_id {
         message.insert("canonical_id".into(), json!(id.to_string()));
     }
+    if let Some(trace) = change.trace {
+        message.insert("traceparent".into(), json!(trace));
+    }
     Value::Object(message)
 }
 

@@ -11,6 +11,7 @@ use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::domain::link::SendOp;
 use crate::domain::origin::Origin;
 use crate::domain::time::Timestamp;
+use crate::domain::trace::TraceParent;
 
 /// One inbound message as the broker delivered it.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Delivery {
     pub origin: Option<Origin>,
     /// Why the broker has given up on it. It comes a last time, to become a dead letter.
     pub given_up: Option<String>,
+    /// The trace it belongs to, if the transport says so.
+    pub trace: Option<TraceParent>,
 }
 
 /// One native model for one system.
@@ -48,6 +51,8 @@ pub struct OutboundMessage {
     pub rev: u64,
     /// The envelope, encoded.
     pub body: Vec<u8>,
+    /// The trace of the update it follows from. Stands in the body, too.
+    pub trace: Option<TraceParent>,
 }
 
 /// One small fact about a decision, for those who only listen.

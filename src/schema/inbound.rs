@@ -205,6 +205,7 @@ fn change_set(place: &str) -> Value {
         schema
     };
     or_null(&mut fields["id"]);
+    or_null(&mut fields["traceparent"]);
     fields["change_set"] =
         described(json!({ "anyOf": [{ "const": true }, { "type": "string", "minLength": 1, "maxLength": 200 }] }), &fields["change_set"]);
     let of_a_set = json!({ "type": "object", "required": ["id"], "properties": { "id": { "type": "string" } } });

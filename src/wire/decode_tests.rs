@@ -123,6 +123,32 @@ fn a_change_set_in_both_spellings() {
 }
 
 #[test]
+fn the_trace_a_message_belongs_to() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const OTHER: &str = "00-11111111111111111111111111111111-b7ad6b7169203331-00";
+    let transport = Transport { trace: OTHER.parse().ok(), ..Transport::default() };
+    let traced = |message: &Value| {
+        let message = decode(message.to_string().as_bytes(), &transport, &Limits::default()).expect("a message");
+        message.trace().map(|trace| trace.to_string())
+    };
+    let with = |mut message: Value, trace: &str| {
+        message["traceparent"] = json!(trace);
+        message
+    };
+    assert_eq!(traced(&with(upsert(), TRACE)).as_deref(), Some(TRACE));
+    let event = json!({ "specversion": "1.0", "id": "u-1", "source": "bms", "type": "device", "subject": "bmsD1", "data": {} });
+    assert_eq!(traced(&with(event, TRACE)).as_deref(), Some(TRACE));
+    // What the message says itself counts; what can't be read counts as nothing.
+    assert_eq!(traced(&upsert()).as_deref(), Some(OTHER));
+    assert_eq!(traced(&with(upsert(), "00-…")).as_deref(), Some(OTHER));
+    let set = json!({ "id": "set-17", "change_set": true, "updates": [upsert()] });
+    assert_eq!(traced(&with(set, TRACE)).as_deref(), Some(TRACE));
+    // It is no part of what makes one update differ from another.
+    let hash = |message: &Value| change(message).content_hash;
+    assert_eq!(hash(&with(upsert(), TRACE)), hash(&upsert()));
+}
+
+#[test]
 fn a_cloud_event_means_the_same_as_the_envelope() {
     let event = json!({ "specversion": "1.0", "id": "u-1", "source": "bms", "type": "device", "subject": "bmsD1", "time": "2026-01-31T09:30:00Z",
         "datacontenttype": "application/json; charset=utf-8", "dataschema": "https://example.org/x", "traceparent": "00-…", "seq": 5,

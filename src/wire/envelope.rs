@@ -11,7 +11,7 @@ use crate::domain::ids::{CanonicalId, NativeId};
 use crate::domain::time::Timestamp;
 
 /// Every name an envelope may have.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "id",
     "system",
     "type",
@@ -28,6 +28,7 @@ const KNOWN: [&str; 16] = [
     "status",
     "stored",
     "reason",
+    "traceparent",
 ];
 
 /// What the fields are called in the form the message came in, for error messages.
@@ -62,6 +63,7 @@ pub(super) struct Envelope {
     pub status: Option<Value>,
     pub stored: Option<Value>,
     pub reason: Option<Value>,
+    pub traceparent: Option<Value>,
     /// What is wrong with the names or the form; reported once the sender is known.
     pub problem: Option<Rejection>,
 }
@@ -91,6 +93,7 @@ impl Envelope {
             status: None,
             stored: None,
             reason: None,
+            traceparent: None,
             problem: None,
         }
     }
@@ -113,6 +116,7 @@ impl Envelope {
             "status" => &mut self.status,
             "stored" => &mut self.stored,
             "reason" => &mut self.reason,
+            "traceparent" => &mut self.traceparent,
             _ => return None,
         })
     }

@@ -14,6 +14,7 @@ use super::suggest;
 use crate::domain::change::{ChangeBody, DeadReason, Inbound, NativeChange, Op, Receipt, ReceiptStatus, Rejection, Seq};
 use crate::domain::ids::{EntityType, MessageId, NativeId, NativeKey, SystemName, UpdateId};
 use crate::domain::origin::{Origin, Senders};
+use crate::domain::trace::TraceParent;
 
 const OPS: [&str; 5] = ["upsert", "patch", "delete", "rekey", "receipt"];
 const STATUSES: [&str; 3] = ["applied", "failed", "rejected"];
@@ -25,6 +26,8 @@ pub struct Transport {
     pub message_id: Option<String>,
     /// Who published it, and who may publish for whom; `None` where no message broker vouches for it.
     pub origin: Option<(Origin, Arc<Senders>)>,
+    /// The trace of a message whose body names none.
+    pub trace: Option<TraceParent>,
 }
 
 /// A message that cannot be decoded: why, and whatever could be read of it, for the dead-letter row.
@@ -101,7 +104,7 @@ pub fn decode(bytes: &[u8], transport: &Transport, limits: &Limits) -> Result<In
 pub fn decode_value(value: Value, transport: &Transport, limits: &Limits) -> Result<Inbound, Undecodable> {
     let decoded = match value {
         Value::Object(map) if is_change_set(&map) => change_set(map, transport, limits),
-        Value::Object(map) => single(map, transport.message_id.as_deref(), limits),
+        Value::Object(map) => single(map, transport.message_id.as_deref(), transport.trace, limits),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             let detail = "a message is one JSON object: an envelope, a change set or a CloudEvent";
             Err(Box::new((Rejection::new(DeadReason::BadEnvelope, detail), Clues::default())))
@@ -149,10 +152,10 @@ fn is_change_set(map: &Map<String, Value>) -> bool {
 fn change_set(mut map: Map<String, Value>, transport: &Transport, limits: &Limits) -> Result<Inbound, Refused> {
     let head = set_head(&mut map, transport, limits);
     let clues = |id: Option<&MessageId>| Clues { id: id.map(|id| id.as_str().to_owned()), ..Clues::default() };
-    let (id, members) = head.map_err(|rejection| Box::new((rejection, clues(None))))?;
+    let Head { id, members, trace } = head.map_err(|rejection| Box::new((rejection, clues(None))))?;
     let mut updates = Vec::with_capacity(members.len());
     for (index, member) in members.into_iter().enumerate() {
-        updates.push(set_member(member, limits).map_err(|refused| {
+        updates.push(set_member(member, trace, limits).map_err(|refused| {
             let (mut rejection, found) = *refused;
             rejection.detail = format!("updates[{index}]: {}", rejection.detail);
             rejection.field =
@@ -163,8 +166,16 @@ fn change_set(mut map: Map<String, Value>, transport: &Transport, limits: &Limit
     Ok(Inbound::ChangeSet { id, updates })
 }
 
-fn set_head(map: &mut Map<String, Value>, transport: &Transport, limits: &Limits) -> Result<(MessageId, Vec<Value>), Rejection> {
+/// What a set says besides its updates.
+struct Head {
+    id: MessageId,
+    members: Vec<Value>,
+    trace: Option<TraceParent>,
+}
+
+fn set_head(map: &mut Map<String, Value>, transport: &Transport, limits: &Limits) -> Result<Head, Rejection> {
     let (own, flag) = (map.remove("id").filter(|id| !id.is_null()), map.remove("change_set"));
+    let trace = trace(map.remove("traceparent").as_ref())?.or(transport.trace);
     let named = match flag {
         Some(name @ Value::String(_)) => Some(name),
         Some(Value::Bool(true)) => None,
@@ -174,33 +185,43 @@ fn set_head(map: &mut Map<String, Value>, transport: &Transport, limits: &Limits
         return Err(bad("change_set", "names another id than id; send \"change_set\": true"));
     }
     let id = message_id(own.or(named).as_ref(), transport.message_id.as_deref(), limits)?;
-    let updates = match map.remove("updates") {
+    let members = match map.remove("updates") {
         Some(Value::Array(updates)) if updates.is_empty() => return Err(bad("updates", "is empty; send at least one envelope")),
         Some(Value::Array(updates)) => updates,
         _ => return Err(missing("updates", "the set's envelopes as an array")),
     };
     if let Some(name) = map.keys().find(|name| !name.starts_with("x-")) {
-        let hint = suggest::hint(name, &["id", "change_set", "updates"]);
+        let hint = suggest::hint(name, &["id", "change_set", "updates", "traceparent"]);
         return Err(bad(&shortened(name), &format!("has no place in a change set (id, change_set, updates){hint}")));
     }
-    Ok((id, updates))
+    Ok(Head { id, members, trace })
 }
 
-fn set_member(member: Value, limits: &Limits) -> Result<Inbound, Refused> {
+/// A `traceparent`. One that can't be read counts as none.
+fn trace(value: Option<&Value>) -> Result<Option<TraceParent>, Rejection> {
+    Ok(text(value.filter(|value| !value.is_null()), "traceparent")?.and_then(|text| text.parse().ok()))
+}
+
+fn set_member(member: Value, trace: Option<TraceParent>, limits: &Limits) -> Result<Inbound, Refused> {
     let refuse = |detail: &str| Err(Box::new((Rejection::new(DeadReason::BadEnvelope, detail), Clues::default())));
     match member {
         Value::Object(map) if is_change_set(&map) => refuse("a change set cannot hold another; send its updates directly"),
-        Value::Object(map) => single(map, None, limits),
+        Value::Object(map) => single(map, None, trace, limits),
         _ => refuse("is not an object; send an envelope"),
     }
 }
 
-fn single(map: Map<String, Value>, transport_id: Option<&str>, limits: &Limits) -> Result<Inbound, Refused> {
+fn single(map: Map<String, Value>, transport_id: Option<&str>, trace: Option<TraceParent>, limits: &Limits) -> Result<Inbound, Refused> {
     let mut envelope = Envelope::from_map(map);
-    from_envelope(&mut envelope, transport_id, limits).map_err(|rejection| Box::new((rejection, envelope.clues())))
+    from_envelope(&mut envelope, transport_id, trace, limits).map_err(|rejection| Box::new((rejection, envelope.clues())))
 }
 
-fn from_envelope(envelope: &mut Envelope, transport_id: Option<&str>, limits: &Limits) -> Result<Inbound, Rejection> {
+fn from_envelope(
+    envelope: &mut Envelope,
+    transport_id: Option<&str>,
+    transport_trace: Option<TraceParent>,
+    limits: &Limits,
+) -> Result<Inbound, Rejection> {
     // A misspelt name first: it explains the field that would be reported missing next.
     if let Some(problem) = envelope.problem.take() {
         return Err(problem);
@@ -214,13 +235,18 @@ fn from_envelope(envelope: &mut Envelope, transport_id: Option<&str>, limits: &L
     let update = UpdateId::new(system, message_id(envelope.id.as_ref(), transport_id, limits)?);
     let native_id = native_id(envelope.native_id.as_ref(), names.native_id, limits)?;
     refuse_foreign_fields(envelope, op)?;
+    let trace = trace(envelope.traceparent.as_ref())?.or(transport_trace);
     match op {
-        Op::Receipt => receipt(envelope, update, entity_type, native_id, limits).map(Inbound::Receipt),
+        Op::Receipt => {
+            let receipt = receipt(envelope, update, entity_type, native_id, limits)?;
+            Ok(Inbound::Receipt(Receipt { trace, ..receipt }))
+        }
         // The others are never read from a message.
         Op::Upsert | Op::Patch | Op::Delete | Op::Rekey | Op::Merge | Op::Split | Op::Freeze | Op::Compensate | Op::Clear | Op::Erase => {
             let native_id = native_id.ok_or_else(|| missing(names.native_id, "the record's id in the sending system"))?;
             let key = NativeKey { system: update.system.clone(), entity_type, native_id };
-            change(envelope, op, update, key, limits).map(|change| Inbound::Change(Arc::new(change)))
+            let change = change(envelope, op, update, key, limits)?;
+            Ok(Inbound::Change(Arc::new(NativeChange { trace, ..change })))
         }
     }
 }
@@ -282,6 +308,7 @@ fn change(envelope: &mut Envelope, op: Op, update: UpdateId, key: NativeKey, lim
         seq: seq(envelope, limits)?,
         occurred_at: time(envelope.occurred_at.as_ref(), envelope.names.occurred_at)?,
         canonical_id,
+        trace: None,
         content_hash,
     })
 }
@@ -338,6 +365,7 @@ fn receipt(
         status,
         stored: record(envelope.stored.take(), "stored", limits)?.unwrap_or_default(),
         reason: text(envelope.reason.as_ref(), "reason")?.map(str::to_owned),
+        trace: None,
         content_hash: 0,
     };
     receipt.content_hash = content_hash::of_receipt(&receipt);

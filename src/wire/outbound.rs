@@ -26,6 +26,7 @@ pub fn message(record: &CanonicalRecord, link: &Link, sent: &Sent, epoch: u64, e
         version: sent.version,
         entity,
         changed,
+        traceparent: sent.trace.map(|trace| trace.to_string()),
     }
 }
 
@@ -36,7 +37,7 @@ pub fn message(record: &CanonicalRecord, link: &Link, sent: &Sent, epoch: u64, e
 /// # use syncline_contract::{Outbound, OutboundOp};
 /// let bytes = encode(&Outbound {
 ///     id: "c:oem:1".into(), entity_type: "device".into(), op: OutboundOp::Create, native_id: None, canonical_id: "c".into(),
-///     rev: 1, epoch: 1, version: 1, entity: serde_json::Map::new(), changed: vec![],
+///     rev: 1, epoch: 1, version: 1, entity: serde_json::Map::new(), changed: vec![], traceparent: None,
 /// });
 /// assert!(bytes.starts_with(br#"{"id":"c:oem:1","type":"device","op":"create","native_id":null,"#));
 /// ```

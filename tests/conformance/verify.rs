@@ -74,6 +74,7 @@ fn sent(rev: u64) -> Sent {
         unsaid: BTreeSet::new(),
         fresh: false,
         unannounced: false,
+        trace: None,
     }
 }
 

@@ -6,7 +6,8 @@ use syncline::wire::{Limits, Transport, decode};
 
 use crate::support::{form, schema};
 
-const OURS: [&str; 19] = [
+const OURS: [&str; 20] = [
+    "traceparent",
     "id",
     "system",
     "type",
@@ -27,7 +28,8 @@ const OURS: [&str; 19] = [
     "change_set",
     "nobody",
 ];
-const ATTRIBUTES: [&str; 23] = [
+const ATTRIBUTES: [&str; 24] = [
+    "traceparent",
     "id",
     "source",
     "type",

@@ -126,7 +126,8 @@ impl History {
         // Of its own, so that what is drawn from it moves nothing else.
         let mut more = Random(seed ^ 0x5eed_c4ea_7e5e_771e);
         let count = 2 + random.below(2);
-        let systems = ["ax", "bx", "cx"][..count].iter().map(|name| (*name, traits(&mut random, &mut more))).collect();
+        let mut systems: Vec<(&str, Traits)> =
+            ["ax", "bx", "cx"][..count].iter().map(|name| (*name, traits(&mut random, &mut more))).collect();
         let length = 8 + random.below(40);
         let mut steps: Vec<Step> = vec![Step::Create { system: 0, serial: 0, part: false }];
         if random.chance(70) {
@@ -141,6 +142,9 @@ impl History {
             steps.insert(at, says);
         }
         let mut refusals = Random(seed ^ 0x0bad_a115_0be7_0000);
+        for (_, traits) in &mut systems {
+            traits.compensates = refusals.chance(25);
+        }
         while refusals.chance(25) {
             let at = 1 + refusals.below(steps.len());
             steps.insert(at, Step::Refuse { system: refusals.below(count) });
@@ -169,6 +173,7 @@ fn traits(random: &mut Random, more: &mut Random) -> Traits {
         writes_changed: exact && random.chance(30),
         trims: exact && random.chance(25),
         late: profile == Profile::Base && more.chance(40),
+        compensates: false,
         takes_creates: exact || profile == Profile::Whole && more.chance(50),
     }
 }

@@ -31,6 +31,8 @@ pub struct Traits {
     pub late: bool,
     /// Is sent creates of things.
     pub takes_creates: bool,
+    /// What it refuses is taken back everywhere.
+    pub compensates: bool,
 }
 
 /// A row of its database.
@@ -256,7 +258,10 @@ impl System {
             return false;
         }
         self.refuses = false;
-        self.refused.entry(native.to_owned()).or_default().extend(fields);
+        // Where a refusal takes the change back, everybody is equal again.
+        if !self.traits.compensates {
+            self.refused.entry(native.to_owned()).or_default().extend(fields);
+        }
         let mut body = self.envelope(message["type"].as_str().unwrap_or_default(), "receipt", native);
         let answer = json!({"canonical_id": message["canonical_id"], "rev": message["rev"], "status": "rejected", "reason": "not here"});
         body.extend(answer.as_object().cloned().unwrap());

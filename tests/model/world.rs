@@ -85,6 +85,9 @@ pub fn config(systems: &[(&str, Traits)]) -> String {
             // Without answers only a key says which record was made.
             let create = answers || traits.takes_creates && kind == "thing";
             text.push_str(&format!("[systems.{name}.entities.{kind}]\ncreate = {create}\n"));
+            if traits.compensates {
+                text.push_str("on_reject = \"compensate\"\n");
+            }
             if traits.trims {
                 text.push_str("compare = { a = { trim = true }, b = { trim = true }, \"n\\\\.c\" = { trim = true } }\n");
             }

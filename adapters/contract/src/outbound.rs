@@ -56,6 +56,11 @@ pub struct Outbound {
     /// Names of the fields that changed since the last message about this record.
     #[serde(default)]
     pub changed: Vec<String>,
+    /// The trace of the update it follows from, if that named one: the header `traceparent` of W3C Trace Context. Over AMQP it is
+    /// a header, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub traceparent: Option<String>,
 }
 
 impl Outbound {

@@ -92,6 +92,11 @@ pub struct Update {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub reason: Option<String>,
+    /// The trace it belongs to, as in the header `traceparent` of W3C Trace Context: decisions name it, and what is sent because of
+    /// it goes on with it. Over AMQP and HTTP a header of that name says it, too. What can't be read counts as none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub traceparent: Option<String>,
 }
 
 impl Update {
@@ -221,11 +226,15 @@ pub struct ChangeSet {
     pub change_set: bool,
     /// Its updates, in order; each with an id of its own. No sets.
     pub updates: Vec<Update>,
+    /// The trace of its updates that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub traceparent: Option<String>,
 }
 
 impl ChangeSet {
     /// A set of these updates.
     pub fn new(id: impl Into<String>, updates: Vec<Update>) -> Self {
-        Self { id: id.into(), change_set: true, updates }
+        Self { id: id.into(), change_set: true, updates, traceparent: None }
     }
 }

@@ -93,6 +93,7 @@ impl Broker {
     pub fn create(&self, entity_type: &str, canonical_id: &str, rev: u64, entity: Value) -> Outbound {
         let Value::Object(entity) = entity else { panic!("an entity is a JSON object, not {entity}") };
         Outbound {
+            traceparent: None,
             id: format!("{canonical_id}:{rev}"),
             entity_type: entity_type.into(),
             op: OutboundOp::Create,

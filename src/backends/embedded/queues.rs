@@ -93,7 +93,7 @@ pub(super) fn note_received(session: &mut Session<'_>, tag: u64) -> Result<(), P
 pub(super) fn publish(session: &mut Session<'_>, messages: &[OutboundMessage]) -> Result<(), PortError> {
     let error = failed(PUBLISH);
     for message in messages {
-        let OutboundMessage { id, system, record, entity_type, op, rev, body } = message;
+        let OutboundMessage { id, system, record, entity_type, op, rev, body, trace: _ } = message;
         let (system, record, rev) = (system.as_str(), record.as_bytes(), signed(*rev));
         let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
         let stored = session.sql.outbound_rev.query_row((system, record), read).optional().map_err(error)?;
@@ -166,6 +166,7 @@ impl Queues {
                 body: row.get(4)?,
                 origin: None,
                 given_up: None,
+                trace: None,
             })
         };
         let rows = statement.query_map([*received, signed(max as u64)], read).map_err(error)?;
@@ -227,6 +228,8 @@ fn message(system: &SystemName, record: CanonicalId, row: &Row<'_>) -> Result<Ou
         op: op.ok_or_else(|| PortError::new(PortErrorKind::Invalid, LEASE, "a stored message has an unknown operation"))?,
         rev: row.get(1).map(unsigned).map_err(error)?,
         body: row.get(5).map_err(error)?,
+        // It stands in the body.
+        trace: None,
     })
 }
 

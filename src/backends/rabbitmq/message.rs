@@ -10,6 +10,8 @@ use crate::domain::time::Timestamp;
 use crate::ports::broker::{Delivery, Fact, HandedIn, OutboundMessage};
 
 const PERSISTENT: u8 = 2;
+/// The header of W3C Trace Context.
+const TRACE: &str = "traceparent";
 const JSON: &str = "application/json";
 /// Marks what Syncline itself has put into the inbound exchange, together with its own user.
 const OURS: &str = "syncline";
@@ -42,6 +44,7 @@ pub(super) fn delivery(delivered: Delivered, tag: u64, received_at: Timestamp, u
         deliveries: headers.and_then(|headers| value_of(headers, "x-delivery-count")).map_or(1, |count| number(count).saturating_add(1)),
         origin: Some(Origin { routing_key: delivered.routing_key.to_string(), publisher }),
         given_up,
+        trace: headers.and_then(|headers| value_of(headers, TRACE)).and_then(text_of).and_then(|text| text.parse().ok()),
         body: delivered.data,
     }
 }
@@ -87,6 +90,9 @@ pub(super) fn outbound(message: &OutboundMessage) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("rev".into(), AMQPValue::LongLongInt(i64::try_from(message.rev).unwrap_or(i64::MAX)));
     headers.insert("op".into(), AMQPValue::LongString(op.into()));
+    if let Some(trace) = message.trace {
+        headers.insert(TRACE.into(), AMQPValue::LongString(trace.to_string().into()));
+    }
     let properties = json().with_type(message.entity_type.as_str().into()).with_headers(headers);
     named(properties, Some(&message.id))
 }

@@ -170,6 +170,7 @@ fn receipt(message: &OutboundMessage, native_id: NativeId) -> Result<Receipt, Fa
         status: ReceiptStatus::Applied,
         stored: Record::new(),
         reason: None,
+        trace: None,
         content_hash: 0,
     };
     receipt.content_hash = content_hash::of_receipt(&receipt);

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Shared;
 use crate::domain::change::Inbound;
+use crate::domain::trace::TraceParent;
 use crate::engine::intake::broken;
 use crate::http::access::Actor;
 use crate::http::{Api, BODY_MAX, Problem};
@@ -32,9 +33,11 @@ const ROOM_WITHIN: Duration = Duration::from_secs(30);
 /// `POST /v1/updates`.
 pub async fn take_in(State(api): Shared, actor: Actor, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
+    let trace = parts.headers.get("traceparent").and_then(|text| text.to_str().ok()).and_then(|text| text.parse().ok());
+    let sender = Sender { actor, trace };
     let kind = media_type(&parts.headers)?;
     if kind == "application/x-ndjson" || kind == "application/jsonl" {
-        return Ok(stream(api, actor, body));
+        return Ok(stream(api, sender, body));
     }
     if !kind.is_empty() && kind != "application/json" && kind != "application/cloudevents+json" {
         let detail = format!("{kind} is not understood; send application/json or application/x-ndjson");
@@ -42,9 +45,9 @@ pub async fn take_in(State(api): Shared, actor: Actor, request: Request) -> Resu
     }
     let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| too_large(BODY_MAX))?;
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return several(&api, &actor, &body).await;
+        return several(&api, &sender, &body).await;
     }
-    let (id, message) = check(&api, &actor, &body).await?;
+    let (id, message) = check(&api, &sender, &body).await?;
     api.inbox.hand_in(vec![message], api.clock.now()).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "status": "queued" }))).into_response())
 }
@@ -60,14 +63,21 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too much at once", detail)
 }
 
+/// Who hands in, and the trace of what names none.
+#[derive(Debug)]
+struct Sender {
+    actor: Actor,
+    trace: Option<TraceParent>,
+}
+
 /// Checks one message as the engine will read it; returns its id, and what to hand in.
-async fn check(api: &Api, actor: &Actor, bytes: &[u8]) -> Result<(String, HandedIn), Problem> {
+async fn check(api: &Api, sender: &Sender, bytes: &[u8]) -> Result<(String, HandedIn), Problem> {
     if bytes.len() > api.limits.message_bytes {
         return Err(too_large(api.limits.message_bytes));
     }
     let message = decode(bytes, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))?;
-    own(api, actor, &message, bytes).await?;
-    Ok((id_of(&message), handed_in(&message, bytes.to_vec())))
+    own(api, &sender.actor, &message, bytes).await?;
+    Ok((id_of(&message), sender.handed_in(&message, bytes.to_vec())))
 }
 
 /// Refuses a message of another system than the adapter's. It is kept as a dead letter, so that somebody can look at it.
@@ -82,8 +92,21 @@ async fn own(api: &Api, actor: &Actor, message: &Inbound, bytes: &[u8]) -> Resul
     Err(problem)
 }
 
-fn handed_in(message: &Inbound, body: Vec<u8>) -> HandedIn {
-    HandedIn { routing_key: routing_key(message), message_id: None, body }
+impl Sender {
+    fn handed_in(&self, message: &Inbound, body: Vec<u8>) -> HandedIn {
+        let body = match self.trace.filter(|_| message.trace().is_none()) {
+            Some(trace) => with_trace(&body, trace),
+            None => body,
+        };
+        HandedIn { routing_key: routing_key(message), message_id: None, body }
+    }
+}
+
+/// The message with what a header of the request said about it. It was read before, so it is an object that is not empty.
+fn with_trace(body: &[u8], trace: TraceParent) -> Vec<u8> {
+    let Some(begin) = body.iter().position(|byte| *byte == b'{') else { return body.to_vec() };
+    let (before, rest) = body.split_at(begin + 1);
+    [before, format!("\"traceparent\":\"{trace}\",").as_bytes(), rest].concat()
 }
 
 fn id_of(message: &Inbound) -> String {
@@ -95,7 +118,7 @@ fn id_of(message: &Inbound) -> String {
 }
 
 /// An array: all or nothing.
-async fn several(api: &Api, actor: &Actor, body: &Bytes) -> Result<Response, Problem> {
+async fn several(api: &Api, sender: &Sender, body: &Bytes) -> Result<Response, Problem> {
     let limits = crate::wire::Limits { message_bytes: BODY_MAX, ..api.limits };
     let Value::Array(items) = strict_json::parse(body, &limits).map_err(|rejection| Problem::from(&rejection))? else {
         return Err(Problem::question("the body must be one envelope or an array of them"));
@@ -110,13 +133,13 @@ async fn several(api: &Api, actor: &Actor, body: &Bytes) -> Result<Response, Pro
             decode_value(item, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))
         };
         let checked = match checked {
-            Ok(message) => own(api, actor, &message, &bytes).await.map(|()| message),
+            Ok(message) => own(api, &sender.actor, &message, &bytes).await.map(|()| message),
             Err(problem) => Err(problem),
         };
         match checked {
             Ok(message) => {
                 ids.push(id_of(&message));
-                messages.push(handed_in(&message, bytes));
+                messages.push(sender.handed_in(&message, bytes));
             }
             Err(problem) => {
                 foreign |= problem.status == StatusCode::FORBIDDEN.as_u16();
@@ -135,10 +158,10 @@ async fn several(api: &Api, actor: &Actor, body: &Bytes) -> Result<Response, Pro
 }
 
 /// Lines, each answered by a line as soon as it is durably queued, or with what is wrong with it.
-fn stream(api: Arc<Api>, actor: Actor, body: Body) -> Response {
+fn stream(api: Arc<Api>, sender: Sender, body: Body) -> Response {
     let (answers, rows) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     tokio::spawn(async move {
-        let mut lines = Lines { api, actor, answers, index: 0, group: Vec::new(), rows: Vec::new() };
+        let mut lines = Lines { api, sender, answers, index: 0, group: Vec::new(), rows: Vec::new() };
         let outcome = lines.read(body).await;
         // Nobody listens any more if this fails; what was answered is queued.
         if outcome.is_ok() {
@@ -153,7 +176,7 @@ struct Gone;
 
 struct Lines {
     api: Arc<Api>,
-    actor: Actor,
+    sender: Sender,
     answers: mpsc::Sender<Result<Bytes, std::io::Error>>,
     index: u64,
     group: Vec<HandedIn>,
@@ -185,7 +208,7 @@ impl Lines {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
-        let checked = check(&self.api, &self.actor, line.trim_ascii()).await.map(|(id, message)| {
+        let checked = check(&self.api, &self.sender, line.trim_ascii()).await.map(|(id, message)| {
             self.group.push(message);
             id
         });

@@ -217,5 +217,6 @@ pub fn message(name: &str, record: u64, rev: u64) -> OutboundMessage {
         op: if rev == 1 { SendOp::Create } else { SendOp::Update },
         rev,
         body: format!("body {record} {rev}").into_bytes(),
+        trace: None,
     }
 }
