@@ -154,6 +154,10 @@ pub enum Command {
     /// After an older back-up was put back: have adapters take what they are sent from now on for newer than all before
     #[command(after_help = "Example:\n  syncline recover --config syncline.toml")]
     Recover,
+    /// Decide recorded updates again by the rules of another configuration: which decisions and fields would be others. Changes
+    /// nothing
+    #[command(after_help = "Example:\n  syncline whatif --config new.toml --since 7d --url http://127.0.0.1:7171")]
+    Whatif(WhatifArgs),
     /// Check everything that must hold in a store
     #[command(after_help = "Example:\n  syncline verify --store out --config examples/batch/syncline.toml")]
     Verify,
@@ -409,7 +413,7 @@ pub struct SchemaArgs {
 }
 
 /// Arguments of `decisions`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct DecisionsArgs {
     /// Only updates of this system
     #[arg(long)]
@@ -438,6 +442,20 @@ pub struct DecisionsArgs {
     /// Stay, and print each as it is made; asks a running orchestrator
     #[arg(long, short)]
     pub follow: bool,
+}
+
+/// Arguments of `whatif`.
+#[derive(Debug, Args)]
+pub struct WhatifArgs {
+    /// From this time on (RFC 3339), or so long ago (7d, 12h)
+    #[arg(long, value_name = "TIME")]
+    pub since: String,
+    /// Only records of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub entity_type: Option<String>,
+    /// Print at most so many decisions; all are counted
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
 }
 
 /// Arguments of `decision`.

@@ -362,7 +362,9 @@ pub fn keep_waiting(record: &mut CanonicalRecord, index: usize, change: &NativeC
     record.links[index].waits.push(Waits { update: change.update.clone(), fields, unresolved });
 }
 
-fn propose(
+/// The changes laid over the record as it is, and what the rules make of them.
+#[must_use]
+pub fn propose(
     record: &CanonicalRecord,
     footing: Footing,
     changes: Vec<FieldChange>,

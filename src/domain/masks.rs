@@ -45,7 +45,8 @@ impl Mask {
 }
 
 /// Whether this leaf is what a mask is made of.
-fn is_mask(path: &FieldPath, value: &Value) -> bool {
+#[must_use]
+pub fn is_mask(path: &FieldPath, value: &Value) -> bool {
     let last = path.segments().pop();
     *value == Value::Bool(true) && last.is_some_and(|name| Mask::ALL.iter().any(|mask| mask.word() == name))
 }

@@ -26,6 +26,7 @@ pub mod projection;
 pub mod provenance;
 pub mod receipt;
 pub mod redact;
+pub mod replay;
 pub mod representation;
 pub mod review;
 pub mod rules;

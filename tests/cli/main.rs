@@ -8,3 +8,4 @@ mod expected;
 mod real_data;
 mod repeated;
 mod support;
+mod whatif;

@@ -17,10 +17,7 @@ pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result
     if args.follow {
         return follow(args, options).await;
     }
-    let rows = match Source::of(options, host).await? {
-        Source::Running(client) => asked(args, &client).await?,
-        Source::Store(store) => looked_up(args, store.as_ref()).await?,
-    };
+    let rows = rows(args, &Source::of(options, host).await?).await?;
     if options.json {
         return output::json(&rows);
     }
@@ -29,6 +26,14 @@ pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result
         output::line("no decisions")?;
     }
     Ok(())
+}
+
+/// The rows that are asked for, newest first.
+pub async fn rows(args: &DecisionsArgs, source: &Source) -> Result<Vec<Decision>, Failure> {
+    match source {
+        Source::Running(client) => asked(args, client).await,
+        Source::Store(store) => looked_up(args, store.as_ref()).await,
+    }
 }
 
 /// The newest, then each as it is made.

@@ -27,6 +27,7 @@ pub mod systems;
 pub mod token;
 pub mod topology;
 pub mod verify;
+pub mod whatif;
 pub mod why;
 
 use serde_json::Value;
