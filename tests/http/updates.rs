@@ -28,6 +28,41 @@ async fn an_update_travels_and_its_receipt_settles_it() {
     served.orchestrator.stop().await.unwrap();
 }
 
+/// A trace as the header of W3C Trace Context says it, and what it is called in decisions.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_goes_from_the_request_to_what_is_sent() {
+    let served = Served::with(PUSH).await;
+    let own = "00-11111111111111111111111111111111-b7ad6b7169203331-01";
+    let mut second = device("u2", "bms", "b2", json!({"serial": "S2"}));
+    second["traceparent"] = json!(own);
+    let both = json!([device("u1", "bms", "b1", json!({"serial": "S1"})), second]);
+    let request = served.http.post(format!("{}/v1/updates", served.url)).header("traceparent", TRACE).json(&both);
+    assert_eq!(request.send().await.unwrap().status(), 202);
+    let given = served.lease("oem", json!({"wait_ms": 20_000, "max": 2})).await;
+    served.at_rest().await;
+    for (serial, trace_id, update) in [("S1", TRACE_ID, "bms:u1"), ("S2", "11111111111111111111111111111111", "bms:u2")] {
+        let message = given.iter().find(|message| message["entity"]["serial_no"] == serial).expect("a create of each");
+        assert!(message["traceparent"].as_str().is_some_and(|text| text.contains(trace_id)), "{message}");
+        assert_eq!(served.get(&format!("/v1/decisions/{update}")).await.1["trace_id"], trace_id);
+    }
+    // A line of a stream, and one message, likewise; a header that says nothing is none.
+    for (id, header, kind, trace_id) in [
+        ("u3", TRACE, "application/x-ndjson", json!(TRACE_ID)),
+        ("u4", TRACE, "application/json", json!(TRACE_ID)),
+        ("u5", "whatever", "application/json", Value::Null),
+    ] {
+        let body = device(id, "bms", "b1", json!({"serial": "S1", "name": id})).to_string();
+        let request = served.http.post(format!("{}/v1/updates", served.url)).header("traceparent", header).header("content-type", kind);
+        assert!(request.body(body).send().await.unwrap().status().is_success());
+        served.at_rest().await;
+        assert_eq!(served.get(&format!("/v1/decisions/bms:{id}")).await.1["trace_id"], trace_id);
+    }
+    served.orchestrator.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_lease_is_given_again_and_auto_needs_no_answer() {
     let served = Served::with(PUSH).await;

@@ -8,10 +8,11 @@ mod support;
 
 use std::time::Duration;
 
-use lapin::types::AMQPValue;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use syncline::backends::rabbitmq::RabbitBroker;
 use syncline::domain::origin::Publisher;
-use syncline::ports::broker::{Broker, HandedIn, Inbox};
+use syncline::ports::broker::{Broker, HandedIn, Inbox, OutboundMessage};
 use syncline::ports::error::PortErrorKind;
 use syncline::ports::testkit::{broker_conformance, sample};
 
@@ -27,7 +28,8 @@ async fn the_broker_keeps_its_promises() {
 async fn a_message_carries_what_an_adapter_needs() {
     let Some(site) = Site::any() else { return };
     let broker = site.open().await;
-    let message = sample::message("oem", 1, 3);
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let message = OutboundMessage { trace: trace.parse().ok(), ..sample::message("oem", 1, 3) };
     assert!(broker.publish(vec![message.clone()]).await.iter().all(Result::is_ok));
     let taken = site.channel().await.take(&site.name("updates.oem"), 1).await.remove(0);
     let properties = &taken.properties;
@@ -40,6 +42,23 @@ async fn a_message_carries_what_an_adapter_needs() {
     let headers = properties.headers().clone().unwrap();
     assert_eq!(headers.inner().get("rev"), Some(&AMQPValue::LongLongInt(3)));
     assert!(matches!(headers.inner().get("op"), Some(AMQPValue::LongString(_))));
+    assert_eq!(headers.inner().get("traceparent"), Some(&AMQPValue::LongString(trace.into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_says_which_trace_it_belongs_to() {
+    let Some(site) = Site::any() else { return };
+    let broker = site.open().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for value in [AMQPValue::LongString(trace.into()), AMQPValue::LongString("nonsense".into()), AMQPValue::Boolean(true)] {
+        let mut headers = FieldTable::default();
+        headers.insert("traceparent".into(), value);
+        let properties = BasicProperties::default().with_headers(headers);
+        assert!(site.channel().await.publish(&site.name("inbound"), "bms.device.D1", b"{}", properties).await);
+    }
+    let came = receive(&broker, 3).await;
+    let traces: Vec<_> = came.iter().map(|delivery| delivery.trace.map(|trace| trace.to_string())).collect();
+    assert_eq!(traces, [Some(trace.to_owned()), None, None]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
