@@ -57,7 +57,13 @@ impl TraceParent {
     /// What follows from the decision about an update. Whenever that is made, even twice, it is the same span.
     #[must_use]
     pub fn decided(&self, update: &UpdateId) -> Self {
-        let span = xxhash_rust::xxh3::xxh3_64_with_seed(update.to_string().as_bytes(), self.span);
+        self.child(&update.to_string())
+    }
+
+    /// A span under this one, known by what it is about.
+    #[must_use]
+    pub fn child(&self, about: &str) -> Self {
+        let span = xxhash_rust::xxh3::xxh3_64_with_seed(about.as_bytes(), self.span);
         Self { span: span.max(1), ..*self }
     }
 }

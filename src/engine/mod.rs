@@ -42,6 +42,7 @@ mod resend;
 pub mod resync;
 pub mod settings;
 mod settle;
+mod spans;
 mod splitting;
 pub mod supervisor;
 mod suspects;

@@ -30,7 +30,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::broker::Fact;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::task::TaskChange;
-use crate::telemetry::{Fault, Metrics};
+use crate::telemetry::{Fault, Metrics, Span};
 
 /// Waits between tries against a store that can't be reached: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -84,6 +84,8 @@ pub struct Committed {
     pub linked: Vec<(NativeKey, CanonicalId)>,
     /// The rows written, for whoever counts.
     pub decisions: Vec<Row>,
+    /// Those of them that belong to a trace.
+    pub spans: Vec<Span>,
     /// The same, for whoever listens; nothing unless `events` is on.
     pub facts: Vec<Fact>,
     /// Deliveries of updates decided before.
@@ -321,6 +323,7 @@ impl Committed {
             InputKind::Act(act) => Some(act.clone()),
             InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } | InputKind::Step(_) => None,
         }));
+        self.spans.extend(sealed.spans());
         self.due.extend(sealed.due());
         self.due_later.extend(sealed.due_later());
         self.duplicates += sealed.duplicates;
@@ -351,6 +354,7 @@ impl Committed {
         self.linked.append(&mut other.linked);
         self.decisions.append(&mut other.decisions);
         self.facts.append(&mut other.facts);
+        self.spans.append(&mut other.spans);
         self.duplicates += other.duplicates;
         self.dead_letters += other.dead_letters;
         self.waits |= other.waits;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -22,7 +23,7 @@ use crate::domain::value::FieldPath;
 use crate::ports::broker::{Broker, OutboundMessage};
 use crate::ports::error::PortError;
 use crate::ports::store::{Owed, Published, Store};
-use crate::telemetry::{Fault, Metrics};
+use crate::telemetry::{Fault, Metrics, Span};
 use crate::wire;
 
 /// (record, system): what at most one message is about at a time.
@@ -187,15 +188,17 @@ impl Relay {
             tracing::warn!(hold = %pulled.hold, "too many creates at once; the rest waits for a person");
             self.store.put_hold(pulled).await?;
         }
+        let spans = self.spans(&messages, &made_at, now);
         let started = Instant::now();
         let outcomes = if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await };
         let mut confirmed = settled;
-        for ((published, made_at), outcome) in sent.into_iter().zip(made_at).zip(outcomes) {
+        for (((published, made_at), span), outcome) in sent.into_iter().zip(made_at).zip(spans).zip(outcomes) {
             match outcome {
                 Ok(()) => {
                     round.published += 1;
                     self.metrics.iter().for_each(|metrics| metrics.outbound_took(now.since(made_at) + started.elapsed()));
                     confirmed.push(published);
+                    self.tell(span, started.elapsed());
                 }
                 Err(error) => {
                     self.metrics.iter().for_each(|metrics| metrics.fault(Fault::Publish));
@@ -208,6 +211,35 @@ impl Relay {
             self.store.published(&confirmed).await?;
         }
         Ok(round)
+    }
+
+    /// What is told of messages that belong to a trace.
+    fn spans(&self, messages: &[OutboundMessage], made_at: &[Timestamp], now: Timestamp) -> Vec<Option<Span>> {
+        let told = self.metrics.as_ref().is_some_and(|metrics| metrics.spans().is_some());
+        let span = |(message, made_at): (&OutboundMessage, &Timestamp)| {
+            let parent = message.trace.filter(|_| told)?;
+            Some(Span {
+                own: parent.child(&message.id),
+                parent,
+                name: "send",
+                inbound: false,
+                start: *made_at,
+                end: now,
+                attributes: vec![
+                    ("syncline.message", message.id.clone()),
+                    ("syncline.system", message.system.to_string()),
+                    ("syncline.type", message.entity_type.to_string()),
+                ],
+            })
+        };
+        messages.iter().zip(made_at).map(span).collect()
+    }
+
+    fn tell(&self, span: Option<Span>, took: Duration) {
+        let spans = self.metrics.as_ref().and_then(|metrics| metrics.spans());
+        if let (Some(spans), Some(span)) = (spans, span) {
+            spans.tell(Span { end: span.end.plus(took), ..span });
+        }
     }
 
     fn message(&mut self, row: &Owed, records: &HashMap<CanonicalId, Arc<CanonicalRecord>>, round: &mut Round, now: Timestamp) -> Made {

@@ -44,7 +44,7 @@ use crate::ports::broker::Broker;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Spans};
 
 /// Batches that share one transaction at most, where they wait anyway.
 const BATCHES_PER_COMMIT: usize = 5;
@@ -124,7 +124,7 @@ impl Running {
     /// Stops taking messages, finishes what is decided, sends what is due, and ends; within about 10 seconds.
     pub async fn stop(mut self) -> Result<(), PortError> {
         self.stop.send_replace(true);
-        match tokio::time::timeout(STOP_WITHIN, &mut self.engine).await {
+        let outcome = match tokio::time::timeout(STOP_WITHIN, &mut self.engine).await {
             Ok(outcome) => outcome.unwrap_or_else(|error| Err(crashed(&error))),
             Err(_) => {
                 // Nothing is lost: what is not acknowledged comes again, what is not sent is still due.
@@ -132,7 +132,11 @@ impl Running {
                 tracing::warn!("the engine did not come to rest in time; what is left goes on after the next start");
                 Ok(())
             }
+        };
+        if let Some(spans) = self.metrics.spans() {
+            spans.told().await;
         }
+        outcome
     }
 }
 
@@ -145,7 +149,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let Parts { store, broker, clock, ids, settings, handlers } = parts;
     let directory = Arc::new(Directory::new(settings.rules.clone(), store.facts().await?));
     let caches = Arc::new(Caches::new(settings.id_cache_bytes, settings.record_cache_bytes));
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::with(Spans::start()));
     let mut relay = Relay::new(store.clone(), broker.clone(), settings.clone(), directory.clone()).await?;
     relay.brake.limit = Some(settings.create_brake);
     relay.caches = Some(caches.clone());
@@ -337,6 +341,9 @@ impl Engine {
         }
         for ((system, entity_type, decision), count) in counts {
             self.metrics.decided(system, entity_type, decision, count);
+        }
+        for (spans, span) in committed.spans.iter().filter_map(|span| Some((self.metrics.spans()?, span))) {
+            spans.tell(span.clone());
         }
         let conflicts: usize = committed.decisions.iter().map(|row| row.conflicts).sum();
         self.metrics.committed(messages, committed.duplicates, conflicts as u64);

@@ -9,6 +9,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, R
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
 
+use super::spans::Spans;
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{EntityType, SystemName};
 
@@ -152,6 +153,7 @@ pub struct Metrics {
     batch_size: Histogram,
     duplicates: Counter,
     conflicts: Counter,
+    spans: Option<Spans>,
 }
 
 impl fmt::Debug for Metrics {
@@ -195,12 +197,25 @@ impl Default for Metrics {
             batch_size: histogram(BATCH_SIZE),
             duplicates: counter(DUPLICATES),
             conflicts: counter(CONFLICTS),
+            spans: None,
             recorder,
         }
     }
 }
 
 impl Metrics {
+    /// Metrics, and whoever is told of spans.
+    #[must_use]
+    pub fn with(spans: Option<Spans>) -> Self {
+        Self { spans, ..Self::default() }
+    }
+
+    /// Who is told of spans, if anybody is.
+    #[must_use]
+    pub const fn spans(&self) -> Option<&Spans> {
+        self.spans.as_ref()
+    }
+
     /// Every name of ours that there can be in [`render`](Self::render)'s text; a histogram has three.
     #[must_use]
     pub fn names() -> BTreeSet<String> {

@@ -1,12 +1,14 @@
 //! Logs: constant lowercase messages with fields, once, where something is handled. And what is measured.
 
 mod metrics;
+mod spans;
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
 pub use self::metrics::{Fault, Gauges, Metrics, Refused};
+pub use self::spans::{Span, Spans};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,3 +11,5 @@ mod mongodb;
 mod people;
 mod queue;
 mod support;
+#[cfg(feature = "otel")]
+mod traces;
