@@ -179,6 +179,9 @@ pub struct Orchestration {
     pub delete_brake: DeleteBrake,
     /// How long an unknown record may wait for the receipt of a create that could be its own. Default: 30 s.
     pub create_settle: Duration,
+    /// How long a system that answers may take for a message before its delivery counts as timed out. Nothing is sent again for
+    /// it: the message lies in the system's queue, or with its adapter. Default: 1 h.
+    pub answer_timeout: Duration,
     /// How long a deleted record is remembered. Default: 90 days.
     pub tombstone_retention: Expiry,
     /// Memory for looked-up ids. Default: 16 MiB.
@@ -207,6 +210,7 @@ impl Default for Orchestration {
             create_brake: CreateBrake::default(),
             delete_brake: DeleteBrake::default(),
             create_settle: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(3600),
             tombstone_retention: Expiry::After(DAY * 90),
             id_cache: ByteSize::mib(16),
             record_cache: ByteSize::mib(16),
@@ -277,6 +281,7 @@ impl Read for Orchestration {
             create_brake: table.or("create_brake", usual.create_brake),
             delete_brake: table.or("delete_brake", usual.delete_brake),
             create_settle: table.or("create_settle", usual.create_settle),
+            answer_timeout: table.or("answer_timeout", usual.answer_timeout),
             tombstone_retention: table.or("tombstone_retention", usual.tombstone_retention),
             id_cache: table.or("id_cache", usual.id_cache),
             record_cache: table.or("record_cache", usual.record_cache),

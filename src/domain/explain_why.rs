@@ -21,6 +21,8 @@ pub enum Delivery {
     Pending,
     /// It was sent and not answered yet.
     Unconfirmed,
+    /// It was sent, and the time for an answer is over.
+    Unanswered,
     /// It could not be delivered and is tried again.
     Failing,
 }
@@ -118,6 +120,7 @@ fn sending(record: &CanonicalRecord, link: &Link, path: &FieldPath, sent: &Sent,
     }
     match delivery {
         Delivery::Pending => format!("{what} is still to be sent"),
+        Delivery::Unanswered => format!("{what} was sent {}, and it should have been answered by now", sent.at),
         Delivery::Failing => format!("{what} could not be delivered yet and is tried again"),
         Delivery::Unconfirmed | Delivery::Settled => format!("{what} was sent {}, not confirmed yet", sent.at),
     }

@@ -173,14 +173,23 @@ impl Relay {
         let into: Vec<CanonicalId> = records.values().filter_map(|record| record.merged_into).collect();
         records.extend(self.load(into.into_iter().filter(|id| !records.contains_key(id)).collect::<Vec<_>>().into_iter()).await?);
         let (mut messages, mut sent, mut made_at, mut settled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let answer_by = now.plus(self.settings.answer_timeout);
         for row in due {
             match self.message(&row, &records, &mut round, now) {
                 Made::Message(message, awaits_receipt, at) => {
                     made_at.push(at);
-                    sent.push(Published { record: row.record, system: row.system, rev: message.rev, awaits_receipt });
+                    sent.push(Published {
+                        record: row.record,
+                        system: row.system,
+                        rev: message.rev,
+                        awaits_receipt,
+                        answer_by: awaits_receipt.then_some(answer_by),
+                    });
                     messages.push(message);
                 }
-                Made::Nothing(rev) => settled.push(Published { record: row.record, system: row.system, rev, awaits_receipt: false }),
+                Made::Nothing(rev) => {
+                    settled.push(Published { record: row.record, system: row.system, rev, awaits_receipt: false, answer_by: None })
+                }
                 Made::Held => round.held += 1,
             }
         }

@@ -51,6 +51,8 @@ pub struct Settings {
     pub create_brake: super::brake::Limit,
     /// How long an unknown record waits while it may be a create of ours coming back.
     pub create_settle: Duration,
+    /// How long a message may be on its way without an answer before it counts as timed out.
+    pub answer_timeout: Duration,
     /// How long what is over is kept.
     pub keep: super::sweep::Keep,
     /// Bytes for the cache from native id to canonical id.
@@ -116,6 +118,7 @@ impl Settings {
                 window: orchestration.delete_brake.window,
             },
             create_settle: orchestration.create_settle,
+            answer_timeout: orchestration.answer_timeout,
             keep: super::sweep::Keep {
                 unchanged: orchestration.retention.unchanged.duration(),
                 echo: orchestration.retention.echo.duration(),

@@ -36,7 +36,7 @@ pub fn changed(row: Option<Owed>, record: CanonicalId, change: &OutboxChange) ->
             // The message did not arrive, so the next one names its fields again.
             let (published, delivered) = (0, 0);
             let attempts = row.attempts.saturating_add(1);
-            Next::Due(Owed { rev: row.rev.max(*rev), published, delivered, attempts, retry_at: Some(*retry_at), ..row })
+            Next::Due(Owed { rev: row.rev.max(*rev), published, delivered, attempts, retry_at: Some(*retry_at), answer_by: None, ..row })
         }
     }
 }
@@ -51,7 +51,7 @@ fn answered(row: Option<Owed>, rev: u64, applied: bool) -> Next {
         return Next::Same;
     }
     let delivered = if applied { row.delivered.max(rev) } else { row.delivered };
-    Next::Due(Owed { published: 0, delivered, attempts: 0, retry_at: None, ..row })
+    Next::Due(Owed { published: 0, delivered, attempts: 0, retry_at: None, answer_by: None, ..row })
 }
 
 /// What a confirmation of the broker makes of the row.
@@ -64,11 +64,11 @@ pub fn confirmed(row: Owed, message: &Published) -> Next {
         // The receipt was faster than the confirmation: nothing is on its way any more.
         return Next::Same;
     }
-    Next::Noted(Owed { published: message.rev, delivered: message.rev, ..row })
+    Next::Noted(Owed { published: message.rev, delivered: message.rev, answer_by: message.answer_by, ..row })
 }
 
 fn blank(record: CanonicalId, system: &SystemName) -> Owed {
-    Owed { record, system: system.clone(), rev: 0, published: 0, delivered: 0, retry_at: None, attempts: 0 }
+    Owed { record, system: system.clone(), rev: 0, published: 0, delivered: 0, retry_at: None, attempts: 0, answer_by: None }
 }
 
 impl OutboxChange {

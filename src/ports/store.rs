@@ -314,6 +314,8 @@ pub struct Owed {
     pub retry_at: Option<Timestamp>,
     /// How often sending failed in a row.
     pub attempts: u32,
+    /// Until when what is on its way should be answered; `None`: nothing is, or no answer is expected.
+    pub answer_by: Option<Timestamp>,
 }
 
 /// What the relay says about a row after publishing.
@@ -327,6 +329,8 @@ pub struct Published {
     pub rev: u64,
     /// Whether the row stays until the system has answered; else it goes if nothing newer is owed.
     pub awaits_receipt: bool,
+    /// Until when it should have.
+    pub answer_by: Option<Timestamp>,
 }
 
 /// What is known about a system from what it did.

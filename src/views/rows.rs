@@ -17,8 +17,47 @@ use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::Owed;
 
-/// Outbox rows by record and system.
-pub type OwedRows = HashMap<(CanonicalId, SystemName), Owed>;
+/// Outbox rows, as they stand at a time.
+#[derive(Debug)]
+pub struct OwedRows {
+    rows: HashMap<(CanonicalId, SystemName), Owed>,
+    now: Timestamp,
+}
+
+impl OwedRows {
+    /// Rows as they were read at `now`.
+    #[must_use]
+    pub fn new(rows: impl IntoIterator<Item = Owed>, now: Timestamp) -> Self {
+        Self { rows: rows.into_iter().map(|row| ((row.record, row.system.clone()), row)).collect(), now }
+    }
+
+    /// What a system is owed of a record.
+    #[must_use]
+    pub fn of(&self, record: CanonicalId, system: &SystemName) -> Option<&Owed> {
+        self.rows.get(&(record, system.clone()))
+    }
+
+    /// Whether the time for an answer is over.
+    #[must_use]
+    pub fn is_overdue(&self, row: &Owed) -> bool {
+        row.published >= row.rev && row.answer_by.is_some_and(|by| by < self.now)
+    }
+
+    /// How far the newest message to a system has come.
+    #[must_use]
+    pub fn delivery(&self, record: CanonicalId, link: &Link) -> &'static str {
+        match self.of(record, &link.system) {
+            Some(row) if row.attempts > 0 => "failing",
+            Some(row) if self.is_overdue(row) => "timed_out",
+            Some(row) if row.published >= row.rev => "sent",
+            Some(_) => "pending",
+            None if link.rejected.is_some() => "rejected",
+            None if link.rev == 0 => "idle",
+            None if link.shadow.sends.iter().any(|sent| sent.rev > link.shadow.answered_rev) => "sent",
+            None => "applied",
+        }
+    }
+}
 
 /// A canonical record.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -78,7 +117,7 @@ pub struct Diverging<'a> {
     sent: Vec<Option<&'a Value>>,
 }
 
-/// What [`delivery`] says.
+/// What [`OwedRows::delivery`] says.
 fn deliveries(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "enum": ["idle", "pending", "sent", "applied", "failing", "rejected", "timed_out"] })
 }
@@ -99,7 +138,7 @@ impl<'a> CanonicalRow<'a> {
             native_id: &link.native_id,
             state: link.state,
             rev: link.rev,
-            delivery: delivery(link, owed.get(&(record.id, link.system.clone()))),
+            delivery: owed.delivery(record.id, link),
             diverges: diverges(record, link),
             frozen: breaker::frozen(link).map(|(path, stored)| (path, &stored.stored)).collect(),
         };
@@ -115,19 +154,6 @@ impl<'a> CanonicalRow<'a> {
             tombstone: record.tombstone.as_deref(),
             merged_into: record.merged_into,
         }
-    }
-}
-
-/// How far the newest message to a system has come.
-pub fn delivery(link: &Link, owed: Option<&Owed>) -> &'static str {
-    match owed {
-        Some(row) if row.attempts > 0 => "failing",
-        Some(row) if row.published >= row.rev => "sent",
-        Some(_) => "pending",
-        None if link.rejected.is_some() => "rejected",
-        None if link.rev == 0 => "idle",
-        None if link.shadow.sends.iter().any(|sent| sent.rev > link.shadow.answered_rev) => "sent",
-        None => "applied",
     }
 }
 

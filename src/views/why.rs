@@ -51,9 +51,10 @@ pub fn fields(record: &CanonicalRecord, wanted: Option<&str>) -> Result<Vec<Fiel
 
 /// How far each system's newest message has come.
 fn deliveries(record: &CanonicalRecord, owed: &OwedRows) -> BTreeMap<SystemName, Delivery> {
-    let of = |system: &SystemName| match owed.get(&(record.id, system.clone())) {
+    let of = |system: &SystemName| match owed.of(record.id, system) {
         None => Delivery::Settled,
         Some(row) if row.attempts > 0 => Delivery::Failing,
+        Some(row) if owed.is_overdue(row) => Delivery::Unanswered,
         Some(row) if row.published >= row.rev => Delivery::Unconfirmed,
         Some(_) => Delivery::Pending,
     };

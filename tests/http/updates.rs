@@ -64,6 +64,32 @@ async fn a_trace_goes_from_the_request_to_what_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_does_not_come_in_time_is_missed() {
+    for (timeout, delivery, why) in [("1ms", "timed_out", "it should have been answered by now"), ("1h", "sent", "not confirmed yet")] {
+        let served =
+            Served::with(&PUSH.replace("push_updates = true", &format!("push_updates = true\nanswer_timeout = \"{timeout}\""))).await;
+        served.say(&device("u1", "bms", "b1", json!({"serial": "S1"}))).await;
+        let given = served.lease("oem", json!({"wait_ms": 20_000})).await.remove(0);
+        served.at_rest().await;
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let oem = async || {
+            let record = served.get("/v1/entities/device/bms:b1").await.1;
+            record["links"].as_array().unwrap().iter().find(|link| link["system"] == "oem").unwrap()["delivery"].clone()
+        };
+        assert_eq!(oem().await, delivery);
+        let text = served.get("/v1/entities/device/bms:b1/why").await.1.to_string();
+        assert!(text.contains(why), "{text}");
+        // Late is not never.
+        let receipt = json!({"id": "r1", "system": "oem", "type": "device", "op": "receipt", "native_id": "o1",
+            "canonical_id": given["canonical_id"], "rev": given["rev"], "status": "applied"});
+        served.say(&receipt).await;
+        served.at_rest().await;
+        assert_eq!(oem().await, "applied");
+        served.orchestrator.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_lease_is_given_again_and_auto_needs_no_answer() {
     let served = Served::with(PUSH).await;
     served.say(&device("u1", "bms", "b1", json!({"serial": "S1"}))).await;

@@ -13,9 +13,10 @@ use crate::ports::store::{OutboxChange, Owed, Published};
 
 pub(super) const NOTE: &str = "note what was published";
 const READ: &str = "read the outbox";
-const AFTER: &str = "SELECT rev, published, delivered, retry_at, attempts, position, record, system FROM outbox WHERE position > ?1
+const AFTER: &str =
+    "SELECT rev, published, delivered, retry_at, attempts, answer_by, position, record, system FROM outbox WHERE position > ?1
     ORDER BY position LIMIT ?2";
-const OF: &str = "SELECT rev, published, delivered, retry_at, attempts FROM outbox WHERE record = ?1 AND system = ?2";
+const OF: &str = "SELECT rev, published, delivered, retry_at, attempts, answer_by FROM outbox WHERE record = ?1 AND system = ?2";
 
 fn owed(row: &Row<'_>, record: CanonicalId, system: SystemName) -> rusqlite::Result<Owed> {
     Ok(Owed {
@@ -26,11 +27,12 @@ fn owed(row: &Row<'_>, record: CanonicalId, system: SystemName) -> rusqlite::Res
         delivered: row.get(2).map(unsigned)?,
         retry_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros),
         attempts: row.get(4)?,
+        answer_by: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),
     })
 }
 
 fn stored(session: &mut Session<'_>, record: CanonicalId, system: &SystemName) -> rusqlite::Result<Option<(i64, Owed)>> {
-    let read = |row: &Row<'_>| Ok((row.get(5)?, owed(row, record, system.clone())?));
+    let read = |row: &Row<'_>| Ok((row.get(6)?, owed(row, record, system.clone())?));
     session.sql.owed_get.query_row((record.as_bytes(), system.as_str()), read).optional()
 }
 
@@ -65,7 +67,8 @@ fn put(session: &mut Session<'_>, position: Option<i64>, next: Next) -> rusqlite
             sql.owed_drop.execute([position])?;
         }
         (Next::Noted(owed), Some(position)) => {
-            sql.owed_note.execute((position, signed(owed.published), signed(owed.delivered)))?;
+            let answer_by = owed.answer_by.map(Timestamp::as_micros);
+            sql.owed_note.execute((position, signed(owed.published), signed(owed.delivered), answer_by))?;
         }
         (Next::Due(owed), position) => {
             if let Some(position) = position {
@@ -75,8 +78,8 @@ fn put(session: &mut Session<'_>, position: Option<i64>, next: Next) -> rusqlite
             let numbers = [owed.rev, owed.published, owed.delivered].map(signed);
             let [rev, published, delivered] = numbers;
             state.position += 1;
-            let columns =
-                params![state.position, owed.record.as_bytes(), owed.system.as_str(), rev, published, delivered, retry_at, owed.attempts];
+            let (record, system, answer_by) = (owed.record, owed.system.as_str(), owed.answer_by.map(Timestamp::as_micros));
+            let columns = params![state.position, record.as_bytes(), system, rev, published, delivered, retry_at, owed.attempts, answer_by];
             sql.owed_add.execute(columns)?;
         }
     }
@@ -90,10 +93,10 @@ pub(super) fn after(conn: &Connection, after: u64, limit: usize) -> Result<Vec<(
     let mut rows = statement.query((signed(after), signed(limit as u64))).map_err(error)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(error)? {
-        let record = canonical(row.get(6).map_err(error)?);
-        let system: String = row.get(7).map_err(error)?;
+        let record = canonical(row.get(7).map_err(error)?);
+        let system: String = row.get(8).map_err(error)?;
         let system = SystemName::new(system).map_err(|error| unreadable(READ, "system name", error))?;
-        found.push((row.get(5).map(unsigned).map_err(error)?, owed(row, record, system).map_err(error)?));
+        found.push((row.get(6).map(unsigned).map_err(error)?, owed(row, record, system).map_err(error)?));
     }
     Ok(found)
 }

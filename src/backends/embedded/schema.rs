@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS tasks(id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOU
 CREATE TABLE IF NOT EXISTS holds(id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS creates(system TEXT, type TEXT, record BLOB, PRIMARY KEY(system, type, record)) WITHOUT ROWID";
 
+/// When a record was deleted; until when a message should be answered. Likewise.
+const LATER_COLUMNS: [(&str, &str); 2] = [("records", "deleted_at"), ("outbox", "answer_by")];
+
 /// Few records are deleted.
 const DELETED_INDEX: &str = "CREATE INDEX IF NOT EXISTS records_deleted ON records(deleted_at, id) WHERE deleted_at IS NOT NULL";
 
@@ -130,9 +133,11 @@ pub(super) fn open_writer(file: &Path, cache_kib: u32) -> Result<Connection, Por
         return Err(invalid(file, &format!("was written by a newer Syncline (version {version} of the file; this one knows {VERSION})")));
     }
     conn.execute_batch(LATER_TABLES).map_err(failed(OPEN))?;
-    let known = "SELECT 1 FROM pragma_table_info('records') WHERE name = 'deleted_at'";
-    if conn.query_row(known, (), |_| Ok(())).optional().map_err(failed(OPEN))?.is_none() {
-        conn.execute_batch("ALTER TABLE records ADD COLUMN deleted_at INTEGER").map_err(failed(OPEN))?;
+    for (table, column) in LATER_COLUMNS {
+        let known = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
+        if conn.query_row(known, (table, column), |_| Ok(())).optional().map_err(failed(OPEN))?.is_none() {
+            conn.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} INTEGER")).map_err(failed(OPEN))?;
+        }
     }
     conn.execute_batch(DELETED_INDEX).map_err(failed(OPEN))?;
     Ok(conn)

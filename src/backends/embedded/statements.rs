@@ -66,9 +66,10 @@ statements! {
     dead_put = "INSERT INTO dead(id, body) VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET body = excluded.body";
     dead_drop = "DELETE FROM dead WHERE id = ?1 AND body = ?2";
 
-    owed_get = "SELECT rev, published, delivered, retry_at, attempts, position FROM outbox WHERE record = ?1 AND system = ?2";
-    owed_add = "INSERT INTO outbox VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    owed_note = "UPDATE outbox SET published = ?2, delivered = ?3 WHERE position = ?1";
+    owed_get = "SELECT rev, published, delivered, retry_at, attempts, answer_by, position FROM outbox WHERE record = ?1 AND system = ?2";
+    owed_add = "INSERT INTO outbox(position, record, system, rev, published, delivered, retry_at, attempts, answer_by)
+        VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    owed_note = "UPDATE outbox SET published = ?2, delivered = ?3, answer_by = ?4 WHERE position = ?1";
     owed_drop = "DELETE FROM outbox WHERE position = ?1";
 
     audit_add = "INSERT OR IGNORE INTO audits VALUES(?1, ?2)";

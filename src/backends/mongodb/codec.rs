@@ -375,6 +375,7 @@ pub(super) fn owed(owed: &Owed, position: i64) -> Document {
         "delivered": signed(owed.delivered),
         "retry_at": owed.retry_at.map(Timestamp::as_micros),
         "attempts": i64::from(owed.attempts),
+        "answer_by": owed.answer_by.map(Timestamp::as_micros),
         "position": position,
     }
 }
@@ -390,6 +391,7 @@ pub(super) fn read_owed(operation: &'static str, document: &Document) -> Result<
             delivered: number(document, "delivered")?,
             retry_at: document.get("retry_at").and_then(Bson::as_i64).map(Timestamp::from_micros),
             attempts: u32::try_from(number(document, "attempts")?)?,
+            answer_by: document.get("answer_by").and_then(Bson::as_i64).map(Timestamp::from_micros),
         };
         Ok((integer(document, "position")?, owed))
     };

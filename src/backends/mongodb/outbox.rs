@@ -12,6 +12,7 @@ use super::schema::{COUNTERS, OUTBOX};
 use super::shared::Shared;
 use super::writes::{Transaction, Trouble, Update};
 use crate::domain::ids::{CanonicalId, SystemName};
+use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::outbox::{Next, changed};
 use crate::ports::store::{Batch, OutboxChange, Owed, Published};
@@ -182,7 +183,10 @@ async fn note_rows(tx: &mut Transaction<'_>, messages: &[Published]) -> Result<(
             later.insert("rev", doc! {"$gt": rev});
             gone.entry(rev).or_default().push(id);
         }
-        noted.push(Update::replace(later, doc! {"$set": {"published": rev, "delivered": rev}}));
+        noted.push(Update::replace(
+            later,
+            doc! {"$set": {"published": rev, "delivered": rev, "answer_by": message.answer_by.map(Timestamp::as_micros)}},
+        ));
     }
     // Most rows are of one kind: then there is nothing left to change.
     let gone = gone.into_iter().map(|(rev, ids)| doc! {"_id": {"$in": ids}, "rev": {"$lte": rev}}).collect();

@@ -16,7 +16,7 @@ pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<()
         Source::Running(client) => client.get(&path(args, "")).await?,
         Source::Store(store) => {
             let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;
-            let owed = find::owed(store.as_ref(), &record).await?;
+            let owed = find::owed(store.as_ref(), &record, host.clock.now()).await?;
             serde_json::to_value(CanonicalRow::new(&record, &owed)).map_err(Failure::internal)?
         }
     };
@@ -64,6 +64,7 @@ fn sending(rev: &Value, delivery: &str) -> String {
     match delivery {
         "idle" => "nothing was ever sent there".to_owned(),
         "sent" => format!("rev {rev} was sent, not confirmed yet"),
+        "timed_out" => format!("rev {rev} was sent and is not answered; the time for that is over"),
         "pending" => format!("rev {rev} is still to be sent"),
         "failing" => format!("rev {rev} could not be delivered yet and is tried again"),
         other => format!("rev {rev} {other}"),

@@ -35,6 +35,7 @@ first_contact = "fill"
 create_brake = { count = 1000, window = "1m" }
 delete_brake = { count = 100, percent = 5, window = "10m" }
 create_settle = "30s"
+answer_timeout = "1h"
 tombstone_retention = "90d"
 id_cache = "16MiB"
 record_cache = "16MiB"

@@ -20,7 +20,7 @@ use crate::domain::value::{FieldPath, Leaves, same_held};
 use crate::http::routes::Shared;
 use crate::http::{Api, Problem};
 use crate::ports::store::DecisionFilter;
-use crate::views::rows::{OwedRows, delivery};
+use crate::views::rows::OwedRows;
 use crate::views::{compare, find, why};
 
 /// Fields a record is called by, the best first.
@@ -72,8 +72,9 @@ pub fn link_state(api: &Api, record: &CanonicalRecord, link: &SystemLink, owed: 
     if link.state == LinkState::Detached {
         return if record.tombstone.is_some() { words::DELETED } else { words::LET_GO };
     }
-    match delivery(link, owed.get(&(record.id, link.system.clone()))) {
+    match owed.delivery(record.id, link) {
         "failing" => words::FAILING,
+        "timed_out" => words::TIMED_OUT,
         "rejected" => words::REFUSED,
         "pending" | "sent" => words::CATCHING_UP,
         _ if link.state == LinkState::Reserved => words::CATCHING_UP,
@@ -95,7 +96,7 @@ pub fn state(api: &Api, record: &CanonicalRecord, owed: &OwedRows) -> Kind {
         return words::MERGED;
     }
     let states: Vec<Kind> = record.links.iter().map(|link| link_state(api, record, link, owed)).collect();
-    for worst in [words::FAILING, words::REFUSED, words::CATCHING_UP, words::DIFFERS] {
+    for worst in [words::FAILING, words::TIMED_OUT, words::REFUSED, words::CATCHING_UP, words::DIFFERS] {
         if states.iter().any(|state| state.code == worst.code) {
             return worst;
         }
@@ -106,7 +107,7 @@ pub fn state(api: &Api, record: &CanonicalRecord, owed: &OwedRows) -> Kind {
 /// `GET /records/{type}/{id}`
 pub async fn page(State(api): Shared, visit: Visit, Path((entity_type, id)): Path<(String, String)>) -> Answer {
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
-    let owed = find::owed(api.store.as_ref(), &record).await?;
+    let owed = find::owed(api.store.as_ref(), &record, api.clock.now()).await?;
     let types = api.settings.rules.of_type(&record.entity_type);
     let held: Vec<Leaves> = record
         .links
@@ -198,6 +199,7 @@ fn sentence(record: &CanonicalRecord, systems: &[HolderHead]) -> String {
         said(of("catching_up"), "is being sent what it lacks", "are being sent what they lack"),
         said(of("differs"), "holds something else", "hold something else"),
         said(of("failing"), "can't be told", "can't be told"),
+        said(of("timed_out"), "was told and has not answered in time", "were told and have not answered in time"),
         said(of("refused"), "does not take it", "do not take it"),
         said(of("observed"), "is only observed and differs", "are only observed and differ"),
         said(of("let_go"), "has let go of it", "have let go of it"),

@@ -20,6 +20,7 @@ const fn kind(code: &'static str, word: &'static str, tone: &'static str, icon: 
 pub const IN_SYNC: Kind = kind("in_sync", "in sync", "ok", "ok");
 pub const CATCHING_UP: Kind = kind("catching_up", "catching up", "part", "part");
 pub const FAILING: Kind = kind("failing", "failing", "dead", "warn");
+pub const TIMED_OUT: Kind = kind("timed_out", "no answer", "dead", "warn");
 pub const REFUSED: Kind = kind("refused", "refused", "dead", "dead");
 pub const DIFFERS: Kind = kind("differs", "differs", "wait", "warn");
 pub const PAUSED: Kind = kind("paused", "paused", "wait", "pause");

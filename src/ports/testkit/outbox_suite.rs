@@ -32,7 +32,10 @@ async fn change(store: &DynStore, n: u64, outbox: Vec<OutboxChange>) {
 }
 
 async fn publish(store: &DynStore, rev: u64, awaits_receipt: bool) {
-    store.published(&[Published { record: id(1), system: system("oem"), rev, awaits_receipt }]).await.unwrap();
+    store
+        .published(&[Published { record: id(1), system: system("oem"), rev, awaits_receipt, answer_by: awaits_receipt.then_some(at(9)) }])
+        .await
+        .unwrap();
 }
 
 /// The row of record 1: rev, published, delivered, attempts.
@@ -54,7 +57,8 @@ pub(super) async fn what_is_due_is_owed_in_order(kit: &dyn StoreKit) {
     change(&store, 2, vec![due(4), OutboxChange::Due { system: system("crm"), rev: 1 }]).await;
     change(&store, 1, vec![due(1)]).await;
     let rows = store.owed(0, 99).await.unwrap();
-    let blank = Owed { record: id(2), system: system("oem"), rev: 4, published: 0, delivered: 3, retry_at: None, attempts: 0 };
+    let blank =
+        Owed { record: id(2), system: system("oem"), rev: 4, published: 0, delivered: 3, retry_at: None, attempts: 0, answer_by: None };
     assert_eq!(rows[0].1, blank);
     assert_eq!(order(&store).await, [2, 2, 1]);
     let second = store.owed(rows[0].0, 1).await.unwrap();

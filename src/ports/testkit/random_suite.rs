@@ -228,7 +228,13 @@ pub async fn agrees_with_reference(kit: &dyn StoreKit, seed: u64, steps: u64) {
 
 fn published(dice: &mut Dice) -> Published {
     let system = system(SYSTEMS[dice.index(3)]);
-    Published { record: id(dice.roll(RECORDS)), system, rev: 1 + dice.roll(9), awaits_receipt: dice.roll(2) == 0 }
+    Published {
+        record: id(dice.roll(RECORDS)),
+        system,
+        rev: 1 + dice.roll(9),
+        awaits_receipt: dice.roll(2) == 0,
+        answer_by: (dice.roll(2) == 0).then_some(at(dice.roll(9))),
+    }
 }
 
 /// Everything a store can be asked, as text.
