@@ -230,7 +230,7 @@ fn change_of(row: &Decision) -> Option<NativeChange> {
     })
 }
 
-const fn arrival<'a>(change: &'a NativeChange, row: &Decision) -> Arrival<'a> {
+fn arrival<'a>(change: &'a NativeChange, row: &Decision) -> Arrival<'a> {
     Arrival {
         change,
         leaves: Leaves::new(),

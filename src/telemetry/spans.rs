@@ -152,7 +152,9 @@ mod told {
                 }
                 wrong = outcome.is_err();
             }
-            flushed.into_iter().for_each(|done| drop(done.send(())));
+            for done in flushed {
+                let _ = done.send(());
+            }
         }
     }
 

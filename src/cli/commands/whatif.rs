@@ -9,7 +9,7 @@ use super::decisions;
 use crate::cli::args::{DecisionsArgs, Options, WhatifArgs};
 use crate::cli::source::Source;
 use crate::cli::{Failure, Host, output, stores};
-use crate::config::units;
+use crate::config;
 use crate::domain::change::Op;
 use crate::domain::decide::Situation;
 use crate::domain::decision::{Decision, DecisionKind};
@@ -85,7 +85,7 @@ pub async fn run(args: &WhatifArgs, options: &Options, host: &Host) -> Result<()
 }
 
 fn since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    let ago = units::duration(text).map(|ago| now.minus(ago));
+    let ago = config::duration(text).map(|ago| now.minus(ago));
     let wrong = |_| Failure::usage(format!("--since {text:?} is neither a time (2026-01-31T09:30:00Z) nor so long ago (7d, 12h, 30m)"));
     ago.map_or_else(|| Timestamp::parse(text).map_err(wrong), Ok)
 }
