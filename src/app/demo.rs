@@ -10,7 +10,7 @@ use syncline_oem::{self as oem, Oem};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Orchestrator, Syncline, SystemClock};
+use super::{Orchestrator, Syncline};
 use crate::cli::Stage;
 use crate::config::Config;
 use crate::domain::canonical::CanonicalRecord;
@@ -18,7 +18,6 @@ use crate::domain::change::Op;
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
 use crate::domain::value::FieldPath;
-use crate::ports::clock::Clock;
 use crate::ports::store::DecisionFilter;
 use crate::views::{find, why};
 
@@ -252,7 +251,7 @@ impl Play {
     async fn why(&self, field: &str) -> Result<()> {
         let store = self.orchestrator.store().as_ref();
         let record = self.record("device", "bms:bmsD1").await.context("it is known")?;
-        let owed = find::owed(store, &record, SystemClock.now()).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let owed = find::owed(store, &record).await.map_err(|error| anyhow::anyhow!("{error}"))?;
         for sentence in why::sentences(&record, &[FieldPath::name(field)], &owed) {
             self.stage.quote(&sentence)?;
         }

@@ -47,13 +47,13 @@ pub async fn linked(store: &dyn Store, key: &NativeKey) -> Result<CanonicalId, V
     found.links.get(key).copied().ok_or_else(|| ViewError::Absent(absent()))
 }
 
-/// The outbox rows of one record, at a time.
-pub async fn owed(store: &dyn Store, record: &CanonicalRecord, now: Timestamp) -> Result<OwedRows, ViewError> {
+/// The outbox rows of one record.
+pub async fn owed(store: &dyn Store, record: &CanonicalRecord) -> Result<OwedRows, ViewError> {
     let pairs: Vec<_> = record.links.iter().map(|link| (record.id, link.system.clone())).collect();
     if pairs.is_empty() {
-        return Ok(OwedRows::new([], now));
+        return Ok(OwedRows::new([]));
     }
-    Ok(OwedRows::new(store.owed_of(&pairs).await?, now))
+    Ok(OwedRows::new(store.owed_of(&pairs).await?))
 }
 
 /// The rows of one record, oldest first.

@@ -17,18 +17,24 @@ use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::Owed;
 
-/// Outbox rows, as they stand at a time.
+/// Outbox rows.
 #[derive(Debug)]
 pub struct OwedRows {
     rows: HashMap<(CanonicalId, SystemName), Owed>,
-    now: Timestamp,
+    now: Option<Timestamp>,
 }
 
 impl OwedRows {
-    /// Rows as they were read at `now`.
+    /// Rows as they were read. Whether an answer is late shows only [`at`](Self::at) a time.
     #[must_use]
-    pub fn new(rows: impl IntoIterator<Item = Owed>, now: Timestamp) -> Self {
-        Self { rows: rows.into_iter().map(|row| ((row.record, row.system.clone()), row)).collect(), now }
+    pub fn new(rows: impl IntoIterator<Item = Owed>) -> Self {
+        Self { rows: rows.into_iter().map(|row| ((row.record, row.system.clone()), row)).collect(), now: None }
+    }
+
+    /// The same, as they stand at a time.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        Self { now: Some(now), ..self }
     }
 
     /// What a system is owed of a record.
@@ -40,7 +46,7 @@ impl OwedRows {
     /// Whether the time for an answer is over.
     #[must_use]
     pub fn is_overdue(&self, row: &Owed) -> bool {
-        row.published >= row.rev && row.answer_by.is_some_and(|by| by < self.now)
+        row.published >= row.rev && row.answer_by.is_some_and(|by| self.now.is_some_and(|now| by < now))
     }
 
     /// How far the newest message to a system has come.

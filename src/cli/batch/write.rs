@@ -10,7 +10,6 @@ use serde::Serialize;
 use crate::cli::Failure;
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
-use crate::domain::time::Timestamp;
 use crate::ports::store::{DecisionFilter, Store};
 use crate::views::rows::{CanonicalRow, OwedRows, ParkedRow};
 
@@ -58,8 +57,7 @@ pub async fn canonical(store: &dyn Store, path: PathBuf) -> Result<BTreeMap<Enti
                 versioned.record.links.iter().filter(|link| link.rev > 0).map(|link| (versioned.record.id, link.system.clone()))
             })
             .collect();
-        // Messages in files do not age.
-        let owed = OwedRows::new(if sent.is_empty() { Vec::new() } else { store.owed_of(&sent).await? }, Timestamp::from_micros(0));
+        let owed = OwedRows::new(if sent.is_empty() { Vec::new() } else { store.owed_of(&sent).await? });
         for versioned in &page {
             *counts.entry(versioned.record.entity_type.clone()).or_default() += 1;
             rows.write(&CanonicalRow::new(&versioned.record, &owed))?;

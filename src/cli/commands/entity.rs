@@ -16,7 +16,7 @@ pub async fn run(args: &RecordArgs, options: &Options, host: &Host) -> Result<()
         Source::Running(client) => client.get(&path(args, "")).await?,
         Source::Store(store) => {
             let record = find::record(store.as_ref(), &args.entity_type, &args.id).await?;
-            let owed = find::owed(store.as_ref(), &record, host.clock.now()).await?;
+            let owed = find::owed(store.as_ref(), &record).await?.at(host.clock.now());
             serde_json::to_value(CanonicalRow::new(&record, &owed)).map_err(Failure::internal)?
         }
     };

@@ -15,7 +15,7 @@ pub async fn run(args: &WhyArgs, options: &Options, host: &Host) -> Result<(), F
         }
         Source::Store(store) => {
             let record = find::record(store.as_ref(), &args.record.entity_type, &args.record.id).await?;
-            let owed = find::owed(store.as_ref(), &record, host.clock.now()).await?;
+            let owed = find::owed(store.as_ref(), &record).await?.at(host.clock.now());
             why::rows(&record, &why::fields(&record, args.field.as_deref())?, &owed)
         }
     };

@@ -107,7 +107,7 @@ pub fn state(api: &Api, record: &CanonicalRecord, owed: &OwedRows) -> Kind {
 /// `GET /records/{type}/{id}`
 pub async fn page(State(api): Shared, visit: Visit, Path((entity_type, id)): Path<(String, String)>) -> Answer {
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
-    let owed = find::owed(api.store.as_ref(), &record, api.clock.now()).await?;
+    let owed = find::owed(api.store.as_ref(), &record).await?.at(api.clock.now());
     let types = api.settings.rules.of_type(&record.entity_type);
     let held: Vec<Leaves> = record
         .links

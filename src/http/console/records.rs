@@ -38,7 +38,7 @@ pub async fn page(State(api): Shared, visit: Visit, mut query: Query) -> Answer 
     let now = api.clock.now();
     let mut rows = Vec::with_capacity(found.len());
     for record in &found {
-        let owed = find::owed(api.store.as_ref(), record, api.clock.now()).await?;
+        let owed = find::owed(api.store.as_ref(), record).await?.at(api.clock.now());
         rows.push(RecordLine {
             id: record.id.to_string(),
             href: format!("/records/{}/{}", record.entity_type, record.id),

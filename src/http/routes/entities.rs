@@ -39,7 +39,7 @@ pub async fn list(State(api): Shared, Path(entity_type): Path<String>, mut query
             seen += 1;
             after = Some(versioned.record.id);
             if (all || versioned.record.is_live()) && fits(&versioned.record, &wanted) {
-                let owed = find::owed(api.store.as_ref(), &versioned.record, api.clock.now()).await?;
+                let owed = find::owed(api.store.as_ref(), &versioned.record).await?.at(api.clock.now());
                 items.push(serde_json::to_value(CanonicalRow::new(&versioned.record, &owed)).unwrap_or_default());
             }
             if items.len() == limit {
@@ -64,7 +64,7 @@ fn fits(record: &CanonicalRecord, wanted: &BTreeMap<String, String>) -> bool {
 /// `GET /v1/entities/{type}/{id}`: with its tag, for `If-Match`.
 pub async fn one(State(api): Shared, Path((entity_type, id)): Path<(String, String)>) -> Result<impl IntoResponse, Problem> {
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
-    let owed = find::owed(api.store.as_ref(), &record, api.clock.now()).await?;
+    let owed = find::owed(api.store.as_ref(), &record).await?.at(api.clock.now());
     let row = Json(serde_json::to_value(CanonicalRow::new(&record, &owed)).unwrap_or_default());
     Ok(([(ETAG, format!("\"{}\"", record.tag()))], row))
 }
@@ -81,7 +81,7 @@ pub async fn why(State(api): Shared, Path((entity_type, id)): Path<(String, Stri
     let field = query.take("field");
     query.finish("field")?;
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
-    let owed = find::owed(api.store.as_ref(), &record, api.clock.now()).await?;
+    let owed = find::owed(api.store.as_ref(), &record).await?.at(api.clock.now());
     let fields = whys::fields(&record, field.as_deref())?;
     Ok(Json(whys::rows(&record, &fields, &owed)))
 }
