@@ -85,7 +85,16 @@ impl Broker for Source {
         let now = SystemClock.now();
         let delivery = |i| {
             let n = if pass == 0 { i } else { shuffled(i, self.count) };
-            Delivery { tag: i, body: message(n, pass), message_id: None, received_at: now, deliveries: 1, origin: None, given_up: None }
+            Delivery {
+                tag: i,
+                body: message(n, pass),
+                message_id: None,
+                received_at: now,
+                deliveries: 1,
+                origin: None,
+                given_up: None,
+                trace: None,
+            }
         };
         Ok((first..(first + max as u64).min(self.count)).map(delivery).collect())
     }

@@ -249,7 +249,7 @@ fn accepted_reason(
     match proposal.footing {
         Footing::New => parts.push(format!("a new record from {source}")),
         Footing::Joins => {
-            parts.push(format!("the same thing as in {}: {source} joins it", explain::holders(before)));
+            parts.push(format!("the same thing as in {}: {}", explain::holders(before), explain::joins(source)));
         }
         Footing::Binds => parts.push(format!("{source} made the record it was sent")),
         Footing::Linked => {}

@@ -11,7 +11,7 @@ use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
 use super::decision::{Assumed, Conflict, ConflictBase, Winner};
 use super::handler::UpdateMeta;
 use super::ids::CanonicalId;
-use super::link::{Link, LinkState, SendOp, Sent, SeqSeen, Shadow, Waits};
+use super::link::{Link, LinkState, SendOp, Sent, SeqSeen, Waits};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::{Equality, same_set};
@@ -189,12 +189,20 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
     link.shadow.sends.retain(|sent| !sent.fresh);
     link.rev -= u64::from(link.shadow.sends.len() < never);
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
+    let mut inferred = false;
     let applied = match arrival.change.base {
         Some(base) => base,
         None if situation.source.receipts && !planted::fault("create_taken_for_applied") => 0,
-        None => shown_create(&link.shadow, data, equality, arrival),
+        None => {
+            inferred = true;
+            link.shadow.sends.iter().find(|sent| sent.op == SendOp::Create).map_or(0, |sent| sent.rev)
+        }
     };
     settle_through(&mut link.shadow, data, equality, applied);
+    if inferred {
+        let filled: Vec<FieldPath> = data.iter().map(|(path, _)| path.clone()).filter(|path| leaves_out(arrival, path)).collect();
+        filled.into_iter().for_each(|path| link.shadow.held.set(data, path, None));
+    }
     if let Some(newest) = link.shadow.sends.last().filter(|sent| sent.op == SendOp::Create) {
         link.rev += 1;
         let update = Sent { rev: link.rev, at: situation.now, op: SendOp::Update, fresh: true, unannounced: true, ..newest.clone() };
@@ -203,19 +211,14 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
     if link.shadow.held_rev > 0 { Footing::Binds } else { Footing::Joins }
 }
 
-/// The `rev` of the create that a report of a system that says nothing else is taken to show; 0 if it shows none: a whole record
-/// without a value that the create was to fill is one the system had all along.
-fn shown_create(shadow: &Shadow, data: &Leaves, equality: Equality<'_>, arrival: &Arrival<'_>) -> u64 {
-    let Some(create) = shadow.sends.iter().find(|sent| sent.op == SendOp::Create) else { return 0 };
-    let whole = matches!(arrival.change.body, ChangeBody::Upsert(_));
-    // Who names the record by our id was told it.
-    if !whole || arrival.change.canonical_id.is_some() || planted::fault("own_record_taken_for_create") {
-        return create.rev;
-    }
-    let said =
-        |path: &FieldPath| arrival.leaves.iter().any(|(said, value)| !value.is_null() && (said.is_within(path) || path.is_within(said)));
-    let lacking = create.fields.iter().any(|path| create.writes(path, equality) && create.values.get(data, path).is_some() && !said(path));
-    if lacking { 0 } else { create.rev }
+/// Whether a whole record of a system that says nothing else leaves out what the create was to fill there. It may be a record the
+/// system had all along, so such a value is not known to have arrived: it is sent once more. Who names the record by our id was
+/// told it.
+fn leaves_out(arrival: &Arrival<'_>, path: &FieldPath) -> bool {
+    let whole = matches!(arrival.change.body, ChangeBody::Upsert(_)) && arrival.change.canonical_id.is_none();
+    whole
+        && !planted::fault("lacking_taken_for_held")
+        && !arrival.leaves.iter().any(|(said, _)| said.is_within(path) || path.is_within(said))
 }
 
 /// An update at or below the last `seq` of its native record says nothing new, whatever its id.

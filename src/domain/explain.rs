@@ -28,6 +28,12 @@ pub fn holders(record: &CanonicalRecord) -> String {
     list(record.links.iter().filter(|link| link.native_id.is_some() && link.state != LinkState::Detached).map(|link| &link.system))
 }
 
+/// That a system joins a record. Who reads a row later knows it by this.
+#[must_use]
+pub fn joins(system: &SystemName) -> String {
+    format!("{system} joins it")
+}
+
 /// [`list`], cut off after a few.
 #[must_use]
 pub fn fields(paths: &[FieldPath]) -> String {

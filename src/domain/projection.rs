@@ -250,15 +250,16 @@ fn own_reference(value: &Value, native_of: &impl Fn(CanonicalId) -> Option<Nativ
     }
 }
 
-/// The fields of a system's model: the canonical ones it takes, and those it holds although they are gone.
+/// The fields of a system's model: the canonical ones it takes, and those that are gone although it holds them, or is on the way to.
 fn model_paths(record: &CanonicalRecord, link: &Link, side: &Side) -> Vec<FieldPath> {
     let mut paths: Vec<FieldPath> = record.data.iter().map(|(path, _)| path.clone()).collect();
-    for (path, held) in link.shadow.held.differences() {
-        let clashes = record.data.get(path).is_some() || record.data.has_inside(path) || !record.data.around(path).is_empty();
-        if held.is_some() && !clashes {
-            paths.push(path.clone());
-        }
-    }
+    let gone = |path: &&FieldPath| {
+        let data = &record.data;
+        data.get(path).is_none() && !data.has_inside(path) && data.around(path).is_empty()
+    };
+    let held = link.shadow.held.differences().filter(|(_, held)| held.is_some()).map(|(path, _)| path);
+    let on_its_way = link.shadow.sends.iter().flat_map(|sent| &sent.fields).filter(|_| !planted::fault("gone_while_sent_unsaid"));
+    paths.extend(held.chain(on_its_way).filter(gone).cloned().collect::<BTreeSet<_>>());
     // A field that came to be after the message was recorded is not in it: the same message always has the same bytes.
     let unsaid = |path: &FieldPath| link.newest().is_some_and(|sent| sent.unsaid.contains(path));
     paths.retain(|path| side.takes(path) && !unsaid(path));

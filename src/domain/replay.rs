@@ -2,7 +2,8 @@
 //!
 //! A decision row says what its source changed and what was proposed, so rules can be asked about it again, on top of what they
 //! would have made of everything before it. Rows that no rule decided (a handler's, a person's, deletes, merges) have the effect
-//! they had. Which record an update belongs to is taken from the row: identity is not asked again.
+//! they had, and so have rows that don't say enough. Which record an update belongs to is taken from the row: identity is not
+//! asked again.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +14,14 @@ use super::change::{ChangeBody, NativeChange, Op, Record};
 use super::conclude::conclude;
 use super::decide::{Arrival, Footing, Situation, propose};
 use super::decision::{ConflictBase, Decision, DecisionKind};
+use super::explain;
 use super::handler::Answer;
-use super::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName};
+use super::ids::{CanonicalId, EntityType, NativeKey};
 use super::masks::{hides, is_mask};
 use super::provenance::{ByKind, DecidedBy, Source};
+use super::rules::TypeRules;
 use super::shadow::FieldChange;
+use super::survivorship::Rule;
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves, same_held};
 
@@ -50,9 +54,9 @@ pub struct Replay {
     was: CanonicalRecord,
     /// As it would be.
     would_be: CanonicalRecord,
-    /// Who has spoken of it, or was sent it.
-    known: BTreeSet<(SystemName, Option<NativeId>)>,
     deleted: bool,
+    /// It was merged or split: which system each value came from is not told by its rows any more.
+    regrouped: bool,
 }
 
 impl Replay {
@@ -60,7 +64,7 @@ impl Replay {
     #[must_use]
     pub fn new(id: CanonicalId, entity_type: EntityType, now: Timestamp) -> Self {
         let record = CanonicalRecord::new(id, entity_type, now);
-        Self { was: record.clone(), would_be: record, known: BTreeSet::new(), deleted: false }
+        Self { was: record.clone(), would_be: record, deleted: false, regrouped: false }
     }
 
     /// The record as it was, and as it would be, after what was replayed so far.
@@ -69,39 +73,67 @@ impl Replay {
         (&self.was.data, &self.would_be.data)
     }
 
-    /// Whether rules alone decided this row, so that others can be asked about it.
+    /// Whether rules alone decided this row, and it says all they need to know, so that others can be asked about it.
     #[must_use]
-    pub fn can_ask(&self, row: &Decision) -> bool {
+    pub fn can_ask(&self, row: &Decision, types: &TypeRules) -> bool {
         let by_rules = matches!(row.decided_by.kind, ByKind::Default | ByKind::Rule);
         let decided = matches!(
             row.decision,
             DecisionKind::Accepted | DecisionKind::PartiallyAccepted | DecisionKind::Dropped | DecisionKind::Unchanged
         );
-        let about_fields = matches!(row.op, Op::Upsert | Op::Patch) && !row.changed.is_empty() && row.proposed_snapshot.is_some();
-        by_rules && decided && about_fields && !self.deleted
+        let about_fields = matches!(row.op, Op::Upsert | Op::Patch) && !row.changed.is_empty() && row.native_id.is_some();
+        let told = |proposed: &Leaves| row.changed.iter().all(|path| self.is_told(row, proposed, path, types));
+        by_rules && decided && about_fields && !self.deleted && !self.regrouped && row.proposed_snapshot.as_ref().is_some_and(told)
+    }
+
+    /// Whether a change of a field is told: its value is kept, and what it was before, where a rule adds to that.
+    fn is_told(&self, row: &Decision, proposed: &Leaves, path: &FieldPath, types: &TypeRules) -> bool {
+        let kept = !hides(proposed, path) && proposed.get(path).is_none_or(|value| !is_mask(path, value));
+        let combines = |rule: &Rule| match rule {
+            Rule::Union | Rule::SumDelta => true,
+            Rule::SourceOfTruth { fallback, .. } => fallback.iter().any(|rule| matches!(rule, Rule::Union | Rule::SumDelta)),
+            _ => false,
+        };
+        let adds = types.survivorship.get(path).is_some_and(|chain| chain.iter().any(combines));
+        // A system that changes its own value again leaves no conflict behind, whatever it had seen of what others added.
+        let own = || self.was.provenance.of(path).is_some_and(|source| source.system == row.source_system);
+        let conflicts = || row.conflicts.iter().any(|conflict| conflict.field == *path);
+        kept && !(adds && own() && !conflicts())
     }
 
     /// Takes a row as it is.
     pub fn follow(&mut self, row: &Decision) {
         let before = self.was.data.clone();
         self.record(row);
-        for path in before.differing(&self.was.data) {
-            set(&mut self.would_be, &path, self.was.data.get(&path).cloned());
+        let changed = before.differing(&self.was.data);
+        let mut data = self.would_be.data.clone();
+        for path in &changed {
+            match self.was.data.get(path) {
+                Some(value) => data.set(path.clone(), value.clone()),
+                None => {
+                    data.remove(path);
+                }
+            }
+        }
+        self.would_be.replace_data(data, &changed);
+        for path in changed {
             if let Some(source) = self.was.provenance.of(&path).cloned() {
                 self.would_be.provenance.set([path], &source);
             }
         }
+        let data = &self.would_be.data;
+        self.would_be.provenance.retain(|path| data.get(path).is_some());
         self.would_be.version = self.was.version;
         self.notice(row);
     }
 
     /// Decides a row again; `None`: it comes to the same.
     pub fn ask(&mut self, row: &Decision, situation: &Situation<'_>) -> Option<Difference> {
-        let footing = self.footing(row);
+        let footing = footing(row);
         let (was_before, before) = (self.was.data.clone(), self.would_be.clone());
         let change = change_of(row)?;
         let arrival = arrival(&change, row);
-        let changes = changes_of(row, &was_before);
+        let changes = changes_of(row, &was_before, situation.types);
         let proposal = propose(&before, footing, changes, Vec::new(), &arrival, situation);
         let answer = Answer::nobody(proposal.ruled.clone());
         let again = conclude(&mut self.would_be, &before, &proposal, answer, &arrival, situation).decision;
@@ -134,24 +166,8 @@ impl Replay {
         paths.collect::<BTreeSet<_>>().into_iter().filter(differ).map(otherwise).collect()
     }
 
-    /// How the native record stood to the canonical one.
-    fn footing(&self, row: &Decision) -> Footing {
-        let system = &row.source_system;
-        if self.was.version == 0 && row.version_before == 0 {
-            Footing::New
-        } else if self.known.contains(&(system.clone(), row.native_id.clone())) {
-            Footing::Linked
-        } else if self.known.contains(&(system.clone(), None)) {
-            // What it was sent before it said anything was a create.
-            Footing::Binds
-        } else {
-            Footing::Joins
-        }
-    }
-
     fn notice(&mut self, row: &Decision) {
-        self.known.insert((row.source_system.clone(), row.native_id.clone()));
-        self.known.extend(row.notified.iter().map(|system| (system.clone(), None)));
+        self.regrouped |= matches!(row.op, Op::Merge | Op::Split);
         match row.op {
             Op::Delete => self.deleted |= row.decision == DecisionKind::Accepted,
             _ => self.deleted &= row.version_after == row.version_before,
@@ -172,17 +188,15 @@ impl Replay {
     }
 }
 
-fn set(record: &mut CanonicalRecord, path: &FieldPath, value: Option<Value>) {
-    let mut data = record.data.clone();
-    match value {
-        Some(value) => data.set(path.clone(), value),
-        None => {
-            data.remove(path);
-        }
+/// How the native record stood to the canonical one. A system that joins is told so in the row's sentence.
+fn footing(row: &Decision) -> Footing {
+    if row.version_before == 0 {
+        Footing::New
+    } else if row.reason.contains(&explain::joins(&row.source_system)) {
+        Footing::Joins
+    } else {
+        Footing::Linked
     }
-    record.replace_data(data, std::slice::from_ref(path));
-    let data = &record.data;
-    record.provenance.retain(|path| data.get(path).is_some());
 }
 
 fn source_of(row: &Decision) -> Source {
@@ -197,21 +211,22 @@ fn source_of(row: &Decision) -> Source {
 }
 
 /// What the source changed. What it had before is what the conflict says; where there was none, what was canonical.
-fn changes_of(row: &Decision, before: &Leaves) -> Vec<FieldChange> {
+fn changes_of(row: &Decision, before: &Leaves, types: &TypeRules) -> Vec<FieldChange> {
     let Some(proposed) = &row.proposed_snapshot else { return Vec::new() };
     let change = |path: &FieldPath| {
+        let canonical = || before.get(path).cloned();
         let conflict = row.conflicts.iter().find(|conflict| conflict.field == *path);
         let (base, assumed) = match conflict.map(|conflict| &conflict.base) {
+            // What was proposed for a set is merged with the canonical one already.
+            _ if types.sets.contains(path) => (canonical(), false),
             Some(Some(ConflictBase::Value(value))) => (Some(value.clone()), false),
-            Some(Some(ConflictBase::Assumed(_))) => (before.get(path).cloned(), true),
+            Some(Some(ConflictBase::Assumed(_))) => (canonical(), true),
             Some(None) => (None, false),
-            None => (before.get(path).cloned(), false),
+            None => (canonical(), false),
         };
         FieldChange { path: path.clone(), base, value: proposed.get(path).cloned().unwrap_or(Value::Null), assumed }
     };
-    // A value that is not kept says nothing about what rules would make of it.
-    let told = |path: &&FieldPath| !hides(proposed, path) && proposed.get(path).is_none_or(|value| !is_mask(path, value));
-    row.changed.iter().filter(told).map(change).collect()
+    row.changed.iter().map(change).collect()
 }
 
 /// The update of a row, as far as it is recorded.

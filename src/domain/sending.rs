@@ -310,11 +310,11 @@ pub fn model_hash(record: &CanonicalRecord, link: &Link, side: &Side) -> u64 {
 }
 
 impl NativeChange {
-    /// What the commit being prepared sends because of this update goes on with its trace.
-    pub fn follow_on(&self, record: &mut CanonicalRecord, due: &[Due]) {
+    /// What the commit being prepared sends because of this update goes on with its trace. `told`: its decision is told as a
+    /// span of its own, so that is what they follow from.
+    pub fn follow_on(&self, record: &mut CanonicalRecord, due: &[Due], told: bool) {
         let Some(trace) = self.trace else { return };
-        // Where the decision is told as a span of its own, that is what they follow from.
-        let trace = if cfg!(feature = "otel") { trace.decided(&self.update) } else { trace };
+        let trace = if told { trace.decided(&self.update) } else { trace };
         for link in record.links.iter_mut().filter(|link| due.iter().any(|due| due.system == link.system)) {
             let sends = link.shadow.sends.iter_mut().filter(|sent| sent.fresh);
             sends.for_each(|sent| sent.trace = Some(trace));

@@ -378,7 +378,7 @@ impl Decider {
             self.note_frozen(unit, draft, &before, &record, item);
             let grew = decision.version_after > decision.version_before;
             let due = self.plan_sends(&mut record, &item.types, situation.now, grew.then_some(&item.change.key.system));
-            item.change.follow_on(&mut record, &due);
+            item.change.follow_on(&mut record, &due, self.settings.spans);
             decision.notified = due.iter().map(|due| due.system.clone()).collect();
             let creates_from = unit.creates_later.get(&item.change.update).copied();
             if let Some(work) = unit.drafts[draft].work.as_mut() {

@@ -140,7 +140,7 @@ impl Decider {
             outbox.push(OutboxChange::Rejected { system: system.clone(), rev });
         }
         let due = self.plan_sends(&mut record, &item.types, situation.now, Some(system));
-        item.change.follow_on(&mut record, &due);
+        item.change.follow_on(&mut record, &due, self.settings.spans);
         decision.notified = due.iter().map(|due| due.system.clone()).collect();
         outbox.extend(due.into_iter().map(|due| due_from(due, None)));
         if before.tombstone.is_none() {
@@ -288,6 +288,7 @@ impl Decider {
             decision.reason.push_str("; a delete wins over what comes later (delete.conflict)");
         }
         let due = self.plan_sends(&mut record, &item.types, situation.now, None);
+        item.change.follow_on(&mut record, &due, self.settings.spans);
         decision.notified = due.iter().map(|due| due.system.clone()).collect();
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));

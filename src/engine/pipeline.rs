@@ -323,7 +323,7 @@ impl Committed {
             InputKind::Act(act) => Some(act.clone()),
             InputKind::Message(_) | InputKind::Broken(_) | InputKind::Awake(_) | InputKind::Resend { .. } | InputKind::Step(_) => None,
         }));
-        self.spans.extend(sealed.spans());
+        self.spans.extend(sealed.told());
         self.due.extend(sealed.due());
         self.due_later.extend(sealed.due_later());
         self.duplicates += sealed.duplicates;

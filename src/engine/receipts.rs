@@ -96,6 +96,7 @@ impl Decider {
         if let Some(key) = key.filter(|_| answered.bound) {
             self.note_link(unit, draft, key, id);
         }
+        self.note_span(unit, &decision, receipt.trace);
         let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 };
         unit.put_row(draft, row);
         match refused {

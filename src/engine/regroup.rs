@@ -26,8 +26,8 @@ impl Decider {
             let given = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             Cause { by: DecidedBy::named(ByKind::Person, act.by.clone()), reason: format!("{} says so{given}", act.by), received_at }
         };
-        if let Some(changed) = self.changed_since(unit, act).await? {
-            act.refuse(Refusal::Changed(changed));
+        if let Err(refusal) = self.looked_at(unit, act).await? {
+            act.refuse(refusal);
             return Ok(());
         }
         let done = match &act.request {
@@ -66,15 +66,14 @@ impl Decider {
         }
     }
 
-    /// The tag of the record an act is about, if it is not what was looked at any more.
-    async fn changed_since(&self, unit: &mut Unit, act: &Act) -> Result<Option<String>, PortError> {
-        let (Some(looked_at), Request::Merge { winner: id, .. } | Request::Split { record: id, .. } | Request::Erase { record: id, .. }) =
-            (&act.if_match, &act.request)
+    /// Refuses what is asked about a record that is not as it was looked at any more.
+    async fn looked_at(&self, unit: &mut Unit, act: &Act) -> Result<Result<(), Refusal>, PortError> {
+        let (Request::Merge { winner: id, .. } | Request::Split { record: id, .. } | Request::Erase { record: id, .. }) = &act.request
         else {
-            return Ok(None);
+            return Ok(Ok(()));
         };
         self.load_ids(unit, [*id]).await?;
-        Ok(unit.record(unit.meant(*id)).map(CanonicalRecord::tag).filter(|tag| tag != looked_at))
+        Ok(unit.record(unit.meant(*id)).map_or(Ok(()), |record| act.looked_at(record.tag())))
     }
 
     /// A key value that two records share, as a person has said that they are two, is the other one's once the first lets go.

@@ -57,6 +57,7 @@ impl Decider {
             Rekeyed::Nothing(reason) => self.note_rekey(unit, position, item, Some(&record), reason, arrival, situation),
             Rekeyed::Done(reason) => {
                 let due = self.plan_sends(&mut record, &item.types, situation.now, None);
+                item.change.follow_on(&mut record, &due, self.settings.spans);
                 let row = record.clone();
                 if let Some(work) = unit.drafts[draft].work.as_mut() {
                     work.record = record;

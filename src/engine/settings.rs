@@ -19,6 +19,7 @@ use crate::domain::rules::{
 };
 use crate::domain::survivorship::Rule;
 use crate::domain::value::FieldPath;
+use crate::telemetry::Spans;
 
 /// Numbers and limits the engine runs by.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct Settings {
     pub create_brake: super::brake::Limit,
     /// How long an unknown record waits while it may be a create of ours coming back.
     pub create_settle: Duration,
+    /// Whether decisions are told as spans, so that what follows from them names them.
+    pub spans: bool,
     /// How long a message may be on its way without an answer before it counts as timed out.
     pub answer_timeout: Duration,
     /// How long what is over is kept.
@@ -118,6 +121,7 @@ impl Settings {
                 window: orchestration.delete_brake.window,
             },
             create_settle: orchestration.create_settle,
+            spans: Spans::are_wanted(),
             answer_timeout: orchestration.answer_timeout,
             keep: super::sweep::Keep {
                 unchanged: orchestration.retention.unchanged.duration(),

@@ -121,7 +121,8 @@ impl Running {
         }
     }
 
-    /// Stops taking messages, finishes what is decided, sends what is due, and ends; within about 10 seconds.
+    /// Stops taking messages, finishes what is decided, sends what is due, and ends; within about 10 seconds, or 13 where a collector
+    /// of traces is to be told the last ones.
     pub async fn stop(mut self) -> Result<(), PortError> {
         self.stop.send_replace(true);
         let outcome = match tokio::time::timeout(STOP_WITHIN, &mut self.engine).await {

@@ -21,6 +21,7 @@ use crate::ports::store::{
     Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SettledLetter, SystemFacts, Versioned, WAITING_ON_MAX,
 };
 use crate::ports::task::TaskChange;
+use crate::telemetry::Span;
 
 /// A record being worked on.
 #[derive(Clone, Debug)]
@@ -133,6 +134,8 @@ pub struct Unit {
     woken_count: usize,
     /// Some may have found no room: the store's `waiting_due` has them once this is committed.
     pub woken_left: bool,
+    /// What is to be told of its decisions.
+    pub spans: HashMap<UpdateId, Span>,
     /// Deliveries of updates decided already.
     pub duplicates: u64,
 }
@@ -337,7 +340,8 @@ impl Unit {
         let drafts = self.drafts.into_iter().map(|draft| (draft.inputs, draft.depends)).collect();
         let aside = self.aside;
         let inputs = self.inputs.into_iter().enumerate().map(|(at, input)| (!aside.contains(&at)).then_some(input)).collect();
-        Sealed { batch: Arc::new(batch), positions, drafts, inputs, duplicates: self.duplicates, woken_left: self.woken_left }
+        let (duplicates, woken_left, spans) = (self.duplicates, self.woken_left, self.spans);
+        Sealed { batch: Arc::new(batch), positions, drafts, inputs, duplicates, woken_left, spans }
     }
 }
 
@@ -423,6 +427,8 @@ pub struct Sealed {
     pub duplicates: u64,
     /// Waiting updates that miss nothing any more may have been left to the store's `waiting_due`.
     pub woken_left: bool,
+    /// What is to be told of its decisions, by update.
+    pub spans: HashMap<UpdateId, Span>,
 }
 
 impl Sealed {
@@ -500,6 +506,7 @@ impl Sealed {
             inputs,
             duplicates: self.duplicates,
             woken_left: self.woken_left,
+            spans: self.spans,
         };
         (rest, redo)
     }

@@ -217,6 +217,7 @@ impl Decider {
             Some(_) | None => wake_followers(unit, item),
         }
         let content_hash = item.change.content_hash;
+        self.note_span(unit, &decision, item.change.trace);
         unit.put_row(draft, DecisionWrite { decision, content_hash, replaces: item.woken.is_some(), place: 0 });
     }
 
@@ -469,7 +470,7 @@ pub fn receipt_message(receipt: &Receipt) -> Value {
         "id": receipt.update.id.as_str(), "system": receipt.system().as_str(), "type": receipt.entity_type.as_str(), "op": Op::Receipt.as_str(),
         "native_id": receipt.native_id.as_ref().map(crate::domain::ids::NativeId::as_str),
         "canonical_id": receipt.canonical_id.map(|id| id.to_string()), "rev": receipt.rev, "status": receipt.status,
-        "stored": receipt.stored, "reason": receipt.reason,
+        "stored": receipt.stored, "reason": receipt.reason, "traceparent": receipt.trace,
     })
 }
 

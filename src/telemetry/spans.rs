@@ -37,7 +37,13 @@ pub struct Spans;
 #[cfg(not(feature = "otel"))]
 #[expect(clippy::unused_async, reason = "as it is where somebody is told")]
 impl Spans {
-    /// Nobody is to be told.
+    /// Whether anybody is to be told.
+    #[must_use]
+    pub const fn are_wanted() -> bool {
+        false
+    }
+
+    /// Begins to tell, if anybody is to be told.
     #[must_use]
     pub const fn start() -> Option<Self> {
         None
@@ -87,10 +93,18 @@ mod told {
     pub struct Spans(mpsc::Sender<Message>);
 
     impl Spans {
+        /// Whether the environment says who is to be told.
+        #[must_use]
+        pub fn are_wanted() -> bool {
+            VARIABLES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+        }
+
         /// Begins to tell, if the environment says whom.
         #[must_use]
         pub fn start() -> Option<Self> {
-            VARIABLES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))?;
+            if !Self::are_wanted() {
+                return None;
+            }
             let exporter = Client::new().and_then(|client| Ok(SpanExporter::builder().with_http().with_http_client(client).build()?));
             let mut exporter = match exporter {
                 Ok(exporter) => exporter,
@@ -201,7 +215,8 @@ mod told {
     #[async_trait]
     impl HttpClient for Client {
         async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-            let answer = self.0.execute(request.try_into()?).await?;
+            // An address may have a password in it.
+            let answer = self.0.execute(request.try_into()?).await.map_err(reqwest::Error::without_url)?;
             let (status, headers) = (answer.status(), answer.headers().clone());
             let mut response = Response::builder().status(status).body(answer.bytes().await?)?;
             *response.headers_mut() = headers;

@@ -192,7 +192,7 @@ fn set_head(map: &mut Map<String, Value>, transport: &Transport, limits: &Limits
     };
     if let Some(name) = map.keys().find(|name| !name.starts_with("x-")) {
         let hint = suggest::hint(name, &["id", "change_set", "updates", "traceparent"]);
-        return Err(bad(&shortened(name), &format!("has no place in a change set (id, change_set, updates){hint}")));
+        return Err(bad(&shortened(name), &format!("has no place in a change set (id, change_set, updates, traceparent){hint}")));
     }
     Ok(Head { id, members, trace })
 }

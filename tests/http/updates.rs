@@ -53,13 +53,32 @@ async fn a_trace_goes_from_the_request_to_what_is_sent() {
         ("u3", TRACE, "application/x-ndjson", json!(TRACE_ID)),
         ("u4", TRACE, "application/json", json!(TRACE_ID)),
         ("u5", "whatever", "application/json", Value::Null),
+        ("u6", TRACE, "application/json", json!(TRACE_ID)),
+        ("u7", TRACE, "application/json", json!(TRACE_ID)),
     ] {
-        let body = device(id, "bms", "b1", json!({"serial": "S1", "name": id})).to_string();
+        let mut body = device(id, "bms", "b1", json!({"serial": "S1", "name": id}));
+        // A member that says nothing, as some clients write it.
+        match id {
+            "u6" => body["traceparent"] = Value::Null,
+            "u7" => body["traceparent"] = json!("none"),
+            _ => {}
+        }
+        let body = body.to_string();
         let request = served.http.post(format!("{}/v1/updates", served.url)).header("traceparent", header).header("content-type", kind);
         assert!(request.body(body).send().await.unwrap().status().is_success());
         served.at_rest().await;
         assert_eq!(served.get(&format!("/v1/decisions/bms:{id}")).await.1["trace_id"], trace_id);
     }
+    // What there is no room for in a message does without.
+    let mut large = device("u8", "bms", "b1", json!({"serial": "S1", "name": ""}));
+    let room = (1 << 20) - large.to_string().len();
+    large["entity"]["name"] = json!("x".repeat(room));
+    let request = served.http.post(format!("{}/v1/updates", served.url)).header("traceparent", TRACE).json(&large);
+    assert_eq!(request.send().await.unwrap().status(), 202);
+    served.at_rest().await;
+    let row = served.get("/v1/decisions/bms:u8").await.1;
+    assert_eq!((&row["decision"], &row["trace_id"]), (&json!("accepted"), &Value::Null), "{row}");
+    assert_eq!(served.get("/v1/dead-letters").await.1["items"], json!([]));
     served.orchestrator.stop().await.unwrap();
 }
 

@@ -143,8 +143,8 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> 
                 let orphan = REFERENCES.contains(&path.as_str()) && deleted(records, value);
                 let former = REFERENCES.contains(&path.as_str()) && is_former(records, &name, value, held);
                 // What was refused is not sent again, whatever else it would have put right.
-                let refused =
-                    link.rejected.is_some() || system.refused.get(&native).is_some_and(|fields| fields.contains(&unescaped(path.as_str())));
+                let kept = link.rejected.is_some() && !system.traits.compensates;
+                let refused = kept || system.refused.get(&native).is_some_and(|fields| fields.contains(&unescaped(path.as_str())));
                 let same = orphan
                     || former
                     || refused

@@ -141,10 +141,11 @@ impl History {
             let says = if more.chance(50) { Step::Merge { winner: one, loser: other } } else { Step::Split { record: one, link: other } };
             steps.insert(at, says);
         }
-        let mut refusals = Random(seed ^ 0x0bad_a115_0be7_0000);
+        let mut policies = Random(seed ^ 0x0c0f_fee0_0dec_1de5);
         for (_, traits) in &mut systems {
-            traits.compensates = refusals.chance(25);
+            traits.compensates = policies.chance(25);
         }
+        let mut refusals = Random(seed ^ 0x0bad_a115_0be7_0000);
         while refusals.chance(25) {
             let at = 1 + refusals.below(steps.len());
             steps.insert(at, Step::Refuse { system: refusals.below(count) });

@@ -90,6 +90,7 @@ const FAULTS: &[&str] = &[
     "split_not_remembered",
     "moved_shadow_not_rebased",
     "refusal_outlives_send",
+    "gone_while_sent_unsaid",
 ];
 
 /// The first history that notices a fault, if any does.

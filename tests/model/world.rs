@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use syncline::config::Config;
 use syncline::domain::canonical::CanonicalRecord;
+use syncline::domain::review::{Says, Word};
+use syncline::domain::waiting::WaitingFor;
 use syncline::engine::acts::{Act, Request};
 use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
@@ -343,6 +345,21 @@ impl World {
         self.commit(0, true).await;
     }
 
+    /// Who refuses that something is taken back is let have its way by a person: there it may hold something else.
+    async fn review(&mut self) -> bool {
+        let waiting = self.store.list_waiting(None, 100).await.unwrap();
+        let mut any = false;
+        for waiting in waiting.into_iter().filter(|waiting| waiting.waiting_for == WaitingFor::Review) {
+            any = true;
+            let system = self.systems.iter_mut().find(|system| system.name == waiting.key.system.as_str()).unwrap();
+            let fields = ["serial", "a", "b", "n.c", "thing_id", "peer_id"].map(str::to_owned);
+            system.refused.entry(waiting.key.native_id.to_string()).or_default().extend(fields);
+            let word = Word { says: Says::Approved { edited: None }, by: Some("anna".to_owned()), at: self.clock.now(), reason: None };
+            self.act(Request::Judge { update: waiting.update, word: Some(word) }).await;
+        }
+        any
+    }
+
     /// A system will refuse the next update it is sent.
     pub fn refuse(&mut self, system: usize) {
         let name = self.systems[system].name.clone();
@@ -374,6 +391,7 @@ impl World {
             }
             busy |= self.scan(0).await;
             busy |= self.wake_due(0).await;
+            busy |= self.review().await;
             for system in 0..self.systems.len() {
                 while self.apply(system) {
                     busy = true;

@@ -93,7 +93,7 @@ pub struct Update {
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub reason: Option<String>,
     /// The trace it belongs to, as in the header `traceparent` of W3C Trace Context: decisions name it, and what is sent because of
-    /// it goes on with it. Over AMQP and HTTP a header of that name says it, too. What can't be read counts as none.
+    /// it goes on with it. Over AMQP and HTTP a header of that name says it, too. Text that can't be read as one counts as none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub traceparent: Option<String>,

@@ -30,9 +30,16 @@ pub async fn run(args: &DecisionsArgs, options: &Options, host: &Host) -> Result
 
 /// The rows that are asked for, newest first.
 pub async fn rows(args: &DecisionsArgs, source: &Source) -> Result<Vec<Decision>, Failure> {
+    let mut rows = Vec::new();
+    each(args, source, |row| rows.push(row)).await?;
+    Ok(rows)
+}
+
+/// The same, one by one.
+pub async fn each(args: &DecisionsArgs, source: &Source, row: impl FnMut(Decision)) -> Result<(), Failure> {
     match source {
-        Source::Running(client) => asked(args, client).await,
-        Source::Store(store) => looked_up(args, store.as_ref()).await,
+        Source::Running(client) => asked(args, client, row).await,
+        Source::Store(store) => looked_up(args, store.as_ref(), row).await,
     }
 }
 
@@ -67,20 +74,22 @@ fn query(args: &DecisionsArgs) -> String {
     filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", escaped(value.as_deref()?)))).collect()
 }
 
-async fn asked(args: &DecisionsArgs, client: &Client) -> Result<Vec<Decision>, Failure> {
+async fn asked(args: &DecisionsArgs, client: &Client, mut each: impl FnMut(Decision)) -> Result<(), Failure> {
     let query = query(args);
-    let (mut cursor, mut rows) = (String::new(), Vec::new());
-    while rows.len() < args.limit {
-        let limit = PAGE.min(args.limit - rows.len());
+    let (mut cursor, mut left) = (String::new(), args.limit);
+    while left > 0 {
+        let limit = PAGE.min(left);
         let mut page = client.get(&format!("/v1/decisions?limit={limit}{query}{cursor}")).await?;
-        rows.append(&mut read(page["items"].take())?);
+        let rows: Vec<Decision> = read(page["items"].take())?;
+        left -= rows.len().min(left);
+        rows.into_iter().for_each(&mut each);
         let Some(next) = page["next"].as_str() else { break };
         cursor = format!("&cursor={}", escaped(next));
     }
-    Ok(rows)
+    Ok(())
 }
 
-async fn looked_up(args: &DecisionsArgs, store: &dyn Store) -> Result<Vec<Decision>, Failure> {
+async fn looked_up(args: &DecisionsArgs, store: &dyn Store, mut each: impl FnMut(Decision)) -> Result<(), Failure> {
     let wanted = Wanted {
         entity: args.entity.as_deref(),
         system: args.system.as_deref(),
@@ -91,16 +100,17 @@ async fn looked_up(args: &DecisionsArgs, store: &dyn Store) -> Result<Vec<Decisi
         reason: args.reason.as_deref(),
     };
     let filter = find::filter(store, &wanted).await?;
-    let (mut after, mut rows) = (None, Vec::new());
-    while rows.len() < args.limit {
-        let page = store.decisions(&filter, after.as_ref(), PAGE.min(args.limit - rows.len())).await?;
-        rows.extend(page.items);
+    let (mut after, mut left) = (None, args.limit);
+    while left > 0 {
+        let page = store.decisions(&filter, after.as_ref(), PAGE.min(left)).await?;
+        left -= page.items.len().min(left);
+        page.items.into_iter().for_each(&mut each);
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// One decision as columns.

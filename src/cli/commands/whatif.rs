@@ -51,11 +51,14 @@ struct Told {
     records: u64,
     /// Updates that were decided again.
     updates: u64,
-    /// Decisions of handlers, people and deletes, and of records whose beginning is not stored any more: they stay as they were.
+    /// Decisions of handlers, people and deletes, and those that don't say enough (redacted values, merged records, a beginning that
+    /// is not stored any more): they stay as they were.
     kept: u64,
     /// Fields of records that would have another value now.
     fields: u64,
-    /// The decisions that would be others, oldest first for each record.
+    /// How many decisions would be others.
+    differing: usize,
+    /// Some of them, oldest first for each record.
     decisions: Vec<Differing>,
 }
 
@@ -70,9 +73,8 @@ pub async fn run(args: &WhatifArgs, options: &Options, host: &Host) -> Result<()
     let all = DecisionsArgs { limit: usize::MAX, ..DecisionsArgs::default() };
     let lately = DecisionsArgs { since: Some(since.to_string()), entity_type: args.entity_type.clone(), ..all };
     let mut records = BTreeSet::new();
-    for row in decisions::rows(&lately, &source).await? {
-        records.extend(row.canonical_id.map(|id| (row.entity_type, id)));
-    }
+    let note = |row: Decision| records.extend(row.canonical_id.map(|id| (row.entity_type, id)));
+    decisions::each(&lately, &source, note).await?;
     let mut told = Told::default();
     for (entity_type, id) in records {
         let all = DecisionsArgs { limit: usize::MAX, entity: Some(id.to_string()), ..DecisionsArgs::default() };
@@ -80,8 +82,9 @@ pub async fn run(args: &WhatifArgs, options: &Options, host: &Host) -> Result<()
         history.retain(|row| row.canonical_id == Some(id));
         history.reverse();
         told.again(id, &entity_type, &history, &rules, since);
+        told.decisions.truncate(args.limit);
     }
-    if options.json { output::json(&told.shown(args.limit, since)) } else { told.print(args.limit, since) }
+    if options.json { output::json(&told.shown(since)) } else { told.print(since) }
 }
 
 fn since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
@@ -106,7 +109,7 @@ impl Told {
                 replay.follow(row);
                 continue;
             }
-            if !whole || !replay.can_ask(row) {
+            if !whole || !replay.can_ask(row, &types) {
                 self.kept += u64::from(row.op == Op::Delete || !row.changed.is_empty());
                 replay.follow(row);
                 continue;
@@ -125,21 +128,22 @@ impl Told {
             };
             let fields = fields.into_iter().map(|Otherwise { field, was, would_be }| Field { field, was, would_be }).collect();
             let (update, entity_type) = (row.update.clone(), entity_type.clone());
+            self.differing += 1;
             self.decisions.push(Differing { update, entity_type, canonical_id: id, decision: row.decision, would_be, reason, fields });
         }
         let (was, would_be) = replay.outcome();
         self.fields += was.differing(would_be).len() as u64;
     }
 
-    fn shown(&self, limit: usize, since: Timestamp) -> Value {
+    fn shown(&self, since: Timestamp) -> Value {
         json!({
             "since": since, "records": self.records, "updates": self.updates, "kept": self.kept, "fields": self.fields,
-            "differing": self.decisions.len(), "decisions": self.decisions.iter().take(limit).collect::<Vec<_>>(),
+            "differing": self.differing, "decisions": self.decisions,
         })
     }
 
-    fn print(&self, limit: usize, since: Timestamp) -> Result<(), Failure> {
-        for differing in self.decisions.iter().take(limit) {
+    fn print(&self, since: Timestamp) -> Result<(), Failure> {
+        for differing in &self.decisions {
             let words = |kind: &DecisionKind| kind.as_str().replace('_', " ");
             let would_be = differing.would_be.as_ref().map_or("not taken".to_owned(), words);
             let Differing { update, entity_type, canonical_id, decision, reason, fields, .. } = differing;
@@ -150,14 +154,13 @@ impl Told {
                 output::line(format!("  {field}: {was} would be {would_be}"))?;
             }
         }
-        if self.decisions.len() > limit {
-            output::line(format!("… and {} more (--limit)", self.decisions.len() - limit))?;
+        if self.differing > self.decisions.len() {
+            output::line(format!("… and {} more (--limit)", self.differing - self.decisions.len()))?;
         }
-        let Self { records, updates, kept, fields, decisions } = self;
+        let Self { records, updates, kept, fields, differing, .. } = self;
         output::line(format!(
-            "since {since}: {updates} updates of {records} records decided again, {} would be decided otherwise; {fields} fields would be \
-             others now; {kept} decisions of people, handlers and deletes were taken as they are",
-            decisions.len()
+            "since {since}: {updates} updates of {records} records decided again, {differing} would be decided otherwise; {fields} fields would be \
+             others now; {kept} decisions were taken as they are"
         ))
     }
 }

@@ -23,7 +23,7 @@ use crate::ports::broker::HandedIn;
 use crate::ports::error::PortErrorKind;
 use crate::ports::store::{Batch, Plan};
 use crate::telemetry::Refused;
-use crate::wire::{Transport, Undecodable, decode, decode_value, routing_key, strict_json};
+use crate::wire::{Limits, Transport, Undecodable, decode, decode_value, routing_key, strict_json};
 
 /// Lines of a stream that are taken in together.
 const GROUP: usize = 200;
@@ -77,7 +77,7 @@ async fn check(api: &Api, sender: &Sender, bytes: &[u8]) -> Result<(String, Hand
     }
     let message = decode(bytes, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))?;
     own(api, &sender.actor, &message, bytes).await?;
-    Ok((id_of(&message), sender.handed_in(&message, bytes.to_vec())))
+    Ok((id_of(&message), sender.handed_in(&message, bytes.to_vec(), &api.limits)))
 }
 
 /// Refuses a message of another system than the adapter's. It is kept as a dead letter, so that somebody can look at it.
@@ -93,20 +93,25 @@ async fn own(api: &Api, actor: &Actor, message: &Inbound, bytes: &[u8]) -> Resul
 }
 
 impl Sender {
-    fn handed_in(&self, message: &Inbound, body: Vec<u8>) -> HandedIn {
-        let body = match self.trace.filter(|_| message.trace().is_none()) {
-            Some(trace) => with_trace(&body, trace),
-            None => body,
-        };
+    fn handed_in(&self, message: &Inbound, body: Vec<u8>, limits: &Limits) -> HandedIn {
+        // What would be too large with it goes without.
+        let traced =
+            self.trace.and_then(|trace| with_trace(&body, trace)).filter(|traced| decode(traced, &Transport::default(), limits).is_ok());
+        let body = traced.unwrap_or(body);
         HandedIn { routing_key: routing_key(message), message_id: None, body }
     }
 }
 
-/// The message with what a header of the request said about it. It was read before, so it is an object that is not empty.
-fn with_trace(body: &[u8], trace: TraceParent) -> Vec<u8> {
-    let Some(begin) = body.iter().position(|byte| *byte == b'{') else { return body.to_vec() };
-    let (before, rest) = body.split_at(begin + 1);
-    [before, format!("\"traceparent\":\"{trace}\",").as_bytes(), rest].concat()
+/// The message with what a header of the request said about it; `None` where it says itself which trace it belongs to. The
+/// message was read before, so nothing of it is lost by reading it once more.
+fn with_trace(body: &[u8], trace: TraceParent) -> Option<Vec<u8>> {
+    let Ok(Value::Object(mut message)) = serde_json::from_slice(body) else { return None };
+    let own = message.get("traceparent").and_then(Value::as_str).and_then(|own| own.parse::<TraceParent>().ok());
+    if own.is_some() {
+        return None;
+    }
+    message.insert("traceparent".to_owned(), json!(trace));
+    Some(Value::Object(message).to_string().into_bytes())
 }
 
 fn id_of(message: &Inbound) -> String {
@@ -139,7 +144,7 @@ async fn several(api: &Api, sender: &Sender, body: &Bytes) -> Result<Response, P
         match checked {
             Ok(message) => {
                 ids.push(id_of(&message));
-                messages.push(sender.handed_in(&message, bytes));
+                messages.push(sender.handed_in(&message, bytes, &api.limits));
             }
             Err(problem) => {
                 foreign |= problem.status == StatusCode::FORBIDDEN.as_u16();

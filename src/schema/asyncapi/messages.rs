@@ -61,7 +61,10 @@ fn inbound(form: Form) -> Message {
         title: contract.title().to_owned(),
         description: contract.description().to_owned(),
         content_type: if form == Form::CloudEvent { "application/cloudevents+json" } else { "application/json" },
-        headers: None,
+        headers: Some(json!({
+            "type": "object",
+            "properties": { "traceparent": { "type": "string", "description": "The trace of a body that names none." } },
+        })),
         payload: Reference::to(format!("{SCHEMAS}{}", form.name())),
         examples: vec![Example { name: form.name().to_owned(), headers: None, payload: sent(form) }],
     }
@@ -73,6 +76,7 @@ fn outbound() -> Message {
         "properties": {
             "rev": { "type": "integer", "minimum": 0, "description": "As rev in the body." },
             "op": { "enum": ["create", "update", "delete"], "description": "As op in the body." },
+            "traceparent": { "type": "string", "description": "As traceparent in the body, if there is one." },
         },
     });
     let example = |op: &str| {
