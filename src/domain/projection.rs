@@ -8,6 +8,7 @@ use super::canonical::CanonicalRecord;
 use super::change::{DeadReason, Record, Rejection};
 use super::ids::{CanonicalId, EntityType, NativeId, NativeKey};
 use super::link::Link;
+use super::planted;
 use super::rules::{MissingParent, Side, TypeRules};
 use super::value::{FieldPath, Leaves, same};
 use super::waiting::MissingReference;

@@ -97,8 +97,7 @@ impl Decider {
             self.note_link(unit, draft, key, id);
         }
         self.note_span(unit, &decision, receipt.trace);
-        let row = DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 };
-        unit.put_row(draft, row);
+        unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
         match refused {
             Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
             None => Ok(()),

@@ -188,7 +188,7 @@ impl Relay {
                     messages.push(message);
                 }
                 Made::Nothing(rev) => {
-                    settled.push(Published { record: row.record, system: row.system, rev, awaits_receipt: false, answer_by: None })
+                    settled.push(Published { record: row.record, system: row.system, rev, awaits_receipt: false, answer_by: None });
                 }
                 Made::Held => round.held += 1,
             }

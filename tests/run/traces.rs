@@ -16,10 +16,10 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
 /// A collector: answers everything with 200 and hands on what it was told.
-async fn collector() -> (String, mpsc::UnboundedReceiver<Value>) {
+async fn collector() -> (String, mpsc::Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (to, from) = mpsc::unbounded_channel();
+    let (to, from) = mpsc::channel(64);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let to = to.clone();
@@ -38,7 +38,7 @@ async fn collector() -> (String, mpsc::UnboundedReceiver<Value>) {
                     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap();
                     if bytes.len() >= end + 4 + length {
                         let body: Vec<u8> = bytes.drain(..end + 4 + length).skip(end + 4).collect();
-                        let _ = to.send(serde_json::from_slice(&body).unwrap());
+                        to.send(serde_json::from_slice(&body).unwrap()).await.unwrap();
                         let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
                         stream.write_all(answer).await.unwrap();
                     }
