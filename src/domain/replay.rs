@@ -17,7 +17,9 @@ use super::decision::{ConflictBase, Decision, DecisionKind};
 use super::explain;
 use super::handler::Answer;
 use super::ids::{CanonicalId, EntityType, NativeKey};
+use super::link::Link;
 use super::masks::{hides, is_mask};
+use super::overlay::Overlay;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::rules::TypeRules;
 use super::shadow::FieldChange;
@@ -168,6 +170,10 @@ impl Replay {
 
     fn notice(&mut self, row: &Decision) {
         self.regrouped |= matches!(row.op, Op::Merge | Op::Split);
+        if let Some(native_id) = row.native_id.as_ref().filter(|_| self.would_be.link_with(&row.source_system).is_none()) {
+            let nothing = Overlay::nothing(&self.would_be.data);
+            self.would_be.links.push(Link::new(row.source_system.clone(), Some(native_id.clone()), nothing));
+        }
         match row.op {
             Op::Delete => self.deleted |= row.decision == DecisionKind::Accepted,
             _ => self.deleted &= row.version_after == row.version_before,

@@ -241,3 +241,24 @@ fn what_fails_again_and_again_is_tried_at_growing_distances() {
       = <person 1> v1 {"name":"Ann"} [crm c1, erp e1, hr (open create)]
     "#);
 }
+
+#[test]
+fn what_a_system_had_all_along_gets_what_the_create_was_to_fill() {
+    let config = "
+[orchestration]
+push_updates = true
+[entities.device]
+keys = [{ fields = [\"serial\"] }]
+[systems.bms]
+[systems.oem]
+receipts = \"none\"
+";
+    let mut scene = Scene::with(config).start();
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
+    scene.skip_ahead();
+    // Read before the create arrived, or never reported: nobody can tell, so the rest of it is sent once more.
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan"}));
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan 2"}));
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan 2"}));
+    insta::assert_snapshot!(scene.story(), @"");
+}

@@ -128,7 +128,7 @@ fn s10_what_somebody_changed_since_the_merge_is_not_taken_back() {
       syncline:split accepted: erp's e1 was taken out of record <person 1>: anna says so: two people | by Person anna
       = <person 1> v4 {"mail":"ann@crm","name":"Ann","phone":"777","room":"A1"} [crm c1, erp (not made there)]
       = <person 2> v2 {"name":"Anna Smith","phone":"555"} [erp e1]
-      → erp: update person e1 rev 3 {"id":"e1","name":"Anna Smith","phone":"555"} changed: mail, name, phone, room
+      → erp: update person e1 rev 3 {"id":"e1","mail":null,"name":"Anna Smith","phone":"555","room":null} changed: mail, name, phone, room
     "#);
 }
 
@@ -176,7 +176,7 @@ fn two_people_with_one_phone_are_two_once_a_person_said_so() {
       syncline:split accepted: erp's e1 was taken out of record <person 1>: anna says so: two people | by Person anna
       = <person 1> v3 {"name":"Ann","phone":"555"} [crm c1, erp (not made there)]
       = <person 2> v1 {"desk":7,"name":"Bob","phone":"555"} [erp e1, crm (not made there), hr (not made there)]
-      → crm: update person c1 rev 2 {"id":"c1","name":"Ann","phone":"555"} changed: desk
+      → crm: update person c1 rev 2 {"desk":null,"id":"c1","name":"Ann","phone":"555"} changed: desk
       → erp: update person e1 rev 2 {"desk":7,"id":"e1","name":"Bob","phone":"555"} changed: name
     u3 erp person e1 {"desk":8,"name":"Bob","phone":"555"}
       erp:u3 accepted: taken: desk
@@ -229,8 +229,8 @@ fn a_split_off_record_is_made_elsewhere_under_later_revs() {
       syncline:split accepted: erp's e1 was taken out of record <person 1>: anna says so: two people | by Person anna
       = <person 1> v3 {"mail":"ann@crm","name":"Ann"} [crm c1, hr h1, erp (not made there)]
       = <person 2> v2 {"name":"Bob","phone":"555"} [erp e1, hr (open create)]
-      → crm: update person c1 rev 2 {"id":"c1","mail":"ann@crm","name":"Ann"} changed: phone
-      → erp: update person e1 rev 2 {"id":"e1","name":"Bob","phone":"555"} changed: mail, name
+      → crm: update person c1 rev 2 {"id":"c1","mail":"ann@crm","name":"Ann","phone":null} changed: phone
+      → erp: update person e1 rev 2 {"id":"e1","mail":null,"name":"Bob","phone":"555"} changed: mail, name
       → hr: create person - rev 2 {"name":"Bob","phone":"555"} changed: name, phone
     u4 hr receipt person h2 canonical_id=<person 2> rev=2 status=applied
       hr:u4 unchanged: hr made the record; there it is h2

@@ -58,7 +58,7 @@ fn s49_a_refused_change_is_taken_back_everywhere() {
       syncline:compensate accepted: oem refused rev 1 (no such name), so update bms:u4 was taken back; name is 'Fan' again and note is empty again
       = <device 1> v3 {"name":"Fan","room":"A1","serial":"S1"} [bms b1, oem o1, erp e1]
       → bms: update device b1 rev 1 {"id":"b1","name":"Fan","note":null,"room":"A1","serial":"S1"} changed: name, note
-      → erp: update device e1 rev 2 {"id":"e1","name":"Fan","room":"A1","serial":"S1"} changed: name, note
+      → erp: update device e1 rev 2 {"id":"e1","name":"Fan","note":null,"room":"A1","serial":"S1"} changed: name, note
     "#);
     scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan 2", "room": "A1"}));
     scene.applies("oem", "o1");
@@ -75,7 +75,7 @@ fn s49_a_refused_change_is_taken_back_everywhere() {
       syncline:compensate accepted: oem refused rev 1 (no such name), so update bms:u4 was taken back; name is 'Fan' again and note is empty again
       = <device 1> v3 {"name":"Fan","room":"A1","serial":"S1"} [bms b1, oem o1, erp e1]
       → bms: update device b1 rev 1 {"id":"b1","name":"Fan","note":null,"room":"A1","serial":"S1"} changed: name, note
-      → erp: update device e1 rev 2 {"id":"e1","name":"Fan","room":"A1","serial":"S1"} changed: name, note
+      → erp: update device e1 rev 2 {"id":"e1","name":"Fan","note":null,"room":"A1","serial":"S1"} changed: name, note
     u6 bms device b1 {"name":"Fan 2","room":"A1","serial":"S1"}
       bms:u6 accepted: taken: name
         conflict name: base assumed, ours "Fan" (syncline), theirs "Fan 2" → theirs (latest)

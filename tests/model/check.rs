@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use syncline::domain::canonical::CanonicalRecord;
+use syncline::domain::change::Op;
 use syncline::domain::decision::{Decision, DecisionKind};
 use syncline::domain::ids::{CanonicalId, SystemName};
 use syncline::domain::link::{Link, LinkState};
@@ -35,7 +36,7 @@ pub async fn everything(world: &World) -> Result<(), String> {
     versions_follow(&records, &decisions)?;
     nothing_waits_or_is_owed(world).await?;
     links_and_keys_are_unique(world, &records)?;
-    systems_hold_their_projection(world, &records)?;
+    systems_hold_their_projection(world, &records, &decisions)?;
     edits_were_judged_rightly(world, &decisions)?;
     no_foreign_ids(world)
 }
@@ -122,7 +123,7 @@ fn links_and_keys_are_unique(world: &World, records: &[CanonicalRecord]) -> Resu
     Ok(())
 }
 
-fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> Result<(), String> {
+fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord], decisions: &[Decision]) -> Result<(), String> {
     for system in &world.systems {
         let name = SystemName::new(&system.name).unwrap();
         for record in records {
@@ -143,7 +144,7 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> 
                 let orphan = REFERENCES.contains(&path.as_str()) && deleted(records, value);
                 let former = REFERENCES.contains(&path.as_str()) && is_former(records, &name, value, held);
                 // What was refused is not sent again, whatever else it would have put right.
-                let kept = link.rejected.is_some() && !system.traits.compensates;
+                let kept = link.rejected.is_some() && !taken_back(decisions, record, link);
                 let refused = kept || system.refused.get(&native).is_some_and(|fields| fields.contains(&unescaped(path.as_str())));
                 let same = orphan
                     || former
@@ -165,6 +166,12 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord]) -> 
         }
     }
     Ok(())
+}
+
+/// Whether what a system refused was taken back, so that it is to hold what everybody holds. A correction is nobody's change.
+fn taken_back(decisions: &[Decision], record: &CanonicalRecord, link: &Link) -> bool {
+    let refused = format!("{} refused rev {} ", link.system, link.rev);
+    decisions.iter().any(|row| row.canonical_id == Some(record.id) && row.op == Op::Compensate && row.reason.starts_with(&refused))
 }
 
 fn deleted(records: &[CanonicalRecord], value: &Value) -> bool {

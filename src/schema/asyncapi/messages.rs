@@ -7,6 +7,7 @@ use crate::schema::{Contract, Form};
 
 /// Where the document keeps schemas.
 pub(super) const SCHEMAS: &str = "#/components/schemas/";
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const CANONICAL: &str = "0192f0c4-7c1e-7aaa-8000-0000000000aa";
 
 /// An example of what an adapter sends.
@@ -66,7 +67,7 @@ fn inbound(form: Form) -> Message {
             "properties": { "traceparent": { "type": "string", "description": "The trace of a body that names none." } },
         })),
         payload: Reference::to(format!("{SCHEMAS}{}", form.name())),
-        examples: vec![Example { name: form.name().to_owned(), headers: None, payload: sent(form) }],
+        examples: vec![Example { name: form.name().to_owned(), headers: Some(json!({ "traceparent": TRACE })), payload: sent(form) }],
     }
 }
 
