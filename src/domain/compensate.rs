@@ -8,7 +8,9 @@ use super::canonical::CanonicalRecord;
 use super::ids::UpdateId;
 use super::link::Link;
 use super::masks::hides;
+use super::planted;
 use super::provenance::{ByKind, DecidedBy, Source};
+use super::sending::Due;
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves};
 
@@ -60,7 +62,18 @@ pub fn carried(record: &CanonicalRecord, link: &Link, rev: u64) -> BTreeSet<Upda
     let sources = open.flat_map(|sent| &sent.fields).filter_map(|field| record.provenance.of(field));
     let new =
         |source: &&Source| source.version <= refused.version && source.version > link.shadow.known_version && source.system != link.system;
-    sources.filter(new).map(|source| source.update.clone()).collect()
+    let taken_back = link.shadow.sends.iter().filter(|sent| sent.rev <= rev && sent.rev > link.shadow.answered_rev);
+    let taken_back = taken_back.flat_map(|sent| &sent.takes_back).filter(|_| !planted::fault("taken_back_forgotten"));
+    sources.filter(new).map(|source| &source.update).chain(taken_back).cloned().collect()
+}
+
+/// Notes in what the commit being prepared sends that it tells of a compensation.
+pub fn note_compensation(record: &mut CanonicalRecord, due: &[Due], compensation: &UpdateId) {
+    for link in record.links.iter_mut().filter(|link| due.iter().any(|due| due.system == link.system)) {
+        for sent in link.shadow.sends.iter_mut().filter(|sent| sent.fresh) {
+            sent.takes_back.insert(compensation.clone());
+        }
+    }
 }
 
 /// Whether an update is itself a compensation.

@@ -164,6 +164,7 @@ mod tests {
             fresh: false,
             unannounced: false,
             trace: None,
+            takes_back: BTreeSet::new(),
         });
         record.links = vec![Link::new(iso, Some(NativeId::new("AW").unwrap()), Overlay::new()), geonames];
         record

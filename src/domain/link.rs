@@ -68,6 +68,9 @@ pub struct Sent {
     /// The trace of the update it follows from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceParent>,
+    /// The compensations it tells of. A field that one has taken out has no source that would say so.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub takes_back: BTreeSet<UpdateId>,
 }
 
 /// Fields whose change waits for a decision: not corrected in the source until then.

@@ -195,11 +195,11 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let CanonicalRecord { links, data, version, .. } = record;
     let link = &mut links[index];
     let replaced = link.shadow.sends.pop_if(|sent| sent.fresh);
-    let mut trace = None;
+    let (mut trace, mut takes_back) = (None, BTreeSet::new());
     match replaced {
         Some(replaced) => {
             fields.extend(replaced.fields);
-            trace = replaced.trace;
+            (trace, takes_back) = (replaced.trace, replaced.takes_back);
         }
         None => link.rev += 1,
     }
@@ -218,6 +218,7 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
             fresh: true,
             unannounced: false,
             trace,
+            takes_back,
         });
     }
     link.shadow.disputed.clear();
@@ -257,6 +258,7 @@ fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<
                 fresh: true,
                 unannounced: false,
                 trace: None,
+                takes_back: BTreeSet::new(),
             });
             due.push(Due { system: target.system.clone(), rev: link.rev, op: SendOp::Delete });
         }

@@ -389,6 +389,7 @@ pub fn bound_sends(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'
             let overtaken = shadow.sends.remove(shadow.sends.len() - 2);
             if let Some(newest) = shadow.sends.last_mut() {
                 newest.fields.extend(overtaken.fields);
+                newest.takes_back.extend(overtaken.takes_back);
             }
         } else {
             settle(shadow, canonical, equality, 0);

@@ -13,7 +13,7 @@ use super::unit::Unit;
 use super::waiting::receipt_message;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{DeadReason, Inbound, Op, Receipt, ReceiptStatus, Rejection};
-use crate::domain::compensate::{Compensated, OnReject, Undone, carried, compensate, is_compensation};
+use crate::domain::compensate::{Compensated, OnReject, Undone, carried, compensate, is_compensation, note_compensation};
 use crate::domain::decide::Situation;
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
@@ -286,6 +286,7 @@ impl Decider {
             ask_again(&mut record, taken.by);
         }
         let due = self.plan_sends(&mut record, &types, now, None);
+        note_compensation(&mut record, &due, &id);
         let reason = in_words(&undone.update, made_it, &done, &record, &cause.reason, &types);
         let written = self.own_row(Op::Compensate, id, &record, version, cause, reason, now);
         let decision = if done.restored.is_empty() { DecisionKind::Unchanged } else { DecisionKind::Accepted };

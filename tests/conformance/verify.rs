@@ -75,6 +75,7 @@ fn sent(rev: u64) -> Sent {
         fresh: false,
         unannounced: false,
         trace: None,
+        takes_back: BTreeSet::new(),
     }
 }
 

@@ -92,6 +92,7 @@ const FAULTS: &[&str] = &[
     "refusal_outlives_send",
     "gone_while_sent_unsaid",
     "refusal_outlives_compensation",
+    "taken_back_forgotten",
 ];
 
 /// The first history that notices a fault, if any does.
