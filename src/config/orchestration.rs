@@ -181,6 +181,8 @@ pub struct Orchestration {
     pub create_settle: Duration,
     /// How long a system that answers may take for a message before its delivery counts as timed out. Nothing is sent again for
     /// it: the message lies in the system's queue, or with its adapter. Default: 1 h.
+    // It decides nothing, so it is no part of the configuration's hash.
+    #[serde(skip_serializing)]
     pub answer_timeout: Duration,
     /// How long a deleted record is remembered. Default: 90 days.
     pub tombstone_retention: Expiry,

@@ -275,8 +275,12 @@ fn the_hash_follows_what_decides() {
     let usual = Config::default().hash();
     // Stored with every decision: it must not change from one build to the next without a reason.
     insta::assert_snapshot!(usual, @"1bdf80b5b8ad958a");
-    for same in ["[orchestration]\nevents = false", "[orchestration]\nbatch_size = 1\nid_cache = \"1MiB\"", "[store]\npath = \"elsewhere\""]
-    {
+    for same in [
+        "[orchestration]\nevents = false",
+        "[orchestration]\nbatch_size = 1\nid_cache = \"1MiB\"",
+        "[store]\npath = \"elsewhere\"",
+        "[orchestration]\nanswer_timeout = \"5m\"",
+    ] {
         assert_eq!(config(same).hash(), usual, "{same}");
     }
     for other in ["[orchestration]\npush_updates = true", "[entities.a]", "[systems.a]", "unknown_systems = \"reject\""] {
