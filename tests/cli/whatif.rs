@@ -74,7 +74,13 @@ fn it_is_told_in_sentences() {
     example(&scene, &["--apply"]);
     let other = other_rules(&scene);
     let text = ok(&["whatif", "--config", &other, "--store", &scene.text("out"), "--since", LONG_AGO, "--limit", "1"]);
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    oem:r1-i3-l0000001  device 019c669c-99e9-7000-8000-00037553c6a0
+      was partially accepted, would be partially accepted: the same thing as in bms: oem joins it; taken: warranty_until; name stays 'Air handler' from bms (shortest) and serial stays 'SN-001' from bms (first_contact: fill)
+      name: 'Air handler AX-500' would be 'Air handler'
+    … and 2 more (--limit)
+    since 2000-01-01T00:00:00Z: 13 updates of 10 records decided again, 3 would be decided otherwise; 4 fields would be others now; 0 decisions were taken as they are
+    ");
 }
 
 #[test]

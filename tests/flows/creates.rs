@@ -252,6 +252,8 @@ keys = [{ fields = [\"serial\"] }]
 [systems.bms]
 [systems.oem]
 receipts = \"none\"
+[systems.oem.entities.device]
+create = true
 ";
     let mut scene = Scene::with(config).start();
     scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
