@@ -81,7 +81,7 @@ fn s49_a_refused_change_is_taken_back_everywhere() {
         conflict name: base assumed, ours "Fan" (syncline), theirs "Fan 2" → theirs (latest)
       = <device 1> v4 {"name":"Fan 2","room":"A1","serial":"S1"} [bms b1, oem o1, erp e1]
       → bms: update device b1 rev 2 {"id":"b1","name":"Fan 2","note":null,"room":"A1","serial":"S1"} changed: name
-      → erp: update device e1 rev 3 {"id":"e1","name":"Fan 2","room":"A1","serial":"S1"} changed: name
+      → erp: update device e1 rev 3 {"id":"e1","name":"Fan 2","note":null,"room":"A1","serial":"S1"} changed: name
       → oem: update device o1 rev 2 {"id":"o1","name":"Fan 2","room":"A1","serial":"S1"} changed: name
     u7 oem receipt device o1 canonical_id=<device 1> rev=2 status=applied
       oem:u7 unchanged: oem applied rev 2
