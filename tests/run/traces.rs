@@ -71,7 +71,7 @@ async fn one_update_is_followed_from_its_adapter_to_the_message_that_follows() {
     let config = folder.path().join("syncline.toml");
     let text = format!(
         "[orchestration]\npush_updates = true\n[store]\npath = {:?}\n[http]\nlisten = \"127.0.0.1:{port}\"\n\
-         [entities.device]\nkeys = [{{ fields = [\"serial\"] }}]\n[systems.bms]\n[systems.oem]\n",
+         [entities.device]\nkeys = [{{ fields = [\"serial\"] }}]\n[systems.bms.entities.device]\n[systems.oem.entities.device]\n",
         folder.path().join("data")
     );
     std::fs::write(&config, text).unwrap();

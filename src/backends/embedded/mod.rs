@@ -372,7 +372,14 @@ impl Broker for EmbeddedBroker {
             deliveries = self.0.queues.receive(&self.0.readers.quick(), max)?;
         }
         if let Some(last) = deliveries.last().map(|delivery| delivery.tag) {
-            self.0.writer.send(move |session| queues::note_received(session, last)).await;
+            let note = move |session: &mut writer::Session<'_>| queues::note_received(session, last);
+            // After a start it has to be durable before anything is decided: a message that ends the process faster than it is
+            // written down would never count as delivered, and never be given up.
+            if self.0.queues.begins() {
+                self.0.writer.run("receive", note).await?;
+            } else {
+                self.0.writer.send(note).await;
+            }
         }
         Ok(deliveries)
     }

@@ -1,6 +1,7 @@
 //! The queues: what adapters hand in, and what each system is sent.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(super) struct Queues {
     pub news: watch::Sender<u64>,
     /// The last message handed out for processing.
     received: Mutex<i64>,
+    /// Whether anything was handed out since the start.
+    begun: AtomicBool,
     leases: Mutex<Leases>,
 }
 
@@ -199,6 +202,11 @@ impl Queues {
         }
         held.extend(messages.iter().map(|message| (message.record, (message.rev, now.plus(lease)))));
         Ok(Leased { id, messages })
+    }
+
+    /// True the first time: what is handed out then may be what ended the process before.
+    pub fn begins(&self) -> bool {
+        !self.begun.swap(true, Ordering::Relaxed)
     }
 
     /// Messages up to a rev are not out any more.
