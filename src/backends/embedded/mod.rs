@@ -375,10 +375,13 @@ impl Broker for EmbeddedBroker {
             let note = move |session: &mut writer::Session<'_>| queues::note_received(session, last);
             // After a start it has to be durable before anything is decided: a message that ends the process faster than it is
             // written down would never count as delivered, and never be given up.
-            if self.0.queues.begins() {
-                self.0.writer.run("receive", note).await?;
-            } else {
+            if self.0.queues.has_begun() {
                 self.0.writer.send(note).await;
+            } else if let Err(error) = self.0.writer.run("receive", note).await {
+                self.0.queues.give_again();
+                return Err(error);
+            } else {
+                self.0.queues.begin();
             }
         }
         Ok(deliveries)

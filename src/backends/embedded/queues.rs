@@ -204,9 +204,14 @@ impl Queues {
         Ok(Leased { id, messages })
     }
 
-    /// True the first time: what is handed out then may be what ended the process before.
-    pub fn begins(&self) -> bool {
-        !self.begun.swap(true, Ordering::Relaxed)
+    /// Whether anything was handed out since the start; what comes first may be what ended the process before.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// What was handed out first is noted durably.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
     }
 
     /// Messages up to a rev are not out any more.
