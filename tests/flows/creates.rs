@@ -262,5 +262,18 @@ create = true
     scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan"}));
     scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan 2"}));
     scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan 2"}));
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u2 oem device o1 {"name":"Fan","serial":"S1"}
+      oem:u2 echo: oem made the record it was sent
+      = <device 1> v1 {"name":"Fan","room":"A1","serial":"S1"} [bms b1, oem o1]
+      → oem: update device o1 rev 2 {"id":"o1","name":"Fan","room":"A1","serial":"S1"} changed: room
+    u3 oem device o1 {"name":"Fan 2","serial":"S1"}
+      oem:u3 accepted: taken: name
+        conflict name: base assumed, ours "Fan" (bms), theirs "Fan 2" → theirs (latest)
+      = <device 1> v2 {"name":"Fan 2","room":"A1","serial":"S1"} [bms b1, oem o1]
+      → bms: update device b1 rev 1 {"id":"b1","name":"Fan 2","room":"A1","serial":"S1"} changed: name
+      → oem: update device o1 rev 3 {"id":"o1","name":"Fan 2","room":"A1","serial":"S1"} changed: name
+    u4 oem device o1 {"name":"Fan 2","serial":"S1"}
+      oem:u4 echo: oem says back what it was sent
+    "#);
 }
