@@ -226,6 +226,8 @@ impl Decider {
         if let Err(refused) = doing(self.merge_records(unit, position, winner, loser, &cause)).await? {
             let detail = format!("its native id belongs to record {loser}, and the two can't become one: {refused}");
             let known = unit.draft_of(winner);
+            // What is in the way may be gone by now, as a remembered record does not tell.
+            known.into_iter().for_each(|draft| unit.drafts[draft].relied_on.extend([loser]));
             self.bury_receipt(unit, position, known, receipt, &Rejection::new(DeadReason::UnknownReceipt, detail));
             return Ok(());
         }
