@@ -150,6 +150,11 @@ impl History {
             let at = 1 + refusals.below(steps.len());
             steps.insert(at, Step::Refuse { system: refusals.below(count) });
         }
+        // Who has changes taken back is likely to refuse some, and so is whoever made them.
+        while systems.iter().any(|(_, traits)| traits.compensates) && policies.chance(50) {
+            let at = 1 + policies.below(steps.len());
+            steps.insert(at, Step::Refuse { system: policies.below(count) });
+        }
         Self { seed, systems, steps }
     }
 
