@@ -325,6 +325,12 @@ impl Decider {
                     unit.loaded.remove(&parent);
                 }
                 self.load_ids(unit, [parent]).await?;
+                // This unit may have decided about it by what was remembered: then both are decided again.
+                let maker = unit.by_record.get(&parent).copied();
+                if let Some(draft) = unit.draft_of(id) {
+                    unit.drafts[draft].relied_on.insert(parent);
+                    unit.drafts[draft].depends.extend(maker.filter(|maker| *maker != draft));
+                }
                 if self.is_sent_as_null(unit, unit.meant(parent), &key.system) {
                     arrival.leaves.set(field, value);
                     break;
