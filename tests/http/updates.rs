@@ -65,7 +65,10 @@ async fn a_trace_goes_from_the_request_to_what_is_sent() {
         }
         let body = body.to_string();
         let request = served.http.post(format!("{}/v1/updates", served.url)).header("traceparent", header).header("content-type", kind);
-        assert!(request.body(body).send().await.unwrap().status().is_success());
+        let answer = request.body(body).send().await.unwrap();
+        assert!(answer.status().is_success());
+        // A stream is answered line by line, as the lines are taken in.
+        answer.text().await.unwrap();
         served.at_rest().await;
         assert_eq!(served.get(&format!("/v1/decisions/bms:{id}")).await.1["trace_id"], trace_id);
     }

@@ -372,6 +372,10 @@ fn create(world: &mut World, system: usize, serial: usize, part: bool) {
         }
         return;
     }
+    // What a silent system was sent is never known to be held, so a serial that a merge took from it is never free.
+    if world.merged && world.systems.iter().any(|system| system.traits.profile == Profile::SilentPatches) {
+        return;
+    }
     let serial = format!("S{serial}");
     let has = world.systems[system].rows.values().any(|row| row.fields.get("serial") == Some(&json!(serial)));
     if !has {

@@ -57,6 +57,8 @@ pub struct World {
     pub broken: Option<String>,
     /// A person has split something: a system may have let go of a record that others still have.
     pub split: bool,
+    /// A person has merged something: a system may have been sent another key value.
+    pub merged: bool,
 }
 
 /// Whether any record refers to this one.
@@ -118,6 +120,7 @@ impl World {
             arrival: 0,
             broken: None,
             split: false,
+            merged: false,
         };
         for _ in 0..2 {
             let orchestrator = world.start_orchestrator().await;
@@ -310,6 +313,7 @@ impl World {
         }
         let (winner, loser) = (&records[winner % records.len()], &records[loser % records.len()]);
         if winner.entity_type == loser.entity_type && !is_named(&records, loser) {
+            self.merged = true;
             self.act(Request::Merge { winner: winner.id, loser: loser.id, reason: None }).await;
         }
     }
