@@ -144,7 +144,7 @@ impl Decider {
         }
         self.load_records(unit, &items).await?;
         self.distrust_stale_ids(unit, &cached).await?;
-        self.distrust_stale_records(unit, &items).await?;
+        self.distrust_stale_records(unit, &items, &cached).await?;
         self.look_up_new_claims(unit, &items).await?;
         Ok(items)
     }
@@ -457,7 +457,7 @@ impl Decider {
 
     /// A remembered record that does not list a link the store has is older than that link. Whoever writes it would be told;
     /// what is decided without writing it must not be decided by it.
-    async fn distrust_stale_records(&mut self, unit: &mut Unit, items: &[Item]) -> Result<(), PortError> {
+    async fn distrust_stale_records(&mut self, unit: &mut Unit, items: &[Item], cached: &[NativeKey]) -> Result<(), PortError> {
         let (mut stale, mut keys) = (Vec::new(), Vec::new());
         for change in items.iter().flat_map(Item::changes) {
             let key = &change.change.key;
@@ -475,7 +475,9 @@ impl Decider {
             return Ok(());
         }
         self.load_ids(unit, stale).await?;
-        // Where it is the link that is older, as it has just moved to another record, that is looked up once more.
+        // Where it is the link that is older, as it has just moved to another record, that is looked up once more. So is every
+        // remembered one: the old record may have listed it, and the new one may not.
+        keys.extend(cached.iter().cloned());
         self.distrust_stale_ids(unit, &keys).await
     }
 
