@@ -239,6 +239,17 @@ fn a_split_off_record_is_made_elsewhere_under_later_revs() {
 }
 
 #[test]
+fn a_system_taken_out_and_merged_in_again_is_sent_later_revs() {
+    let mut scene = Scene::with(&PEOPLE.replace("[systems.hr.entities.person]\ncreate = false", "[systems.hr.entities.person]")).start();
+    scene.says("crm", "person", "c1", json!({"name": "Ann", "mail": "ann@crm"}));
+    scene.applies("hr", "h1");
+    scene.split(("hr", "h1")).unwrap();
+    scene.says("hr", "person", "h2", json!({"name": "Ann", "phone": "555"}));
+    scene.merge(("crm", "c1"), ("hr", "h2")).unwrap();
+    insta::assert_snapshot!(scene.story(), @"");
+}
+
+#[test]
 fn what_can_not_be_done_changes_nothing() {
     let mut scene = two();
     scene.says("erp", "person", "e2", json!({"name": "Cid", "phone": "777"}));
