@@ -163,9 +163,13 @@ pub fn shares_keys(record: &CanonicalRecord, keys: &[KeyRule]) -> bool {
 }
 
 fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, context: &SendContext<'_>, everyone: bool) -> Option<Due> {
+    let mut fields = outdated(record, &record.links[index], target, context);
+    if fields.is_empty() && record.links[index].newest().is_none() {
+        // It has come to hold what it refused, so it may be told that again once it holds something else.
+        record.links[index].rejected = None;
+    }
     let link = &record.links[index];
     let create = link.state == LinkState::Reserved;
-    let mut fields = outdated(record, link, target, context);
     let unannounced = link.newest().is_some_and(|sent| sent.unannounced);
     let first = create && link.rev == 0;
     // An earlier create was answered with a native id while a newer one was on its way: an update says the same better.

@@ -156,6 +156,17 @@ fn s49_a_correction_is_nobodys_change() {
 }
 
 #[test]
+fn what_a_system_refused_and_has_by_now_is_sent_to_it_again() {
+    let mut scene = known("keep");
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump", "room": "A1"}));
+    scene.refuses("oem", "o1", "no such name");
+    scene.send(patch("oem", "device", "o1", json!({"name": "Pump"})));
+    scene.send(patch("oem", "device", "o1", json!({"room": "B2"})));
+    scene.send(patch("erp", "device", "e1", json!({"room": "A1"})).base(1));
+    insta::assert_snapshot!(scene.story(), @"");
+}
+
+#[test]
 fn s49_a_person_says_what_becomes_of_a_refused_change() {
     let mut scene = known("review");
     for name in ["Pump", "Pump 2"] {
