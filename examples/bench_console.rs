@@ -48,11 +48,36 @@ fn kind(n: u64, version: u64) -> DecisionKind {
     }
 }
 
-fn plan(n: u64, version: u64) -> Plan {
+/// The times of the decisions: one after the other, within the last days, so that none is swept away.
+#[derive(Clone, Copy)]
+struct Days {
+    first: u64,
+    records: u64,
+}
+
+impl Days {
+    const SECONDS: u64 = 5 * 24 * 3600;
+
+    fn until_now(records: u64) -> Self {
+        let now = std::time::UNIX_EPOCH.elapsed().expect("a clock that is set").as_secs();
+        Self { first: now - Self::SECONDS, records }
+    }
+
+    fn at(self, n: u64, version: u64) -> u64 {
+        self.first + ((version - 1) * self.records + n) * Self::SECONDS / (self.records * VERSIONS)
+    }
+
+    /// The second day.
+    fn range(self) -> String {
+        let day = |days: u64| sample::at(self.first + days * 24 * 3600).to_string().replace('+', "%2B");
+        format!("since={}&until={}", day(1), day(2))
+    }
+}
+
+fn plan(n: u64, version: u64, days: Days) -> Plan {
     let record = record(n, version);
     let snapshot = Some(record.data.clone());
-    let seconds = version * 1_000_000 + n;
-    let decision = sample::decision(&format!("bms:u{n}-{version}"), Some(n), kind(n, version), seconds);
+    let decision = sample::decision(&format!("bms:u{n}-{version}"), Some(n), kind(n, version), days.at(n, version));
     let changed = matches!(decision.decision, DecisionKind::Accepted).then_some(snapshot).flatten();
     let decision = Decision {
         proposed_snapshot: changed.clone(),
@@ -69,11 +94,11 @@ fn plan(n: u64, version: u64) -> Plan {
     Plan { decisions: vec![sample::row(decision)], ..sample::plan(write) }
 }
 
-async fn fill(store: &dyn Store, records: u64) {
+async fn fill(store: &dyn Store, records: u64, days: Days) {
     let began = Instant::now();
     for version in 1..=VERSIONS {
         for batch in 0..records / BATCH {
-            let plans = (batch * BATCH..(batch + 1) * BATCH).map(|n| plan(n, version)).collect();
+            let plans = (batch * BATCH..(batch + 1) * BATCH).map(|n| plan(n, version, days)).collect();
             store.commit(&Batch { plans, ..Batch::default() }).await.unwrap();
         }
     }
@@ -102,7 +127,7 @@ const ASKED: [(&str, &str); 25] = [
     ("of a kind there is none of", "/v1/decisions?decision=parked"),
     ("of a type", "/v1/decisions?type=device&limit=50"),
     ("of a record", "/v1/decisions?entity={id}"),
-    ("of a time", "/v1/decisions?since=1970-01-12T00:00:00Z&until=1970-01-20T00:00:00Z"),
+    ("of a time", "/v1/decisions?{day}"),
     ("by words", "/v1/decisions?reason=because"),
     ("by words that are rare", "/v1/decisions?reason={word}&limit=1"),
     ("one decision", "/v1/decisions/bms:u{n}-3"),
@@ -121,7 +146,7 @@ const ASKED: [(&str, &str); 25] = [
     ("page: systems", "/systems"),
 ];
 
-async fn measure(url: &str, records: u64) {
+async fn measure(url: &str, records: u64, days: Days) {
     let http = reqwest::Client::new();
     let mut dice = Dice(7);
     println!("{:<28} {:>9} {:>9} {:>9}", "", "p50 ms", "p99 ms", "max ms");
@@ -129,8 +154,8 @@ async fn measure(url: &str, records: u64) {
         let mut times = Vec::with_capacity(TIMES);
         for _ in 0..TIMES {
             let n = dice.below(records);
-            let path =
-                path.replace("{id}", &sample::id(n).to_string()).replace("{n}", &n.to_string()).replace("{word}", &format!("bms:u{n}-5"));
+            let path = path.replace("{id}", &sample::id(n).to_string()).replace("{n}", &n.to_string());
+            let path = path.replace("{word}", &format!("bms:u{n}-5")).replace("{day}", &days.range());
             let began = Instant::now();
             let answer = http.get(format!("{url}{path}")).send().await.unwrap();
             assert!(answer.status().is_success(), "{path}: {}", answer.status());
@@ -160,6 +185,7 @@ fn config(folder: &Path, server: Option<(&str, &str)>) -> Config {
 fn main() {
     let decisions: u64 = std::env::args().nth(1).map_or(1_000_000, |count| count.parse().expect("how many decisions? a number"));
     let records = (decisions / VERSIONS).next_multiple_of(BATCH);
+    let days = Days::until_now(records);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let folder = tempfile::TempDir::new_in(".").unwrap();
     let url = std::env::var("SYNCLINE_TEST_MONGODB_URL").ok();
@@ -169,18 +195,18 @@ fn main() {
             Some(url) => {
                 println!("in MongoDB");
                 let store = MongoStore::open(url, &database, Options::default()).await.unwrap();
-                fill(&store, records).await;
+                fill(&store, records, days).await;
             }
             None => {
                 println!("in the embedded store");
                 let Embedded { store, .. } = Embedded::open(folder.path(), &embedded::Options::default()).unwrap();
-                fill(store.as_ref(), records).await;
+                fill(store.as_ref(), records, days).await;
                 drop::<Arc<_>>(store);
             }
         }
         let server = url.as_deref().map(|url| (url, database.as_str()));
         let orchestrator = Syncline::new(config(folder.path(), server)).serve().await.unwrap();
-        measure(&format!("http://{}", orchestrator.address().unwrap()), records).await;
+        measure(&format!("http://{}", orchestrator.address().unwrap()), records, days).await;
         orchestrator.stop().await.unwrap();
         if let Some(url) = &url {
             MongoStore::open(url, &database, Options::default()).await.unwrap().drop_database().await.unwrap();

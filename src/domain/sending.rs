@@ -164,8 +164,8 @@ pub fn shares_keys(record: &CanonicalRecord, keys: &[KeyRule]) -> bool {
 
 fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, context: &SendContext<'_>, everyone: bool) -> Option<Due> {
     let mut fields = outdated(record, &record.links[index], target, context);
-    if fields.is_empty() && record.links[index].newest().is_none() {
-        // It has come to hold what it refused, so it may be told that again once it holds something else.
+    if fields.is_empty() && record.links[index].newest().is_none() && !planted::fault("refusal_outlives_agreement") {
+        // It holds what everybody does: what it refused is taken back, or it has come to it by itself. Neither stands any more.
         record.links[index].rejected = None;
     }
     let link = &record.links[index];

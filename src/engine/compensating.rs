@@ -18,8 +18,7 @@ use crate::domain::decide::Situation;
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
 use crate::domain::identity::{KeyRule, claims_of};
-use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName, UpdateId};
-use crate::domain::planted;
+use crate::domain::ids::{CanonicalId, NativeId, NativeKey, UpdateId};
 use crate::domain::provenance::DecidedBy;
 use crate::domain::receipt::answered_link;
 use crate::domain::review::{Says, Word};
@@ -52,8 +51,6 @@ struct TakenBack<'a> {
     updates: &'a BTreeSet<UpdateId>,
     /// The record of the refusal.
     refusing: CanonicalId,
-    /// Who refuses.
-    by: &'a SystemName,
     /// What the refusing system is known to hold of that.
     held: &'a Leaves,
 }
@@ -125,7 +122,7 @@ impl Decider {
                 let cause =
                     Cause { by: DecidedBy::SYSTEM, reason: refusal_in_words(receipt), received_at: unit.inputs[position].received_at };
                 let Some(refusing) = unit.drafts[draft].work.as_ref().map(|work| work.record.id) else { return Ok(()) };
-                let taken = TakenBack { updates: &refused.carries, refusing, by: receipt.system(), held: &refused.held };
+                let taken = TakenBack { updates: &refused.carries, refusing, held: &refused.held };
                 doing(self.take_back(unit, position, &taken, &cause)).await
             }
             OnReject::Compensate | OnReject::Review => {
@@ -200,13 +197,7 @@ impl Decider {
         let why = word.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let reason = format!("{}, and {who}{why}", refusal_in_words(receipt));
         let cause = Cause { by: word.decided_by(), reason, received_at: waiting.received_at };
-        doing(self.take_back(
-            unit,
-            position,
-            &TakenBack { updates: carries, refusing: record.id, by: receipt.system(), held: &held },
-            &cause,
-        ))
-        .await
+        doing(self.take_back(unit, position, &TakenBack { updates: carries, refusing: record.id, held: &held }, &cause)).await
     }
 
     /// Takes changes back, and whatever was decided in one set with them.
@@ -282,9 +273,6 @@ impl Decider {
         let Some(id) = own.last().cloned() else { return Ok(()) };
         let done = if made_it { Compensated::default() } else { compensate(&mut record, &undone, held, own, now) };
         self.claim_what_is_free(unit, draft, &mut record, &types).await?;
-        if refusing && !done.restored.is_empty() {
-            ask_again(&mut record, taken.by);
-        }
         let due = self.plan_sends(&mut record, &types, now, None);
         note_compensation(&mut record, &due, &id);
         let reason = in_words(&undone.update, made_it, &done, &record, &cause.reason, &types);
@@ -339,13 +327,6 @@ impl Decider {
             }
         }
         Ok(None)
-    }
-}
-
-/// What a system refused is gone everywhere. Whoever says the same again is to be answered again, not kept apart from that system.
-fn ask_again(record: &mut CanonicalRecord, system: &SystemName) {
-    if !planted::fault("refusal_outlives_compensation") {
-        record.links.iter_mut().filter(|link| link.system == *system).for_each(|link| link.rejected = None);
     }
 }
 

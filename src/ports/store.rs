@@ -415,7 +415,7 @@ impl Page<Audit> {
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// Where the next page starts; `None` at the end.
+    /// Where the next page starts; `None` at the end, and only there.
     pub next: Option<Cursor>,
 }
 
@@ -494,7 +494,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// The row of one update.
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError>;
 
-    /// Rows, newest first.
+    /// Rows, newest first. Where no index tells which rows fit (words, a type) a store looks through some thousands and no
+    /// more: a page may then have fewer items than `limit`, or none, and still say where the next one starts.
     async fn decisions(&self, filter: &DecisionFilter, after: Option<&Cursor>, limit: usize) -> Result<Page<Decision>, PortError>;
 
     /// Records by id, of one type or all.

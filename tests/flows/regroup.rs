@@ -246,7 +246,29 @@ fn a_system_taken_out_and_merged_in_again_is_sent_later_revs() {
     scene.split(("hr", "h1")).unwrap();
     scene.says("hr", "person", "h2", json!({"name": "Ann", "phone": "555"}));
     scene.merge(("crm", "c1"), ("hr", "h2")).unwrap();
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 crm person c1 {"mail":"ann@crm","name":"Ann"}
+      crm:u1 accepted: a new record from crm
+      = <person 1> v1 {"mail":"ann@crm","name":"Ann"} [crm c1, hr (open create)]
+      → hr: create person - rev 1 {"mail":"ann@crm","name":"Ann"} changed: mail, name
+    u2 hr receipt person h1 canonical_id=<person 1> rev=1 status=applied
+      hr:u2 unchanged: hr made the record; there it is h1
+      = <person 1> v1 {"mail":"ann@crm","name":"Ann"} [crm c1, hr h1]
+    … anna says that hr's h1 is not <person 1>
+      syncline:split accepted: hr's h1 is another thing and is record <person 2> from now on: anna says so: two people | by Person anna
+      syncline:split accepted: hr's h1 was taken out of record <person 1>: anna says so: two people | by Person anna
+      = <person 1> v2 {"mail":"ann@crm","name":"Ann"} [crm c1, hr (not made there)]
+      = <person 2> v1 {"mail":"ann@crm","name":"Ann"} [hr h1, crm (not made there), erp (not made there)]
+    u3 hr person h2 {"name":"Ann","phone":"555"}
+      hr:u3 accepted: a new record from hr
+      = <person 3> v1 {"name":"Ann","phone":"555"} [hr h2]
+    … anna says that <person 3> is <person 1>
+      syncline:merge accepted: record <person 3> is the same thing and became part of this one: anna says so: the same face | by Person anna
+      = <person 1> v3 {"mail":"ann@crm","name":"Ann","phone":"555"} [crm c1, hr (not made there), hr h2]
+      = <person 3> v1 {"name":"Ann","phone":"555"} []
+      → crm: update person c1 rev 1 {"id":"c1","mail":"ann@crm","name":"Ann","phone":"555"} changed: phone
+      → hr: update person h2 rev 2 {"id":"h2","mail":"ann@crm","name":"Ann","phone":"555"} changed: mail
+    "#);
 }
 
 #[test]

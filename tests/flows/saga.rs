@@ -162,7 +162,7 @@ fn what_a_system_refused_and_has_by_now_is_sent_to_it_again() {
     scene.refuses("oem", "o1", "no such name");
     scene.send(patch("oem", "device", "o1", json!({"name": "Pump"})));
     scene.send(patch("oem", "device", "o1", json!({"room": "B2"})));
-    scene.send(patch("erp", "device", "e1", json!({"room": "A1"})).base(1));
+    scene.send(patch("erp", "device", "e1", json!({"room": "A1"})).base(2));
     insta::assert_snapshot!(scene.story(), @"");
 }
 

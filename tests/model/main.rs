@@ -91,7 +91,7 @@ const FAULTS: &[&str] = &[
     "moved_shadow_not_rebased",
     "refusal_outlives_send",
     "gone_while_sent_unsaid",
-    "refusal_outlives_compensation",
+    "refusal_outlives_agreement",
     "taken_back_forgotten",
 ];
 

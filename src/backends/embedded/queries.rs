@@ -26,6 +26,8 @@ const WAITING: &str = "list waiting updates";
 const DEAD: &str = "list dead letters";
 const FACTS: &str = "read facts";
 const AUDITS: &str = "list what was done";
+/// Rows a list of decisions looks through at most, where not every one fits: some ten milliseconds.
+const LOOKED_THROUGH: usize = 20_000;
 const ROW: &str = "SELECT id, late, uid, body, previous, record FROM decisions WHERE id = ?1";
 
 fn position(after: Option<&Cursor>, operation: &'static str) -> Result<Option<i64>, PortError> {
@@ -39,6 +41,21 @@ fn page<T>(mut rows: Vec<(i64, T)>, limit: usize) -> Page<T> {
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(|(position, _)| Cursor(position.to_string()));
     Page { items: rows.into_iter().map(|(_, row)| row).collect(), next }
+}
+
+/// Rows that fit, one more than wanted if there are; and, if it was not looked through all of them, the last one looked at.
+#[derive(Default)]
+struct Looked {
+    fits: Vec<(i64, Decision)>,
+    stopped_at: Option<i64>,
+}
+
+impl Looked {
+    fn page(self, limit: usize) -> Page<Decision> {
+        let page = page(self.fits, limit);
+        let next = page.next.or_else(|| self.stopped_at.map(|id| Cursor(id.to_string())));
+        Page { next, ..page }
+    }
 }
 
 /// The row of one update.
@@ -83,7 +100,7 @@ pub(super) fn decisions(
         Some(record) => history(conn, record, filter, before, limit),
         None => scan(conn, filter, before, limit),
     });
-    found.map(|found| page(found, limit))
+    found.map(|looked| looked.page(limit))
 }
 
 /// The history of one record: each row knows the one before it.
@@ -93,11 +110,11 @@ fn history(
     filter: &DecisionFilter,
     before: Option<i64>,
     limit: usize,
-) -> Result<Vec<(i64, Decision)>, PortError> {
+) -> Result<Looked, PortError> {
     let error = failed(DECISIONS);
     let head = "SELECT n, head FROM records WHERE id = ?1";
     let head = conn.query_row(head, [record.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)));
-    let Some((n, mut next)) = head.optional().map_err(error)? else { return Ok(Vec::new()) };
+    let Some((n, mut next)) = head.optional().map_err(error)? else { return Ok(Looked::default()) };
     let mut statement = conn.prepare_cached(ROW).map_err(error)?;
     if let Some(before) = before {
         let read = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(4)?, row.get::<_, Option<i64>>(5)?));
@@ -108,51 +125,98 @@ fn history(
         }
     }
     let wanted = words(filter);
-    let mut found = Vec::new();
+    let (mut found, mut looked) = (Looked::default(), 0);
     while let Some(id) = next
-        && found.len() <= limit
+        && found.fits.len() <= limit
     {
+        if looked == LOOKED_THROUGH {
+            break;
+        }
+        looked += 1;
         let mut rows = statement.query([id]).map_err(error)?;
         let Some(row) = rows.next().map_err(error)? else { break };
         if before.is_none_or(|before| id < before)
             && let Some(decision) = read_decision(DECISIONS, row)?
             && admits(filter, &wanted, &decision)
         {
-            found.push((id, decision));
+            found.fits.push((id, decision));
         }
         next = row.get(4).map_err(error)?;
+        found.stopped_at = next.filter(|_| looked == LOOKED_THROUGH).map(|_| id);
     }
     Ok(found)
 }
 
-fn scan(conn: &Connection, filter: &DecisionFilter, before: Option<i64>, limit: usize) -> Result<Vec<(i64, Decision)>, PortError> {
+fn scan(conn: &Connection, filter: &DecisionFilter, before: Option<i64>, limit: usize) -> Result<Looked, PortError> {
     let error = failed(DECISIONS);
     let (sql, values) = scan_query(conn, filter, before)?;
     let wanted = words(filter);
     let mut statement = conn.prepare(&sql).map_err(error)?;
     let mut rows = statement.query(params_from_iter(values)).map_err(error)?;
-    let mut found = Vec::new();
-    while found.len() <= limit {
-        let Some(row) = rows.next().map_err(error)? else { break };
-        if let Some(decision) = read_decision(DECISIONS, row)?
+    let (mut found, mut looked) = (Looked::default(), 0);
+    while found.fits.len() <= limit {
+        let Some(row) = rows.next().map_err(error)? else {
+            found.stopped_at = None;
+            break;
+        };
+        if looked == LOOKED_THROUGH {
+            break;
+        }
+        looked += 1;
+        let id = row.get(0).map_err(error)?;
+        found.stopped_at = Some(id);
+        if may_say(row, &wanted).map_err(error)?
+            && let Some(decision) = read_decision(DECISIONS, row)?
             && admits(filter, &wanted, &decision)
         {
-            found.push((row.get(0).map_err(error)?, decision));
+            found.fits.push((id, decision));
         }
     }
     Ok(found)
 }
 
-/// Rows are numbered by their time, give or take what they were late: a range of numbers holds a range of times.
+/// Whether the text of a row may have these words: told without reading it as what it is.
+fn may_say(row: &Row<'_>, wanted: &BTreeSet<String>) -> rusqlite::Result<bool> {
+    let Some(body) = row.get_ref(3)?.as_str_or_null().ok().flatten().filter(|body| !wanted.is_empty() && body.is_ascii()) else {
+        return Ok(true);
+    };
+    let body = body.to_ascii_lowercase();
+    Ok(wanted.iter().all(|word| body.contains(word.as_str())))
+}
+
+/// Rows are numbered by their time, give or take what they were late: a range of numbers holds a range of times. One part is
+/// asked of an index; of a row that doesn't fit the others only the number comes.
 fn scan_query(conn: &Connection, filter: &DecisionFilter, before: Option<i64>) -> Result<(String, Vec<Column>), PortError> {
     let error = failed(DECISIONS);
-    let mut sql = String::from("SELECT id, late, uid, body FROM decisions WHERE kind IS NOT NULL");
+    let name = |name: &str| {
+        let id = conn.query_row("SELECT id FROM names WHERE name = ?1", [name], |row| row.get(0)).optional().map_err(error)?;
+        // A name nobody has used yet has no rows.
+        Ok::<i64, PortError>(id.unwrap_or(-1))
+    };
+    let mut equals = Vec::new();
+    equals.extend(filter.decision.filter(|kind| is_rare(*kind)).map(|kind| ("rare", kind_number(kind))));
+    if let Some(system) = &filter.system {
+        equals.push(("system", name(system.as_str())?));
+    }
+    let indexed = equals.len().min(1);
+    equals.extend(filter.decision.filter(|kind| !is_rare(*kind)).map(|kind| ("kind", kind_number(kind))));
+    if let Some(entity_type) = &filter.entity_type {
+        equals.push(("type", name(entity_type.as_str())?));
+    }
+    let (asked, others) = equals.split_at(indexed);
+    let others: Vec<String> = others.iter().map(|(column, value)| format!("{column} = {value}")).collect();
+    let fits = if others.is_empty() { "1".to_owned() } else { others.join(" AND ") };
+    let mut sql =
+        format!("SELECT id, CASE WHEN {fits} THEN late END, uid, CASE WHEN {fits} THEN body END FROM decisions WHERE kind IS NOT NULL");
     let mut values = Vec::new();
     let mut and = |part: &str, value: i64| {
         sql.push_str(" AND ");
         sql.push_str(part);
         values.push(Column::Integer(value));
     };
+    for (column, value) in asked {
+        and(&format!("{column} = ?"), *value);
+    }
     if let Some(before) = before {
         and("id < ?", before);
     }
@@ -162,20 +226,6 @@ fn scan_query(conn: &Connection, filter: &DecisionFilter, before: Option<i64>) -
     if let Some(until) = filter.until {
         let late: i64 = super::schema::meta(conn, "late")?;
         and("id < ?", until.as_micros().saturating_add(late));
-    }
-    if let Some(kind) = filter.decision {
-        and(if is_rare(kind) { "rare = ?" } else { "kind = ?" }, kind_number(kind));
-    }
-    let name = |name: &str| {
-        let id = conn.query_row("SELECT id FROM names WHERE name = ?1", [name], |row| row.get(0)).optional().map_err(error)?;
-        // A name nobody has used yet has no rows.
-        Ok::<i64, PortError>(id.unwrap_or(-1))
-    };
-    if let Some(system) = &filter.system {
-        and("system = ?", name(system.as_str())?);
-    }
-    if let Some(entity_type) = &filter.entity_type {
-        and("type = ?", name(entity_type.as_str())?);
     }
     sql.push_str(" ORDER BY id DESC");
     Ok((sql, values))

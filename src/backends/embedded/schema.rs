@@ -38,8 +38,9 @@ CREATE TABLE IF NOT EXISTS creates(system TEXT, type TEXT, record BLOB, PRIMARY 
 /// When a record was deleted; until when a message should be answered. Likewise.
 const LATER_COLUMNS: [(&str, &str); 2] = [("records", "deleted_at"), ("outbox", "answer_by")];
 
-/// Few records are deleted.
-const DELETED_INDEX: &str = "CREATE INDEX IF NOT EXISTS records_deleted ON records(deleted_at, id) WHERE deleted_at IS NOT NULL";
+/// Few records are deleted. Rows are listed by system.
+const LATER_INDEXES: &str = "CREATE INDEX IF NOT EXISTS decisions_system ON decisions(system) WHERE kind IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_deleted ON records(deleted_at, id) WHERE deleted_at IS NOT NULL";
 
 const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -139,7 +140,7 @@ pub(super) fn open_writer(file: &Path, cache_kib: u32) -> Result<Connection, Por
             conn.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} INTEGER")).map_err(failed(OPEN))?;
         }
     }
-    conn.execute_batch(DELETED_INDEX).map_err(failed(OPEN))?;
+    conn.execute_batch(LATER_INDEXES).map_err(failed(OPEN))?;
     Ok(conn)
 }
 

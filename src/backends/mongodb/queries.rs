@@ -25,6 +25,11 @@ const DEAD: &str = "list dead letters";
 const FACTS: &str = "read facts";
 const HOLDS_READ: &str = "read holds";
 
+/// Rows a search for words looks through at most: some ten milliseconds.
+const LOOKED_THROUGH: usize = 2_000;
+/// Rows of such a search that are fetched together.
+const LOOKED_AT_ONCE: usize = 500;
+
 /// A place in a list. Two orchestrators may give out the same number; then the ids decide.
 struct Place {
     number: i64,
@@ -81,6 +86,11 @@ impl<T> Pager<T> {
         true
     }
 
+    /// Goes on after this place the next time, however few items there are.
+    fn stop(&mut self, last: Place) {
+        (self.last, self.more) = (Some(last), true);
+    }
+
     fn page(self) -> Page<T> {
         Page { items: self.items, next: self.last.filter(|_| self.more).map(|place| place.cursor()) }
     }
@@ -103,15 +113,24 @@ pub(super) async fn decisions(
     let words = filter.reason.as_deref().map(words_of).unwrap_or_default();
     let mut pager = Pager::new(limit);
     let rows = shared.find(DECISIONS_LISTED, DECISIONS, decision_filter(filter, after.as_ref())).sort(doc! {"place": -1, "_id": -1});
+    let mut looked = 0;
     let take = |row: Document| {
         let place = Place::of(DECISIONS_LISTED, &row)?;
         if after.as_ref().is_some_and(|after| place.key() >= after.key()) {
             return Ok(true);
         }
+        looked += 1;
+        if !words.is_empty() && !row.get_str("reason").is_ok_and(|reason| words_of(reason).is_superset(&words)) {
+            let on = looked < LOOKED_THROUGH;
+            if !on {
+                pager.stop(place);
+            }
+            return Ok(on);
+        }
         let Some(decision) = codec::read_decision(DECISIONS_LISTED, row)? else { return Ok(true) };
-        Ok(!words_of(&decision.reason).is_superset(&words) || pager.add(place, decision))
+        Ok(pager.add(place, decision))
     };
-    rows.batch(limit.saturating_add(2)).each(take).await?;
+    rows.batch(if words.is_empty() { limit.saturating_add(2) } else { LOOKED_AT_ONCE }).each(take).await?;
     Ok(pager.page())
 }
 

@@ -147,8 +147,15 @@ impl Tail {
     }
 
     async fn snapshot(&mut self) -> Result<Event, PortError> {
-        let page = self.api.store.decisions(&self.filter, None, self.limit).await?;
-        let rows: Vec<Decision> = page.items;
+        let (mut rows, mut after) = (Vec::<Decision>::new(), None);
+        while rows.len() < self.limit {
+            let page = self.api.store.decisions(&self.filter, after.as_ref(), self.limit - rows.len()).await?;
+            rows.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
         // Nothing there yet is a place, too: before everything that will be.
         self.last = UpdateId::try_from("syncline:nothing".to_owned()).ok().map(|update| (Timestamp::from_micros(0), update));
         rows.iter().rev().for_each(|row| self.remember(row));
@@ -162,10 +169,13 @@ impl Tail {
     /// What came after a row, oldest first, with what turned up late behind it; `None`: too much.
     async fn since(&mut self, last: &Name) -> Result<Option<Vec<Decision>>, PortError> {
         let quiet = self.api.clock.now().since(last.0) > LATE;
+        // What is older was seen, and need not be looked through for what fits.
+        let from = last.0.minus(LATE);
+        let filter = DecisionFilter { since: Some(self.filter.since.map_or(from, |since| since.max(from))), ..self.filter.clone() };
         let (mut rows, mut after, mut size) = (Vec::<Decision>::new(), None, FEW);
         let mut behind: Option<usize> = None;
         'all: loop {
-            let page = self.api.store.decisions(&self.filter, after.as_ref(), size).await?;
+            let page = self.api.store.decisions(&filter, after.as_ref(), size).await?;
             for row in page.items {
                 let here = name(&row);
                 if last.0.since(here.0) > LATE || behind.is_some_and(|count| count == BEHIND || (quiet && !self.first)) {
