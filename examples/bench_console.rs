@@ -59,8 +59,9 @@ impl Days {
     const SECONDS: u64 = 5 * 24 * 3600;
 
     fn until_now(records: u64) -> Self {
-        let now = std::time::UNIX_EPOCH.elapsed().expect("a clock that is set").as_secs();
-        Self { first: now - Self::SECONDS, records }
+        let now = std::time::UNIX_EPOCH.elapsed().expect("a clock that is set");
+        let since = now - Duration::from_micros(sample::at(0).as_micros().unsigned_abs());
+        Self { first: since.as_secs() - Self::SECONDS, records }
     }
 
     fn at(self, n: u64, version: u64) -> u64 {
