@@ -163,7 +163,27 @@ fn what_a_system_refused_and_has_by_now_is_sent_to_it_again() {
     scene.send(patch("oem", "device", "o1", json!({"name": "Pump"})));
     scene.send(patch("oem", "device", "o1", json!({"room": "B2"})));
     scene.send(patch("erp", "device", "e1", json!({"room": "A1"})).base(2));
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
+      bms:u4 accepted: taken: name
+      = <device 1> v2 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, oem o1, erp e1]
+      → erp: update device e1 rev 1 {"id":"e1","name":"Pump","room":"A1","serial":"S1"} changed: name
+      → oem: update device o1 rev 1 {"id":"o1","name":"Pump","room":"A1","serial":"S1"} changed: name
+    u5 oem receipt device o1 canonical_id=<device 1> reason=no such name rev=1 status=rejected
+      oem:u5 unchanged: oem refuses rev 1: no such name; the same content is not sent again
+    u6 oem patch device o1 {"name":"Pump"}
+      oem:u6 unchanged: agreed already: name
+    u7 oem patch device o1 {"room":"B2"}
+      oem:u7 accepted: taken: room
+      = <device 1> v3 {"name":"Pump","room":"B2","serial":"S1"} [bms b1, oem o1, erp e1]
+      → bms: update device b1 rev 1 {"id":"b1","name":"Pump","room":"B2","serial":"S1"} changed: room
+      → erp: update device e1 rev 2 {"id":"e1","name":"Pump","room":"B2","serial":"S1"} changed: room
+    u8 erp patch device e1 {"room":"A1"} base=2
+      erp:u8 accepted: taken: room
+      = <device 1> v4 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, oem o1, erp e1]
+      → bms: update device b1 rev 2 {"id":"b1","name":"Pump","room":"A1","serial":"S1"} changed: room
+      → oem: update device o1 rev 2 {"id":"o1","name":"Pump","room":"A1","serial":"S1"} changed: room
+    "#);
 }
 
 #[test]
