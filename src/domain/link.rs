@@ -275,4 +275,10 @@ impl Link {
     pub fn newest(&self) -> Option<&Sent> {
         self.shadow.sends.last()
     }
+
+    /// The newest send, if the system has not said yet that it applied it.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<&Sent> {
+        self.newest().filter(|sent| sent.rev > self.shadow.answered_rev)
+    }
 }

@@ -164,7 +164,7 @@ pub fn shares_keys(record: &CanonicalRecord, keys: &[KeyRule]) -> bool {
 
 fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, context: &SendContext<'_>, everyone: bool) -> Option<Due> {
     let mut fields = outdated(record, &record.links[index], target, context);
-    if fields.is_empty() && record.links[index].newest().is_none() && !planted::fault("refusal_outlives_agreement") {
+    if fields.is_empty() && record.links[index].unanswered().is_none() && !planted::fault("refusal_outlives_agreement") {
         // It holds what everybody does: what it refused is taken back, or it has come to it by itself. Neither stands any more.
         record.links[index].rejected = None;
     }
@@ -174,14 +174,13 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let first = create && link.rev == 0;
     // An earlier create was answered with a native id while a newer one was on its way: an update says the same better.
     let answered = link.shadow.answered_rev;
-    let made = !create && answered > 0 && link.newest().is_some_and(|sent| sent.op == SendOp::Create && sent.rev > answered);
+    let made = !create && answered > 0 && link.unanswered().is_some_and(|sent| sent.op == SendOp::Create);
     if fields.is_empty() && !(everyone || unannounced || first || made) {
         return None;
     }
     // What went out after a refusal, with something else, would stand and be taken for what it is not: it shows the record as it
     // is when it is published.
-    let on_its_way =
-        link.newest().is_some_and(|sent| sent.rev == link.rev && sent.rev > answered) && !planted::fault("refusal_outlives_send");
+    let on_its_way = link.unanswered().is_some_and(|sent| sent.rev == link.rev) && !planted::fault("refusal_outlives_send");
     let insisted = context.insist == Some(&target.system) || on_its_way;
     if !insisted && link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
         return None;
