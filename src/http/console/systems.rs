@@ -24,7 +24,7 @@ const DIFFERENCES: usize = 100;
 /// Decisions shown with a system.
 const LATEST: usize = 10;
 /// Records counted for the picture at most.
-const COUNTED: usize = 10_000;
+const COUNTED: usize = 2_000;
 
 /// A system and how it stands.
 pub struct Known {
