@@ -287,7 +287,13 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
                 world.systems[system].edit(kind, &native, field, &value);
             }
         }
-        Step::Create { system, serial, part } => create(world, system, serial, part),
+        Step::Create { system, serial, part } => {
+            // A key that a merge takes from a system is free once that one has been told; who comes before waits for a person.
+            if world.merged {
+                rest(world).await?;
+            }
+            create(world, system, serial, part);
+        }
         Step::Delete { system, record } => {
             // ADR 21 says what is not promised while a create of the record is open.
             rest(world).await?;
