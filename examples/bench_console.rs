@@ -21,6 +21,7 @@ use syncline::backends::embedded::{self, Embedded};
 use syncline::backends::mongodb::{MongoStore, Options};
 use syncline::domain::canonical::CanonicalRecord;
 use syncline::domain::decision::{Decision, DecisionKind};
+use syncline::domain::ids::CanonicalId;
 use syncline::domain::value::Leaves;
 use syncline::ports::store::{Batch, Plan, RecordWrite, Store};
 use syncline::ports::testkit::sample;
@@ -30,8 +31,9 @@ const BATCH: u64 = 500;
 const VERSIONS: u64 = 5;
 const TIMES: usize = 200;
 
-fn record(n: u64, version: u64) -> CanonicalRecord {
+fn record(n: u64, version: u64, days: Days) -> CanonicalRecord {
     let mut record = sample::record(n, version);
+    record.id = days.id(n);
     let data = json!({"serial": format!("SN-{n:012}"), "name": format!("Air handler {version}"), "floor": n % 40, "building": "north wing",
         "active": true, "temperature": 21.5});
     record.data = Leaves::open(data.as_object().cloned().unwrap());
@@ -68,6 +70,13 @@ impl Days {
         self.first + ((version - 1) * self.records + n) * Self::SECONDS / (self.records * VERSIONS)
     }
 
+    /// The id of a record, as the engine makes them: it begins with the time.
+    fn id(self, n: u64) -> CanonicalId {
+        let millis = sample::at(self.at(n, 1)).as_micros().unsigned_abs() / 1000;
+        let text = uuid::Uuid::from_u128(u128::from(millis) << 80 | 0x7 << 76 | 0x8 << 60 | u128::from(n)).to_string();
+        CanonicalId::parse(&text).unwrap()
+    }
+
     /// The second day.
     fn range(self) -> String {
         let day = |days: u64| sample::at(self.first + days * 24 * 3600).to_string().replace('+', "%2B");
@@ -76,11 +85,12 @@ impl Days {
 }
 
 fn plan(n: u64, version: u64, days: Days) -> Plan {
-    let record = record(n, version);
+    let record = record(n, version, days);
     let snapshot = Some(record.data.clone());
     let decision = sample::decision(&format!("bms:u{n}-{version}"), Some(n), kind(n, version), days.at(n, version));
     let changed = matches!(decision.decision, DecisionKind::Accepted).then_some(snapshot).flatten();
     let decision = Decision {
+        canonical_id: Some(days.id(n)),
         proposed_snapshot: changed.clone(),
         accepted_snapshot: changed,
         version_before: version - 1,
@@ -155,7 +165,7 @@ async fn measure(url: &str, records: u64, days: Days) {
         let mut times = Vec::with_capacity(TIMES);
         for _ in 0..TIMES {
             let n = dice.below(records);
-            let path = path.replace("{id}", &sample::id(n).to_string()).replace("{n}", &n.to_string());
+            let path = path.replace("{id}", &days.id(n).to_string()).replace("{n}", &n.to_string());
             let path = path.replace("{word}", &format!("bms:u{n}-5")).replace("{day}", &days.range());
             let began = Instant::now();
             let answer = http.get(format!("{url}{path}")).send().await.unwrap();

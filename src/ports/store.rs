@@ -386,6 +386,21 @@ pub struct DecisionFilter {
     pub reason: Option<String>,
 }
 
+impl DecisionFilter {
+    /// Whether every row fits.
+    #[must_use]
+    pub const fn is_all(&self) -> bool {
+        let Self { record, system, entity_type, decision, since, until, reason } = self;
+        record.is_none()
+            && system.is_none()
+            && entity_type.is_none()
+            && decision.is_none()
+            && since.is_none()
+            && until.is_none()
+            && reason.is_none()
+    }
+}
+
 /// A place in a list. Opaque to callers; stable under inserts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -5,6 +5,7 @@
 //! is the batch judged against what is stored, which names the plans in the way.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mongodb::ClientSession;
@@ -13,7 +14,7 @@ use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 
 use super::codec::{self, signed};
 use super::error::{failed, unreadable};
-use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, SYSTEMS};
+use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, META, SYSTEMS};
 use super::shared::Shared;
 use super::staging::{Before, Owners, Row, Staged, stage};
 use super::writes::{Transaction, Trouble, Update};
@@ -83,9 +84,16 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, met: bool)
     let positions = outbox::Positions::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
-    let mut writer = Writer { shared, batch, staged, met, tx: Transaction { operation: COMMIT, db: &shared.db, session: &mut session } };
-    match writer.write(positions).await {
-        Ok(proof) => end(shared, &mut session, &proof).await,
+    let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session };
+    let mut writer = Writer { shared, batch, staged, met, late: 0, tx };
+    let written = writer.write(positions).await;
+    let late = writer.late;
+    match written {
+        Ok(proof) => {
+            end(shared, &mut session, &proof).await?;
+            shared.late.fetch_max(late, Ordering::Relaxed);
+            Ok(())
+        }
         Err(trouble) => {
             // The server has done it already, or will.
             let _ = session.abort_transaction().await;
@@ -133,6 +141,8 @@ struct Writer<'a> {
     batch: &'a Batch,
     staged: &'a Staged<'a>,
     met: bool,
+    /// How much later than its time a place is, if that is more than is stored.
+    late: i64,
     tx: Transaction<'a>,
 }
 
@@ -224,6 +234,7 @@ impl Writer<'_> {
                 Row::Decided(row) => {
                     let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
                     proof = Some((DECISIONS, doc! {"_id": {"$eq": update.to_string()}, "place": {"$eq": place}}));
+                    self.late = self.late.max(place.saturating_sub(row.decision.timestamp.as_micros()));
                     codec::decision(row, place).map_err(unwritable)?
                 }
                 Row::Unlogged(row) => {
@@ -242,7 +253,18 @@ impl Writer<'_> {
         }
         self.tx.insert(DECISIONS, new).await?;
         self.tx.update(DECISIONS, changed).await?;
+        self.note_late().await?;
         Ok(proof)
+    }
+
+    /// Whoever looks for a time looks so much further. Noted twice as long as it is, it is noted seldom.
+    async fn note_late(&mut self) -> Result<(), Trouble> {
+        if self.late <= self.shared.late.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.late = self.late.saturating_mul(2);
+        let store = doc! {"_id": {"$eq": "store"}, "late": {"$exists": true}};
+        self.tx.update_any(META, vec![Update::replace(store, doc! {"$max": {"late": self.late}})]).await
     }
 
     async fn creates(&mut self) -> Result<(), Trouble> {

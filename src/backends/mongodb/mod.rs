@@ -16,6 +16,7 @@ mod presence;
 mod queries;
 mod schema;
 mod shared;
+mod spans;
 mod staging;
 mod tasks;
 mod values;

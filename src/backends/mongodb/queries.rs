@@ -6,8 +6,9 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::codec::{self, integer, signed, text};
 use super::error::{failed, unreadable};
-use super::schema::{CANONICAL, DEAD_LETTERS, DECISIONS, HOLDS, SYSTEMS, WAITING};
+use super::schema::{CANONICAL, DEAD_LETTERS, DECISIONS, HOLDS, META, SYSTEMS, WAITING};
 use super::shared::Shared;
+use super::spans::{Axis, Spans};
 use super::{lookup, parked};
 use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
@@ -112,14 +113,14 @@ pub(super) async fn decisions(
     let after = Place::read(after, DECISIONS_LISTED)?;
     let words = filter.reason.as_deref().map(words_of).unwrap_or_default();
     let mut pager = Pager::new(limit);
-    let rows = shared.find(DECISIONS_LISTED, DECISIONS, decision_filter(filter, after.as_ref())).sort(doc! {"place": -1, "_id": -1});
-    let mut looked = 0;
-    let take = |row: Document| {
+    let (mut looked, mut begin) = (0, None);
+    let mut take = |row: Document| {
         let place = Place::of(DECISIONS_LISTED, &row)?;
         if after.as_ref().is_some_and(|after| place.key() >= after.key()) {
             return Ok(true);
         }
         looked += 1;
+        begin.get_or_insert(place.number);
         if !words.is_empty() && !row.get_str("reason").is_ok_and(|reason| words_of(reason).is_superset(&words)) {
             let on = looked < LOOKED_THROUGH;
             if !on {
@@ -130,18 +131,43 @@ pub(super) async fn decisions(
         let Some(decision) = codec::read_decision(DECISIONS_LISTED, row)? else { return Ok(true) };
         Ok(pager.add(place, decision))
     };
-    rows.batch(if words.is_empty() { limit.saturating_add(2) } else { LOOKED_AT_ONCE }).each(take).await?;
+    let at_once = if words.is_empty() { limit.saturating_add(2) } else { LOOKED_AT_ONCE };
+    for (low, high) in spans_of(shared, filter, after.as_ref()).await? {
+        let wanted = decision_filter(filter, low, high);
+        let rows = shared.find(DECISIONS_LISTED, DECISIONS, wanted).sort(doc! {"place": -1, "_id": -1});
+        if !rows.batch(at_once).each(&mut take).await? {
+            break;
+        }
+    }
+    if let (Some(begin), Some(last)) = (begin.filter(|_| filter.is_all()), &pager.last) {
+        shared.pages.decisions.learn(begin.saturating_sub(last.number), pager.items.len(), limit);
+    }
     Ok(pager.page())
 }
 
-fn decision_filter(filter: &DecisionFilter, after: Option<&Place>) -> Document {
+/// The places that may have what a filter wants, newest first, a span at a time.
+async fn spans_of(shared: &Shared, filter: &DecisionFilter, after: Option<&Place>) -> Result<Spans, PortError> {
     // No row has a place before its time.
-    let from = filter.since.map_or(i64::MIN, Timestamp::as_micros);
-    let mut place = doc! {"$gte": from};
-    if let Some(after) = after {
-        place.insert("$lte", after.number);
+    let last = filter.since.map_or(i64::MIN, Timestamp::as_micros);
+    let mut first = after.map_or(i64::MAX, |after| after.number);
+    if filter.record.is_some() {
+        return Ok(Spans::whole(last, first));
     }
-    let mut wanted = doc! {"place": place};
+    if let Some(until) = filter.until {
+        first = first.min(until.as_micros().saturating_add(late(shared).await?));
+    }
+    let axis = Axis { first, dense: first.min(shared.numbers.latest()), sparse: shared.began.as_micros(), last };
+    Ok(Spans::down(axis, shared.pages.decisions.get()))
+}
+
+/// How much later than its time the place of any row is at most, in microseconds.
+async fn late(shared: &Shared) -> Result<i64, PortError> {
+    let found = shared.find(DECISIONS_LISTED, META, doc! {"_id": {"$eq": "store"}}).limit(1).project(doc! {"late": 1}).all().await?;
+    Ok(found.first().and_then(|store| integer(store, "late").ok()).unwrap_or(i64::MAX))
+}
+
+fn decision_filter(filter: &DecisionFilter, low: i64, high: i64) -> Document {
+    let mut wanted = doc! {"place": {"$gte": low, "$lte": high}};
     let equal = |value: &str| doc! {"$eq": value};
     if let Some(record) = filter.record {
         wanted.insert("canonical_id", equal(&record.to_string()));
@@ -179,15 +205,49 @@ pub(super) async fn records(
     after: Option<CanonicalId>,
     limit: usize,
 ) -> Result<Vec<Versioned>, PortError> {
-    let mut filter = Document::new();
-    if let Some(entity_type) = entity_type {
-        filter.insert("type", doc! {"$eq": entity_type.as_str()});
+    let mut found: Vec<Versioned> = Vec::new();
+    let axis = Axis {
+        first: after.map_or(0, made_in),
+        dense: shared.began.as_micros() / 1000,
+        sparse: shared.numbers.latest() / 1000,
+        last: i64::MAX,
+    };
+    for (low, high) in Spans::up(axis, shared.pages.records.get()) {
+        let mut ids = doc! {"$gte": id_text(low, false)};
+        if let Some(after) = after.filter(|_| low == axis.first) {
+            ids = doc! {"$gt": after.to_string()};
+        }
+        if high < i64::MAX {
+            ids.insert("$lte", id_text(high, true));
+        }
+        let mut filter = doc! {"_id": ids};
+        if let Some(entity_type) = entity_type {
+            filter.insert("type", doc! {"$eq": entity_type.as_str()});
+        }
+        let rows = shared.find(RECORDS, CANONICAL, filter).sort(doc! {"_id": 1}).limit(limit - found.len()).all().await?;
+        for row in rows {
+            found.push(lookup::versioned(shared, RECORDS, row)?);
+        }
+        if found.len() >= limit {
+            break;
+        }
     }
-    if let Some(after) = after {
-        filter.insert("_id", doc! {"$gt": after.to_string()});
+    if let (None, Some(first), Some(last)) = (entity_type, found.first(), found.last()) {
+        shared.pages.records.learn(made_in(last.record.id).saturating_sub(made_in(first.record.id)), found.len(), limit);
     }
-    let rows = shared.find(RECORDS, CANONICAL, filter).sort(doc! {"_id": 1}).limit(limit).all().await?;
-    rows.into_iter().map(|row| lookup::versioned(shared, RECORDS, row)).collect()
+    Ok(found)
+}
+
+/// When a canonical id was made, in milliseconds: it begins with that (UUID version 7, RFC 9562).
+fn made_in(id: CanonicalId) -> i64 {
+    (u128::from_be_bytes(*id.as_bytes()) >> 80) as i64
+}
+
+/// The first or the last id that can be made in a millisecond.
+fn id_text(made_in: i64, last: bool) -> String {
+    let rest = if last { u128::MAX >> 48 } else { 0 };
+    let made_in = u128::from(made_in.unsigned_abs()) << 80;
+    uuid::Uuid::from_u128(made_in | rest).to_string()
 }
 
 /// Waiting updates in arrival order.

@@ -1,6 +1,7 @@
 //! The connection, and what a database must have before it is used: the right kind of server, collections, indexes, and a
 //! version this Syncline knows.
 
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use mongodb::bson::{DateTime, Document, doc};
@@ -11,7 +12,7 @@ use mongodb::{Client, Database, IndexModel};
 use super::Options;
 use super::codec::{integer, number};
 use super::error::{failed, unreadable};
-use super::shared::{Numbers, Shared, durable, primary};
+use super::shared::{Numbers, Pages, Shared, durable, primary};
 use crate::ports::error::{PortError, PortErrorKind};
 
 /// Records.
@@ -88,8 +89,12 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
         positions: tokio::sync::Mutex::new(0..0),
         waits: std::sync::atomic::AtomicBool::new(true),
         swept: tokio::sync::Mutex::new(-1),
+        began: Timestamp::from_micros(0),
+        late: AtomicI64::new(i64::MAX),
+        pages: Pages::default(),
         attendance: super::presence::Attendance::default(),
     };
+    remember(&mut shared).await?;
     shared.numbers = Numbers::after(last_number(&shared).await?);
     let waits = !shared.find(OPEN, WAITING, Document::new()).limit(1).project(doc! {"_id": 1}).all().await?.is_empty();
     shared.waits = std::sync::atomic::AtomicBool::new(waits);
@@ -189,7 +194,7 @@ async fn prepare(db: &Database) -> Result<(), PortError> {
         let exists = |error: &Error| matches!(&*error.kind, ErrorKind::Command(c) if c.code == NAMESPACE_EXISTS);
         made.or_else(|error| if exists(&error) { Ok(()) } else { Err(error) }).map_err(error)?;
     }
-    let store = doc! {"$setOnInsert": {"version": VERSION as i64, "epoch": 1, "created_at": DateTime::now()}};
+    let store = doc! {"$setOnInsert": {"version": VERSION as i64, "epoch": 1, "late": 0_i64, "created_at": DateTime::now()}};
     db.collection::<Document>(META).update_one(doc! {"_id": {"$eq": "store"}}, store).upsert(true).await.map_err(error)?;
     // Not before it is sure that this Syncline may write here.
     check_version(db).await?;
@@ -243,12 +248,29 @@ fn indexes() -> Vec<(&'static str, Vec<IndexModel>)> {
 }
 
 /// The last number given out to a row.
+/// Reads what the store says of itself.
+async fn remember(shared: &mut Shared) -> Result<(), PortError> {
+    let store = shared.find(OPEN, META, doc! {"_id": {"$eq": "store"}}).limit(1).all().await?;
+    let store = store.into_iter().next().unwrap_or_default();
+    let began = store.get_datetime("created_at").map_or(0, |at| at.timestamp_millis().saturating_mul(1_000));
+    shared.began = Timestamp::from_micros(began);
+    // Where it was never noted it is not known.
+    shared.late = AtomicI64::new(integer(&store, "late").unwrap_or(i64::MAX));
+    Ok(())
+}
+
 async fn last_number(shared: &Shared) -> Result<i64, PortError> {
     let mut last = 0;
     for collection in [DECISIONS, DEAD_LETTERS] {
-        let newest = shared.find(OPEN, collection, doc! {"place": {"$gte": i64::MIN}}).sort(doc! {"place": -1, "_id": -1});
-        let newest = newest.limit(1).project(doc! {"place": 1}).all().await?;
-        last = newest.iter().map(|row| integer(row, "place").unwrap_or(0)).fold(last, i64::max);
+        let axis = Axis { first: i64::MAX, dense: shared.numbers.latest(), sparse: shared.began.as_micros(), last: i64::MIN };
+        for (low, high) in Spans::down(axis, shared.pages.decisions.get()) {
+            let newest = shared.find(OPEN, collection, doc! {"place": {"$gte": low, "$lte": high}}).sort(doc! {"place": -1, "_id": -1});
+            let newest = newest.limit(1).project(doc! {"place": 1}).all().await?;
+            if let Some(row) = newest.first() {
+                last = last.max(integer(row, "place").unwrap_or(0));
+                break;
+            }
+        }
     }
     Ok(last)
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{FindOptions, ReadConcern, ReturnDocument, SelectionCriteria, TransactionOptions, WriteConcern};
 use mongodb::{Client, Database};
 use tokio::sync::Mutex;
 
 use super::codec::integer;
 use super::error::{failed, late, unreadable};
+use super::spans::Length;
+use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
 
 /// Documents asked for at a time.
@@ -30,8 +32,28 @@ pub(super) struct Shared {
     pub waits: AtomicBool,
     /// Where the sweep over waiting updates goes on.
     pub swept: Mutex<i64>,
+    /// When the store was made: nearly everything in it is younger.
+    pub began: Timestamp,
+    /// How much later than its time a place is at most, as far as is stored.
+    pub late: AtomicI64,
+    /// How much of a list held a page lately.
+    pub pages: Pages,
     /// Who else is at work.
     pub attendance: super::presence::Attendance,
+}
+
+/// How much of a list held a page lately.
+pub(super) struct Pages {
+    /// Of decisions: microseconds.
+    pub decisions: Length,
+    /// Of records: milliseconds.
+    pub records: Length,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { decisions: Length::new(1_000_000), records: Length::new(1_000) }
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -55,6 +77,11 @@ impl Numbers {
     pub fn next(&self, at: i64) -> i64 {
         let next = |last: i64| at.max(last.saturating_add(1));
         next(self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last))).unwrap_or(at))
+    }
+
+    /// The last one that is known to be taken, or the time of day if that is later: where a list is expected to begin.
+    pub fn latest(&self) -> i64 {
+        self.0.load(Ordering::Relaxed).max(DateTime::now().timestamp_millis().saturating_mul(1_000))
     }
 
     /// Another one is known to be taken.
@@ -153,19 +180,19 @@ impl Find<'_> {
         Ok(documents)
     }
 
-    /// Answer after answer, until told to stop.
-    pub async fn each(self, mut take: impl FnMut(Document) -> Result<bool, PortError>) -> Result<(), PortError> {
+    /// Answer after answer, until told to stop; whether it was not.
+    pub async fn each(self, mut take: impl FnMut(Document) -> Result<bool, PortError>) -> Result<bool, PortError> {
         if self.options.limit == Some(0) {
-            return Ok(());
+            return Ok(true);
         }
         let error = failed(self.operation);
         let collection = self.shared.db.collection::<Document>(self.collection);
         let mut cursor = collection.find(self.filter).with_options(self.options).await.map_err(error)?;
         while cursor.advance().await.map_err(error)? {
             if !take(cursor.deserialize_current().map_err(error)?)? {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
