@@ -13,6 +13,8 @@ use super::Options;
 use super::codec::{integer, number};
 use super::error::{failed, unreadable};
 use super::shared::{Numbers, Pages, Shared, durable, primary};
+use super::spans::{Axis, Spans};
+use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
 
 /// Records.
