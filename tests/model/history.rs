@@ -287,13 +287,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
                 world.systems[system].edit(kind, &native, field, &value);
             }
         }
-        Step::Create { system, serial, part } => {
-            // A key that a merge takes from a system is free once that one has been told; who comes before waits for a person.
-            if world.merged {
-                rest(world).await?;
-            }
-            create(world, system, serial, part);
-        }
+        Step::Create { system, serial, part } => create(world, system, serial, part).await?,
         Step::Delete { system, record } => {
             // ADR 21 says what is not promised while a create of the record is open.
             rest(world).await?;
@@ -360,27 +354,31 @@ fn nth_row(world: &World, system: usize, record: usize) -> Option<String> {
     (!rows.is_empty()).then(|| rows.keys().nth(record % rows.len()).cloned()).flatten()
 }
 
-fn create(world: &mut World, system: usize, serial: usize, part: bool) {
+async fn create(world: &mut World, system: usize, serial: usize, part: bool) -> Result<(), String> {
+    // A key that a merge takes from a system is free once that one has been told; who comes before waits for a person.
+    if world.merged {
+        rest(world).await?;
+    }
     let name = world.systems[system].name.clone();
     if part {
         // A system that lets go of a thing is sent references to it as null. If it takes the thing up again, its null is not
         // told from one that somebody entered.
         if world.split {
-            return;
+            return Ok(());
         }
         // The thing may not even be reported yet: that is the point.
-        let Some(thing) = world.systems[system].rows.keys().find(|native| kind_of(native) == "thing").cloned() else { return };
+        let Some(thing) = world.systems[system].rows.keys().find(|native| kind_of(native) == "thing").cloned() else { return Ok(()) };
         world.tell(|| format!("{name} makes a part of {thing}"));
         world.systems[system].create("part", &[("thing_id", json!(thing)), ("a", json!("x"))]);
         // Parts travel on their own: their messages may overtake the thing's.
         if let Some(last) = world.systems[system].outgoing.pop_back() {
             world.systems[system].outgoing.push_front(last);
         }
-        return;
+        return Ok(());
     }
     // What a silent system was sent is never known to be held, so a serial that a merge took from it is never free.
     if world.merged && world.systems.iter().any(|system| system.traits.profile == Profile::SilentPatches) {
-        return;
+        return Ok(());
     }
     let serial = format!("S{serial}");
     let has = world.systems[system].rows.values().any(|row| row.fields.get("serial") == Some(&json!(serial)));
@@ -388,6 +386,7 @@ fn create(world: &mut World, system: usize, serial: usize, part: bool) {
         world.tell(|| format!("{name} makes thing {serial}"));
         world.systems[system].create("thing", &[("serial", json!(serial)), ("a", json!("x"))]);
     }
+    Ok(())
 }
 
 /// Neither is known when the first is reported. Only where every system is sent what it lacks: elsewhere a record whose
