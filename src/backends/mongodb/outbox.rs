@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use mongodb::bson::{Document, doc};
 
@@ -10,6 +11,7 @@ use super::commit::wait;
 use super::keys;
 use super::schema::{COUNTERS, OUTBOX};
 use super::shared::Shared;
+use super::spans::{Axis, Spans};
 use super::writes::{Transaction, Trouble, Update};
 use crate::domain::ids::{CanonicalId, SystemName};
 use crate::domain::time::Timestamp;
@@ -19,6 +21,8 @@ use crate::ports::store::{Batch, OutboxChange, Owed, Published};
 
 pub(super) const NOTE: &str = "note what was published";
 const READ: &str = "read the outbox";
+/// The counter of positions.
+const POSITIONS: &str = "outbox";
 /// Positions taken from the shared counter at a time. The rest of what was taken is lost with the process: they only grow.
 const BLOCK: i64 = 1_000;
 /// Tries of what meets others who write the same rows.
@@ -48,7 +52,7 @@ impl Positions {
         let mut left = shared.positions.lock().await;
         if left.end - left.start < changes {
             let count = changes.max(BLOCK);
-            let last = shared.add(super::commit::COMMIT, COUNTERS, "outbox", count).await?;
+            let last = shared.add(super::commit::COMMIT, COUNTERS, POSITIONS, count).await?;
             *left = last - count + 1..last + 1;
         }
         let taken = left.start..left.start + changes;
@@ -207,10 +211,27 @@ async fn stored(tx: &mut Transaction<'_>, ids: &[&str]) -> Result<Rows, Trouble>
 
 /// Rows after a position.
 pub(super) async fn after(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
-    let filter = doc! {"position": {"$gt": codec::signed(after)}};
-    let rows = shared.find(READ, OUTBOX, filter).sort(doc! {"position": 1}).limit(limit).all().await?;
-    let read = |row: Document| codec::read_owed(READ, &row).map(|(position, owed)| (u64::try_from(position).unwrap_or(0), owed));
-    rows.into_iter().map(read).collect()
+    let given_out = shared.find(READ, COUNTERS, doc! {"_id": {"$eq": POSITIONS}}).limit(1).all().await?;
+    let given_out = given_out.first().map_or(0, |counter| codec::integer(counter, "value").unwrap_or(0));
+    let first = codec::signed(after).saturating_add(1);
+    let axis = Axis { first, dense: shared.pages.owed_from.load(Ordering::Relaxed), sparse: given_out, last: i64::MAX };
+    let mut found = Vec::new();
+    for (low, high) in Spans::up(axis, limit as i64) {
+        let filter = doc! {"position": {"$gte": low, "$lte": high}};
+        let rows = shared.find(READ, OUTBOX, filter).sort(doc! {"position": 1}).limit(limit - found.len()).all().await?;
+        for row in rows {
+            let (position, owed) = codec::read_owed(READ, &row)?;
+            found.push((u64::try_from(position).unwrap_or(0), owed));
+        }
+        if found.len() >= limit {
+            break;
+        }
+    }
+    if after == 0 {
+        let from = found.first().map_or(given_out, |(position, _)| codec::signed(*position));
+        shared.pages.owed_from.store(from, Ordering::Relaxed);
+    }
+    Ok(found)
 }
 
 /// The rows of some pairs, in their order.

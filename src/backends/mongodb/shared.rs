@@ -36,23 +36,25 @@ pub(super) struct Shared {
     pub began: Timestamp,
     /// How much later than its time a place is at most, as far as is stored.
     pub late: AtomicI64,
-    /// How much of a list held a page lately.
+    /// Where the rows of long lists were lately.
     pub pages: Pages,
     /// Who else is at work.
     pub attendance: super::presence::Attendance,
 }
 
-/// How much of a list held a page lately.
+/// Where the rows of long lists were lately.
 pub(super) struct Pages {
-    /// Of decisions: microseconds.
+    /// How much of the decisions held a page: microseconds.
     pub decisions: Length,
-    /// Of records: milliseconds.
+    /// How much of the records: milliseconds.
     pub records: Length,
+    /// The first position anything was owed at.
+    pub owed_from: AtomicI64,
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { decisions: Length::new(1_000_000), records: Length::new(1_000) }
+        Self { decisions: Length::new(1_000_000), records: Length::new(1_000), owed_from: AtomicI64::new(0) }
     }
 }
 
