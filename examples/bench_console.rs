@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 use syncline::backends::embedded::{self, Embedded};
 use syncline::backends::mongodb::{MongoStore, Options};
@@ -116,6 +117,13 @@ async fn fill(store: &dyn Store, records: u64, days: Days) {
     println!("{} decisions about {records} records written in {:.0} s", records * VERSIONS, began.elapsed().as_secs_f64());
 }
 
+/// Makes the store as old as what is in it.
+async fn age(url: &str, database: &str, days: Days) {
+    let meta = mongodb::Client::with_uri_str(url).await.unwrap().database(database).collection::<Document>("meta");
+    let created_at = DateTime::from_millis(sample::at(days.at(0, 1)).as_micros() / 1000);
+    meta.update_one(doc! {"_id": "store"}, doc! {"$set": {"created_at": created_at}}).await.unwrap();
+}
+
 /// A small generator of its own (splitmix64, Steele, Lea and Flood 2014).
 struct Dice(u64);
 
@@ -207,6 +215,7 @@ fn main() {
                 println!("in MongoDB");
                 let store = MongoStore::open(url, &database, Options::default()).await.unwrap();
                 fill(&store, records, days).await;
+                age(url, &database, days).await;
             }
             None => {
                 println!("in the embedded store");
