@@ -20,7 +20,7 @@ pub(super) async fn add(shared: &Shared, entry: &Audit) -> Result<(), PortError>
     // Beside the entry itself, what somebody may look for by hand.
     let document = doc! {"at": codec::date(*at), "by": by, "role": role.as_deref(), "act": act, "on": on, "body": body};
     let audits = shared.db.collection::<Document>(AUDITS);
-    audits.update_one(doc! {"_id": {"$eq": id}}, doc! {"$setOnInsert": document}).upsert(true).await.map(|_| ()).map_err(failed(KEEP))
+    audits.update_one(doc! {"_id": id}, doc! {"$setOnInsert": document}).upsert(true).await.map(|_| ()).map_err(failed(KEEP))
 }
 
 /// Entries, newest first.

@@ -166,7 +166,7 @@ impl Writer<'_> {
         self.facts().await?;
         tasks::change(&mut self.tx, self.batch).await?;
         let written = self.staged.records.iter().find(|(_, written)| !written.write.removes);
-        let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": {"$eq": id.to_string()}, "stamp": {"$eq": stamp}}));
+        let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": id.to_string(), "stamp": stamp}));
         Ok(Proof(rows.or(record)))
     }
 
@@ -174,7 +174,7 @@ impl Writer<'_> {
         let (mut new, mut changed, mut gone, mut expected) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
         for (id, written) in &self.staged.records {
             if let Some(before) = written.before.filter(|_| written.write.removes) {
-                gone.push(doc! {"_id": {"$eq": id.to_string()}, "revision": {"$eq": signed(before)}});
+                gone.push(doc! {"_id": id.to_string(), "revision": signed(before)});
                 continue;
             }
             let document = codec::record(written.write, written.revision, stamp).map_err(unwritable)?;
@@ -219,7 +219,7 @@ impl Writer<'_> {
 
     async fn owners(&mut self, collection: &str, owners: &Owners) -> Result<(), Trouble> {
         let released = owners.released.iter();
-        let released = released.map(|(id, keys)| doc! {"_id": {"$in": keys}, "record": {"$eq": id.to_string()}});
+        let released = released.map(|(id, keys)| doc! {"_id": {"$in": keys}, "record": id.to_string()});
         self.tx.delete(collection, released.collect()).await?;
         let added = owners.added.iter().map(|(key, id)| doc! {"_id": key, "record": id.to_string()});
         self.tx.insert(collection, added.collect()).await
@@ -233,18 +233,18 @@ impl Writer<'_> {
             let document = match row {
                 Row::Decided(row) => {
                     let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
-                    proof = Some((DECISIONS, doc! {"_id": {"$eq": update.to_string()}, "place": {"$eq": place}}));
+                    proof = Some((DECISIONS, doc! {"_id": update.to_string(), "place": place}));
                     self.late = self.late.max(place.saturating_sub(row.decision.timestamp.as_micros()));
                     codec::decision(row, place).map_err(unwritable)?
                 }
                 Row::Unlogged(row) => {
                     let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
-                    proof = Some((DECISIONS, doc! {"_id": {"$eq": update.to_string()}, "decided": {"$eq": place}}));
+                    proof = Some((DECISIONS, doc! {"_id": update.to_string(), "decided": place}));
                     codec::spent(&update.to_string(), row.content_hash.cast_signed(), place)
                 }
                 Row::Marked(content_hash) => codec::mark(update, *content_hash),
             };
-            let waits = || doc! {"_id": {"$eq": update.to_string()}, "waiting": {"$eq": true}};
+            let waits = || doc! {"_id": update.to_string(), "waiting": true};
             match before {
                 Before::Nothing => new.push(document),
                 Before::Waits => changed.push(Update::replace(waits(), document)),
@@ -263,7 +263,7 @@ impl Writer<'_> {
             return Ok(());
         }
         self.late = self.late.saturating_mul(2);
-        let store = doc! {"_id": {"$eq": "store"}, "late": {"$exists": true}};
+        let store = doc! {"_id": "store", "late": {"$exists": true}};
         self.tx.update_any(META, vec![Update::replace(store, doc! {"$max": {"late": self.late}})]).await
     }
 
@@ -273,7 +273,7 @@ impl Writer<'_> {
             let id = format!("{of}:{record}");
             if *open {
                 let create = doc! {"_id": &id, "of": of, "record": record.to_string()};
-                opened.push(Update::put(doc! {"_id": {"$eq": id}}, create));
+                opened.push(Update::put(doc! {"_id": id}, create));
             } else {
                 closed.push(id);
             }
@@ -291,19 +291,19 @@ impl Writer<'_> {
         for SettledLetter { letter, end } in &self.staged.settled {
             let fields = codec::dead_letter(letter).map_err(unwritable)?;
             let lacking = codec::DEAD_OPTIONAL.iter().filter(|name| !fields.contains_key(**name));
-            let mut filter = doc! {"_id": {"$eq": &letter.id}};
+            let mut filter = doc! {"_id": &letter.id};
             filter.extend(lacking.map(|name| ((*name).to_owned(), Bson::from(doc! {"$exists": false}))));
             filter.extend(fields.into_iter().map(|(name, value)| (name, Bson::from(doc! {"$eq": value}))));
             letters.push(filter);
             match end {
                 LetterEnd::Requeued(Some(update)) => {
                     let unread = doc! {"$exists": false};
-                    freed.push(doc! {"_id": {"$eq": update.to_string()}, "decision": &unread, "decided": &unread});
+                    freed.push(doc! {"_id": update.to_string(), "decision": &unread, "decided": &unread});
                 }
                 LetterEnd::Discarded(Some((update, content_hash))) => {
                     let mut mark = codec::mark(update, *content_hash);
                     mark.remove("_id");
-                    marked.push(Update::put(doc! {"_id": {"$eq": update.to_string()}}, doc! {"$setOnInsert": mark}));
+                    marked.push(Update::put(doc! {"_id": update.to_string()}, doc! {"$setOnInsert": mark}));
                 }
                 LetterEnd::Requeued(None) | LetterEnd::Discarded(None) => {}
             }
@@ -328,7 +328,7 @@ impl Writer<'_> {
             if !unset.is_empty() {
                 change.insert("$unset", unset);
             }
-            letters.push(Update::put(doc! {"_id": {"$eq": &letter.id}}, change));
+            letters.push(Update::put(doc! {"_id": &letter.id}, change));
         }
         self.tx.update(DEAD_LETTERS, letters).await
     }
@@ -341,7 +341,7 @@ impl Writer<'_> {
                 "$addToSet": {"types": {"$each": types}},
                 "$max": {"receipts_seen": facts.receipts_seen, "base_seen": facts.base_seen},
             };
-            Update::put(doc! {"_id": {"$eq": facts.system.as_str()}}, change)
+            Update::put(doc! {"_id": facts.system.as_str()}, change)
         };
         self.tx.update(SYSTEMS, self.batch.facts.iter().map(add).collect()).await
     }

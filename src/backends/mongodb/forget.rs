@@ -21,8 +21,8 @@ pub(super) async fn forget(shared: &Shared, expired: &Expired, limit: usize) -> 
     let [unchanged, echo] = [DecisionKind::Unchanged, DecisionKind::Echo].map(DecisionKind::as_str);
     let others = [DecisionKind::Unchanged, DecisionKind::Echo, DecisionKind::Deferred, DecisionKind::Parked].map(DecisionKind::as_str);
     let sweeps = [
-        (expired.unchanged, doc! {"decision": {"$eq": unchanged}}),
-        (expired.echo, doc! {"decision": {"$eq": echo}}),
+        (expired.unchanged, doc! {"decision": unchanged}),
+        (expired.echo, doc! {"decision": echo}),
         (expired.others, doc! {"decision": {"$nin": others.to_vec()}}),
     ];
     let mut more = false;
@@ -47,7 +47,7 @@ async fn spend(shared: &Shared, mut filter: Document, before: Timestamp, limit: 
         let read = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             let (update, place) = (row.get_str("_id")?, integer(row, "place")?);
             let mark = codec::spent(update, integer(row, "content_hash")?, place);
-            Ok(doc! {"q": {"_id": {"$eq": update}, "place": {"$eq": place}}, "u": mark})
+            Ok(doc! {"q": {"_id": update, "place": place}, "u": mark})
         };
         statements.push(read().map_err(|error| unreadable(FORGET, "decision", error))?);
     }
@@ -88,7 +88,7 @@ pub(super) async fn rewrite(shared: &Shared, rows: &[Decision]) -> Result<(), Po
             change.insert("$unset", gone);
         }
         let update = row.update.to_string();
-        statements.push(doc! {"q": {"_id": {"$eq": update}, "decision": {"$exists": true}}, "u": change});
+        statements.push(doc! {"q": {"_id": update, "decision": {"$exists": true}}, "u": change});
     }
     if !statements.is_empty() {
         let command = doc! {"update": DECISIONS, "updates": statements, "writeConcern": {"w": "majority", "j": true}};

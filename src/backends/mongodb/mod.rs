@@ -254,7 +254,7 @@ impl Store for MongoStore {
         let operation = "read the epoch";
         let read = async move |shared: Arc<Shared>| {
             let meta = shared.db.collection::<Document>(schema::META);
-            let meta = meta.find_one(doc! {"_id": {"$eq": "store"}}).await.map_err(failed(operation))?.unwrap_or_default();
+            let meta = meta.find_one(doc! {"_id": "store"}).await.map_err(failed(operation))?.unwrap_or_default();
             number(&meta, "epoch").map_err(|error| unreadable(operation, "epoch", error))
         };
         self.0.run(operation, read).await
@@ -264,7 +264,7 @@ impl Store for MongoStore {
         let operation = "raise the epoch";
         let raise = async move |shared: Arc<Shared>| {
             let meta = shared.db.collection::<Document>(schema::META);
-            let raised = meta.find_one_and_update(doc! {"_id": {"$eq": "store"}}, doc! {"$inc": {"epoch": 1}});
+            let raised = meta.find_one_and_update(doc! {"_id": "store"}, doc! {"$inc": {"epoch": 1}});
             let store = raised.return_document(ReturnDocument::After).await.map_err(failed(operation))?.unwrap_or_default();
             number(&store, "epoch").map_err(|error| unreadable(operation, "epoch", error))
         };

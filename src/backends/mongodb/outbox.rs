@@ -131,7 +131,7 @@ async fn write(tx: &mut Transaction<'_>, rows: Rows) -> Result<(), Trouble> {
                 let document = codec::owed(&owed, position);
                 match stored {
                     None => new.push(document),
-                    Some(_) => kept.push(Update::replace(doc! {"_id": {"$eq": id}}, document)),
+                    Some(_) => kept.push(Update::replace(doc! {"_id": id}, document)),
                 }
             }
         }
@@ -182,7 +182,7 @@ async fn note_rows(tx: &mut Transaction<'_>, messages: &[Published]) -> Result<(
     let (mut gone, mut noted) = (BTreeMap::<i64, Vec<String>>::new(), Vec::new());
     for message in messages {
         let (id, rev) = (keys::owed(message.record, &message.system), codec::signed(message.rev));
-        let mut later = doc! {"_id": {"$eq": &id}, "delivered": {"$lt": rev}};
+        let mut later = doc! {"_id": &id, "delivered": {"$lt": rev}};
         if !message.awaits_receipt {
             later.insert("rev", doc! {"$gt": rev});
             gone.entry(rev).or_default().push(id);
@@ -211,7 +211,7 @@ async fn stored(tx: &mut Transaction<'_>, ids: &[&str]) -> Result<Rows, Trouble>
 
 /// Rows after a position.
 pub(super) async fn after(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
-    let given_out = shared.find(READ, COUNTERS, doc! {"_id": {"$eq": POSITIONS}}).limit(1).all().await?;
+    let given_out = shared.find(READ, COUNTERS, doc! {"_id": POSITIONS}).limit(1).all().await?;
     let given_out = given_out.first().map_or(0, |counter| codec::integer(counter, "value").unwrap_or(0));
     let first = codec::signed(after).saturating_add(1);
     let axis = Axis { first, dense: shared.pages.owed_from.load(Ordering::Relaxed), sparse: given_out, last: i64::MAX };

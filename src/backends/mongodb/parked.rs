@@ -85,7 +85,7 @@ pub(super) async fn apply(tx: &mut Transaction<'_>, shared: &Shared, staged: &St
         if document.contains_key("refs") {
             judged.add(&document);
         }
-        kept.push(Update::put(doc! {"_id": {"$eq": update.to_string()}}, document));
+        kept.push(Update::put(doc! {"_id": update.to_string()}, document));
     }
     if !gone.is_empty() {
         tx.delete(WAITING, vec![doc! {"_id": {"$in": &gone}}]).await?;
@@ -117,7 +117,7 @@ async fn judge(tx: &mut Transaction<'_>, judged: &Judged) -> Result<(), Trouble>
 /// kept was not seen by either side, and neither is what a commit had no room for.
 pub(super) async fn sweep(shared: &Shared) -> Result<(), PortError> {
     let mut after = shared.swept.lock().await;
-    let filter = doc! {"ready": {"$eq": false}, "arrival": {"$gt": *after}};
+    let filter = doc! {"ready": false, "arrival": {"$gt": *after}};
     let rows = shared.find(SWEEP, WAITING, filter).project(shape()).sort(doc! {"arrival": 1}).limit(SWEPT).all().await?;
     let last = rows.last().map(|row| integer(row, "arrival")).transpose();
     let last = last.map_err(|error| unreadable(SWEEP, "waiting update", error))?;
@@ -134,7 +134,7 @@ pub(super) async fn sweep(shared: &Shared) -> Result<(), PortError> {
     if ready.is_empty() {
         return Ok(());
     }
-    let filter = doc! {"_id": {"$in": ready}, "ready": {"$eq": false}};
+    let filter = doc! {"_id": {"$in": ready}, "ready": false};
     let waiting = shared.db.collection::<Document>(WAITING);
     waiting.update_many(filter, doc! {"$set": {"ready": true}}).await.map(|_| ()).map_err(failed(SWEEP))
 }

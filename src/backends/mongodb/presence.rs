@@ -51,7 +51,7 @@ pub(super) async fn session(shared: &Shared) -> Result<ClientSession, Error> {
     {
         let id = bytes.clone();
         let note = doc! {"$addToSet": {"sessions": uuid(id.clone())}};
-        shared.db.collection::<Document>(ORCHESTRATORS).update_one(doc! {"_id": {"$eq": own}}, note).await?;
+        shared.db.collection::<Document>(ORCHESTRATORS).update_one(doc! {"_id": own}, note).await?;
         remembered.sessions.insert(id);
     }
     Ok(session)
@@ -72,7 +72,7 @@ pub(super) async fn attend(shared: &Shared, presence: &Presence) -> Result<Vec<P
         "process": i64::from(process), "sessions": remembered.sessions.iter().cloned().map(uuid).collect::<Vec<_>>(),
     };
     let said = doc! {"$set": known, "$inc": {"pulse": 1_i64}};
-    orchestrators.update_one(doc! {"_id": {"$eq": &presence.id}}, said).upsert(true).await.map_err(error)?;
+    orchestrators.update_one(doc! {"_id": &presence.id}, said).upsert(true).await.map_err(error)?;
     remembered.own = Some(presence.id.clone());
     let others = shared.find(ATTEND, ORCHESTRATORS, doc! {"_id": {"$ne": &presence.id}}).all().await?;
     let mut present = Vec::new();
@@ -84,7 +84,7 @@ pub(super) async fn attend(shared: &Shared, presence: &Presence) -> Result<Vec<P
         let since = remembered.pulses.get(&found.id).filter(|(last, _)| *last == pulse).map_or(now, |(_, since)| *since);
         if now.duration_since(since) >= LOST_AFTER || ended_here(&other, &host, process) {
             let_go(shared, &other).await;
-            orchestrators.delete_one(doc! {"_id": {"$eq": &found.id}, "pulse": {"$eq": pulse}}).await.map_err(error)?;
+            orchestrators.delete_one(doc! {"_id": &found.id, "pulse": pulse}).await.map_err(error)?;
         } else {
             pulses.insert(found.id.clone(), (pulse, since));
             present.push(found);
@@ -98,7 +98,7 @@ pub(super) async fn attend(shared: &Shared, presence: &Presence) -> Result<Vec<P
 pub(super) async fn leave(shared: &Shared, presence: &Presence) -> Result<(), PortError> {
     shared.attendance.0.lock().await.own = None;
     let orchestrators = shared.db.collection::<Document>(ORCHESTRATORS);
-    orchestrators.delete_one(doc! {"_id": {"$eq": &presence.id}}).await.map(|_| ()).map_err(failed(ATTEND))
+    orchestrators.delete_one(doc! {"_id": &presence.id}).await.map(|_| ()).map_err(failed(ATTEND))
 }
 
 fn read(document: &Document) -> Result<Presence, Box<dyn std::error::Error + Send + Sync>> {

@@ -99,7 +99,7 @@ impl<T> Pager<T> {
 
 /// The row of one update.
 pub(super) async fn decision(shared: &Shared, update: &UpdateId) -> Result<Option<Decision>, PortError> {
-    let found = shared.find(DECISION, DECISIONS, doc! {"_id": {"$eq": update.to_string()}}).limit(1).all().await?;
+    let found = shared.find(DECISION, DECISIONS, doc! {"_id": update.to_string()}).limit(1).all().await?;
     found.into_iter().next().map_or(Ok(None), |row| codec::read_decision(DECISION, row))
 }
 
@@ -162,24 +162,23 @@ async fn spans_of(shared: &Shared, filter: &DecisionFilter, after: Option<&Place
 
 /// How much later than its time the place of any row is at most, in microseconds.
 async fn late(shared: &Shared) -> Result<i64, PortError> {
-    let found = shared.find(DECISIONS_LISTED, META, doc! {"_id": {"$eq": "store"}}).limit(1).project(doc! {"late": 1}).all().await?;
+    let found = shared.find(DECISIONS_LISTED, META, doc! {"_id": "store"}).limit(1).project(doc! {"late": 1}).all().await?;
     Ok(found.first().and_then(|store| integer(store, "late").ok()).unwrap_or(i64::MAX))
 }
 
 fn decision_filter(filter: &DecisionFilter, low: i64, high: i64) -> Document {
     let mut wanted = doc! {"place": {"$gte": low, "$lte": high}};
-    let equal = |value: &str| doc! {"$eq": value};
     if let Some(record) = filter.record {
-        wanted.insert("canonical_id", equal(&record.to_string()));
+        wanted.insert("canonical_id", record.to_string());
     }
     if let Some(system) = &filter.system {
-        wanted.insert("source_system", equal(system.as_str()));
+        wanted.insert("source_system", system.as_str());
     }
     if let Some(entity_type) = &filter.entity_type {
-        wanted.insert("type", equal(entity_type.as_str()));
+        wanted.insert("type", entity_type.as_str());
     }
     if let Some(kind) = filter.decision {
-        wanted.insert("decision", equal(kind.as_str()));
+        wanted.insert("decision", kind.as_str());
     }
     let mut at = Document::new();
     if let Some(since) = filter.since {
@@ -222,7 +221,7 @@ pub(super) async fn records(
         }
         let mut filter = doc! {"_id": ids};
         if let Some(entity_type) = entity_type {
-            filter.insert("type", doc! {"$eq": entity_type.as_str()});
+            filter.insert("type", entity_type.as_str());
         }
         let rows = shared.find(RECORDS, CANONICAL, filter).sort(doc! {"_id": 1}).limit(limit - found.len()).all().await?;
         for row in rows {
@@ -261,7 +260,7 @@ pub(super) async fn waiting(shared: &Shared, after: Option<u64>, limit: usize) -
 pub(super) async fn waiting_due(shared: &Shared, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError> {
     parked::sweep(shared).await?;
     let ask = |filter| shared.find(WAITING_LISTED, WAITING, filter).sort(doc! {"arrival": 1}).limit(limit).all();
-    let (timed, ready) = tokio::try_join!(ask(doc! {"due": {"$lte": now.as_micros()}}), ask(doc! {"ready": {"$eq": true}}))?;
+    let (timed, ready) = tokio::try_join!(ask(doc! {"due": {"$lte": now.as_micros()}}), ask(doc! {"ready": true}))?;
     let mut found = BTreeMap::new();
     for row in timed.iter().chain(&ready) {
         let waiting = codec::read_waiting(WAITING_LISTED, row)?;
@@ -298,7 +297,7 @@ pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit:
 
 /// One dead letter.
 pub(super) async fn dead_letter(shared: &Shared, id: &str) -> Result<Option<DeadLetter>, PortError> {
-    let found = shared.find(DEAD, DEAD_LETTERS, doc! {"_id": {"$eq": id}}).limit(1).all().await?;
+    let found = shared.find(DEAD, DEAD_LETTERS, doc! {"_id": id}).limit(1).all().await?;
     found.into_iter().next().map(|row| codec::read_dead_letter(DEAD, row).map(|(_, letter)| letter)).transpose()
 }
 
@@ -331,6 +330,6 @@ pub(super) async fn put_hold(shared: &Shared, row: &HoldRow) -> Result<(), PortE
     let id = row.hold.to_string();
     let document = doc! {"_id": &id, "holds": row.holds, "since": codec::date(row.since), "body": body};
     let holds = shared.db.collection::<Document>(HOLDS);
-    let put = holds.replace_one(doc! {"_id": {"$eq": id}}, document).upsert(true);
+    let put = holds.replace_one(doc! {"_id": id}, document).upsert(true);
     put.await.map(|_| ()).map_err(failed(operation))
 }

@@ -174,7 +174,7 @@ fn check_server(hello: &Document) -> Result<(), PortError> {
 }
 
 async fn check_version(db: &Database) -> Result<(), PortError> {
-    let found = db.collection::<Document>(META).find_one(doc! {"_id": {"$eq": "store"}}).await.map_err(failed(OPEN))?;
+    let found = db.collection::<Document>(META).find_one(doc! {"_id": "store"}).await.map_err(failed(OPEN))?;
     let name = db.name();
     let Some(store) = found else { return Err(invalid(format!("there is no store in the database {name:?}"))) };
     let version = number(&store, "version").map_err(|error| unreadable(OPEN, "version", error))?;
@@ -197,7 +197,7 @@ async fn prepare(db: &Database) -> Result<(), PortError> {
         made.or_else(|error| if exists(&error) { Ok(()) } else { Err(error) }).map_err(error)?;
     }
     let store = doc! {"$setOnInsert": {"version": VERSION as i64, "epoch": 1, "late": 0_i64, "created_at": DateTime::now()}};
-    db.collection::<Document>(META).update_one(doc! {"_id": {"$eq": "store"}}, store).upsert(true).await.map_err(error)?;
+    db.collection::<Document>(META).update_one(doc! {"_id": "store"}, store).upsert(true).await.map_err(error)?;
     // Not before it is sure that this Syncline may write here.
     check_version(db).await?;
     for (collection, indexes) in indexes() {
@@ -252,7 +252,7 @@ fn indexes() -> Vec<(&'static str, Vec<IndexModel>)> {
 /// The last number given out to a row.
 /// Reads what the store says of itself.
 async fn remember(shared: &mut Shared) -> Result<(), PortError> {
-    let store = shared.find(OPEN, META, doc! {"_id": {"$eq": "store"}}).limit(1).all().await?;
+    let store = shared.find(OPEN, META, doc! {"_id": "store"}).limit(1).all().await?;
     let store = store.into_iter().next().unwrap_or_default();
     let began = store.get_datetime("created_at").map_or(0, |at| at.timestamp_millis().saturating_mul(1_000));
     shared.began = Timestamp::from_micros(began);

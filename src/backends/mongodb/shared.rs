@@ -121,7 +121,7 @@ impl Shared {
     /// Adds to a counter and returns its new value.
     pub async fn add(&self, operation: &'static str, collection: &str, name: &str, count: i64) -> Result<i64, PortError> {
         let counters = self.db.collection::<Document>(collection);
-        let add = counters.find_one_and_update(doc! {"_id": {"$eq": name}}, doc! {"$inc": {"value": count}});
+        let add = counters.find_one_and_update(doc! {"_id": name}, doc! {"$inc": {"value": count}});
         let counter = add.upsert(true).return_document(ReturnDocument::After).await.map_err(failed(operation))?;
         let value = counter.as_ref().map(|counter| integer(counter, "value")).transpose();
         value.map_err(|error| unreadable(operation, "counter", error)).map(Option::unwrap_or_default)

@@ -26,7 +26,7 @@ pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch) -> Result<()
             TaskChange::Begin(task) => {
                 let body = serde_json::to_string(task).map_err(|error| Trouble::Fatal(unreadable(COMMIT, "task", error)))?;
                 let id = task.to_string();
-                begun.push(Update::put(doc! {"_id": {"$eq": &id}}, doc! {"_id": &id, "body": body}));
+                begun.push(Update::put(doc! {"_id": &id}, doc! {"_id": &id, "body": body}));
             }
             TaskChange::End(task) => ended.push(task.to_string()),
         }
@@ -47,7 +47,7 @@ pub(super) async fn children(
     limit: usize,
 ) -> Result<Vec<CanonicalId>, PortError> {
     let parents: Vec<String> = parents.iter().map(ToString::to_string).collect();
-    let mut filter = doc! {"refers_to": {"$in": parents}, "type": {"$eq": entity_type.as_str()}};
+    let mut filter = doc! {"refers_to": {"$in": parents}, "type": entity_type.as_str()};
     if let Some(after) = after {
         filter.insert("_id", doc! {"$gt": after.to_string()});
     }
@@ -65,7 +65,7 @@ pub(super) async fn deleted(
 ) -> Result<Vec<(Timestamp, CanonicalId)>, PortError> {
     let mut filter = doc! {"deleted_at": {"$lt": date(before)}};
     if let Some((at, id)) = after {
-        let same = doc! {"deleted_at": {"$eq": date(at)}, "_id": {"$gt": id.to_string()}};
+        let same = doc! {"deleted_at": date(at), "_id": {"$gt": id.to_string()}};
         filter.insert("$or", vec![doc! {"deleted_at": {"$gt": date(at)}}, same]);
     }
     let found = shared.find(DELETED, CANONICAL, filter).sort(doc! {"deleted_at": 1, "_id": 1}).limit(limit);
