@@ -27,7 +27,7 @@ const FACTS: &str = "read facts";
 const HOLDS_READ: &str = "read holds";
 
 /// Rows a search for words looks through at most: some ten milliseconds.
-const LOOKED_THROUGH: usize = 2_000;
+const LOOKED_THROUGH: usize = 1_000;
 /// Rows of such a search that are fetched together.
 const LOOKED_AT_ONCE: usize = 500;
 
