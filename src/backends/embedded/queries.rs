@@ -132,10 +132,12 @@ fn history(
         if looked == LOOKED_THROUGH {
             break;
         }
-        looked += 1;
         let mut rows = statement.query([id]).map_err(error)?;
         let Some(row) = rows.next().map_err(error)? else { break };
-        if before.is_none_or(|before| id < before)
+        // What earlier pages had is passed by, however much it is: a page never goes back.
+        let after_cursor = before.is_none_or(|before| id < before);
+        looked += usize::from(after_cursor);
+        if after_cursor
             && let Some(decision) = read_decision(DECISIONS, row)?
             && admits(filter, &wanted, &decision)
         {
