@@ -143,6 +143,12 @@ impl CanonicalRecord {
         }
     }
 
+    /// The last `rev` used up by links of a system that are gone: the next message to it comes after that.
+    #[must_use]
+    pub fn used_rev(&self, system: &SystemName) -> u64 {
+        self.revs.get(system).copied().unwrap_or(0)
+    }
+
     /// The claims that follow from the canonical data and from what each link holds.
     #[must_use]
     pub fn claims_due(&self, keys: &[KeyRule]) -> BTreeSet<Claim> {

@@ -168,7 +168,7 @@ fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arriva
     }
     let nothing = Overlay::nothing(&record.data);
     // The number of the last message goes on, and what only said that the system does not have the record ends.
-    let rev = record.revs.get(&key.system).copied().unwrap_or(0);
+    let rev = record.used_rev(&key.system);
     record.links.retain(|link| link.system != key.system || link.native_id.is_some() || link.state != LinkState::Detached);
     record.links.push(Link { rev, ..Link::new(key.system.clone(), Some(key.native_id.clone()), nothing) });
     (record.links.len() - 1, footing)

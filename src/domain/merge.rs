@@ -264,8 +264,7 @@ pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves, version: u64) 
 /// Gives the record a link. Where one of the two is only a reservation, the other one counts.
 fn take_over(winner: &mut CanonicalRecord, link: Link) {
     // A link of this system that is gone may have used numbers up, and the next one gives each to one message only.
-    let used = winner.revs.get(&link.system).copied().unwrap_or(0);
-    let link = Link { rev: link.rev.max(used), ..link };
+    let link = Link { rev: link.rev.max(winner.used_rev(&link.system)), ..link };
     let Some(index) = winner.link_with(&link.system) else {
         winner.links.push(link);
         return;

@@ -141,7 +141,7 @@ pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, sourc
                 continue;
             }
             let nothing = Overlay::nothing(&record.data);
-            let rev = record.revs.get(&target.system).copied().unwrap_or(0);
+            let rev = record.used_rev(&target.system);
             record.links.push(Link { rev, ..Link::new(target.system.clone(), None, nothing) });
         }
         let told_anyway = context.rules.notification_mode == NotificationMode::All && source.is_some_and(|source| *source != target.system);

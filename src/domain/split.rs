@@ -113,7 +113,7 @@ pub fn split(
         result.closed.push((link.system.clone(), link.rev));
         result.moved.extend(link.native_id.iter().chain(&link.aliases).map(|id| (link.system.clone(), id.clone())));
         record.revs.insert(link.system.clone(), link.rev);
-        let rev = out.revs.get(&link.system).map_or(link.rev, |rev| link.rev.max(*rev));
+        let rev = link.rev.max(out.used_rev(&link.system));
         out.links.push(Link { rev, from: None, ..rebased(link, &record.data, &out.data, out.version) });
     }
     out.merged_into = None;

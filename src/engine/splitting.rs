@@ -28,7 +28,7 @@ fn keep_apart(record: &mut CanonicalRecord, systems: impl Iterator<Item = (Syste
         if record.links.iter().any(|link| link.system == system) {
             continue;
         }
-        let rev = record.revs.get(&system).map_or(rev, |known| rev.max(*known));
+        let rev = rev.max(record.used_rev(&system));
         let link = Link::new(system, None, Overlay::nothing(&record.data));
         record.links.push(Link { state: LinkState::Detached, unlinked: true, rev, ..link });
     }
