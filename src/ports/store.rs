@@ -386,7 +386,19 @@ pub struct DecisionFilter {
     pub reason: Option<String>,
 }
 
+/// The words of a text, in small letters. What is between them does not matter.
+#[must_use]
+pub fn words_of(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
 impl DecisionFilter {
+    /// The words a reason must have.
+    #[must_use]
+    pub fn words(&self) -> BTreeSet<String> {
+        self.reason.as_deref().map(words_of).unwrap_or_default()
+    }
+
     /// Whether every row fits.
     #[must_use]
     pub const fn is_all(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::domain::waiting::Waiting;
 use crate::ports::audit::Audit;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::HoldRow;
-use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned};
+use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned, words_of};
 
 const DECISION: &str = "read a decision";
 const DECISIONS: &str = "list decisions";
@@ -124,7 +124,7 @@ fn history(
             _ => {}
         }
     }
-    let wanted = words(filter);
+    let wanted = filter.words();
     let (mut found, mut looked) = (Looked::default(), 0);
     while let Some(id) = next
         && found.fits.len() <= limit
@@ -152,7 +152,7 @@ fn history(
 fn scan(conn: &Connection, filter: &DecisionFilter, before: Option<i64>, limit: usize) -> Result<Looked, PortError> {
     let error = failed(DECISIONS);
     let (sql, values) = scan_query(conn, filter, before)?;
-    let wanted = words(filter);
+    let wanted = filter.words();
     let mut statement = conn.prepare(&sql).map_err(error)?;
     let mut rows = statement.query(params_from_iter(values)).map_err(error)?;
     let (mut found, mut looked) = (Looked::default(), 0);
@@ -231,14 +231,6 @@ fn scan_query(conn: &Connection, filter: &DecisionFilter, before: Option<i64>) -
     }
     sql.push_str(" ORDER BY id DESC");
     Ok((sql, values))
-}
-
-fn words_of(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
-}
-
-fn words(filter: &DecisionFilter) -> BTreeSet<String> {
-    filter.reason.as_deref().map(words_of).unwrap_or_default()
 }
 
 fn admits(filter: &DecisionFilter, wanted: &BTreeSet<String>, row: &Decision) -> bool {

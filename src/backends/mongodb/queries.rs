@@ -1,6 +1,6 @@
 //! Lists: decisions, records, waiting updates, dead letters, facts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mongodb::bson::{Bson, Document, doc};
 
@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::HoldRow;
-use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned};
+use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned, words_of};
 
 const DECISION: &str = "read a decision";
 const DECISIONS_LISTED: &str = "list decisions";
@@ -111,7 +111,7 @@ pub(super) async fn decisions(
     limit: usize,
 ) -> Result<Page<Decision>, PortError> {
     let after = Place::read(after, DECISIONS_LISTED)?;
-    let words = filter.reason.as_deref().map(words_of).unwrap_or_default();
+    let words = filter.words();
     let mut pager = Pager::new(limit);
     let (mut looked, mut begin) = (0, None);
     let mut take = |row: Document| {
@@ -191,10 +191,6 @@ fn decision_filter(filter: &DecisionFilter, low: i64, high: i64) -> Document {
         wanted.insert("at", at);
     }
     wanted
-}
-
-fn words_of(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// Records by id.

@@ -17,7 +17,7 @@ use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{
     Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Expired, Found, LetterEnd, Lookup, Marker, Owed, Page, Plan, Published,
-    RecordWrite, SettledLetter, Store, SystemFacts, Versioned,
+    RecordWrite, SettledLetter, Store, SystemFacts, Versioned, words_of,
 };
 use crate::ports::task::{Task, TaskChange};
 
@@ -338,10 +338,6 @@ fn waits_on(waiting: &Waiting, keys: &[NativeKey]) -> bool {
     }
 }
 
-fn words(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
-}
-
 fn admits(filter: &DecisionFilter, row: &Decision) -> bool {
     filter.record.is_none_or(|id| row.canonical_id == Some(id))
         && filter.system.as_ref().is_none_or(|system| row.source_system == *system)
@@ -349,7 +345,7 @@ fn admits(filter: &DecisionFilter, row: &Decision) -> bool {
         && filter.decision.is_none_or(|kind| row.decision == kind)
         && filter.since.is_none_or(|since| row.timestamp >= since)
         && filter.until.is_none_or(|until| row.timestamp < until)
-        && filter.reason.as_ref().is_none_or(|reason| words(&row.reason).is_superset(&words(reason)))
+        && words_of(&row.reason).is_superset(&filter.words())
 }
 
 fn position(after: Option<&Cursor>, operation: &'static str) -> Result<Option<u64>, PortError> {
