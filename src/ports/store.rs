@@ -521,7 +521,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// The row of one update.
     async fn decision(&self, update: &UpdateId) -> Result<Option<Decision>, PortError>;
 
-    /// Rows, newest first. Where no index tells which rows fit (words, a type) a store looks through some thousands and no
+    /// Rows, newest first. Where no index tells which rows fit (words, a type) a store may look through some thousands and no
     /// more: a page may then have fewer items than `limit`, or none, and still say where the next one starts.
     async fn decisions(&self, filter: &DecisionFilter, after: Option<&Cursor>, limit: usize) -> Result<Page<Decision>, PortError>;
 

@@ -91,6 +91,41 @@ pub(super) async fn decisions_are_filtered(kit: &dyn StoreKit) {
     }
 }
 
+/// More than a store looks through for one page.
+const MANY: u64 = 20_500;
+
+pub(super) async fn a_search_finds_what_is_far_back(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    for from in (0..MANY).step_by(500) {
+        let row = |n: u64| {
+            let plain = decision(&format!("bms:u{n}"), Some(1), DecisionKind::Accepted, n);
+            if n == 0 { Decision { reason: "needle".to_owned(), entity_type: of_type("sensor"), ..plain } } else { plain }
+        };
+        decide(&store, (from..from + 500).map(row).collect()).await;
+    }
+    let all = DecisionFilter::default;
+    let words = DecisionFilter { reason: Some("Needle".to_owned()), ..all() };
+    for filter in [
+        DecisionFilter { record: Some(id(1)), ..words.clone() },
+        DecisionFilter { system: Some(system("bms")), ..words.clone() },
+        words,
+        DecisionFilter { entity_type: Some(of_type("sensor")), ..all() },
+    ] {
+        let (mut found, mut pages, mut after) = (Vec::new(), 0, None);
+        loop {
+            let page = store.decisions(&filter, after.as_ref(), 9).await.unwrap();
+            found.extend(page.items.iter().map(|row| row.update.id.to_string()));
+            pages += 1;
+            assert!(pages < 100, "it goes on and on: {filter:?}");
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, ["u0"], "{filter:?}");
+    }
+}
+
 pub(super) async fn the_history_of_a_record_is_whole(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
     // Decisions come with the record, without it, before it, and several in one plan.

@@ -176,6 +176,7 @@ async fn waiting_and_lists(kit: &dyn StoreKit) {
         decisions_come_newest_first,
         rows_of_a_batch_are_listed_as_they_were_decided,
         decisions_are_filtered,
+        a_search_finds_what_is_far_back,
         the_history_of_a_record_is_whole,
         cursors_are_stable_under_inserts,
         a_foreign_cursor_is_refused,
