@@ -119,18 +119,14 @@ async fn write(database: &Database, records: &[Document], decisions: &[Document]
     let replace = |record: &Document| doc! {"q": {"_id": record.get("_id")}, "u": record.clone()};
     let replaces: Vec<Document> = records.iter().map(replace).collect();
     database.run_command(doc! {"update": "canonical", "updates": replaces}).session(&mut session).await.unwrap();
-    let owed = records.iter().flat_map(|record| SYSTEMS[1..].iter().map(move |system| (record, system)));
-    let rows: Vec<Document> = owed
-        .map(|(record, system)| {
-            let id = format!("{}:{system}", record.get_str("_id").unwrap());
-            doc! {"_id": &id, "record": record.get("_id"), "system": *system, "rev": 2_i64, "published": 0_i64, "delivered": 1_i64, "retry_at": null, "attempts": 0_i64, "position": 1_i64}
-        })
-        .collect();
-    database.collection::<Document>("outbox").insert_many(rows).session(&mut session).await.unwrap();
+    let owed =
+        || SYSTEMS[1..].iter().map(|system| doc! {"number": 0, "system": *system, "rev": 2_i64, "delivered": 1_i64}).collect::<Vec<_>>();
+    let rows: Vec<Document> = records.iter().map(|record| doc! {"_id": record.get("_id"), "position": 1_i64, "rows": owed()}).collect();
+    database.collection::<Document>("owed").insert_many(rows).session(&mut session).await.unwrap();
     session.commit_transaction().await.unwrap();
 }
 
-/// Two messages for each record, confirmed, and then their rows go.
+/// Two messages for each record, confirmed, and then what was owed of it goes.
 async fn send(channel: Channel, queues: Vec<String>, body: Vec<u8>, database: Database, mut handed: mpsc::Receiver<Vec<String>>) {
     // About what an outbound message has besides.
     let body = [body, vec![b' '; 200]].concat();
@@ -139,10 +135,8 @@ async fn send(channel: Channel, queues: Vec<String>, body: Vec<u8>, database: Da
         for queue in &queues {
             publish(&channel, queue, &bodies).await;
         }
-        let rows: Vec<String> =
-            records.iter().flat_map(|record| SYSTEMS[1..].iter().map(move |system| format!("{record}:{system}"))).collect();
         let mut session = begin(&database).await;
-        database.collection::<Document>("outbox").delete_many(doc! {"_id": {"$in": rows}}).session(&mut session).await.unwrap();
+        database.collection::<Document>("owed").delete_many(doc! {"_id": {"$in": records}}).session(&mut session).await.unwrap();
         session.commit_transaction().await.unwrap();
     }
 }

@@ -490,7 +490,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn tasks(&self, limit: usize) -> Result<Vec<Task>, PortError>;
 
     /// Outbox rows in the order they became due, starting after `after` (a position), at most `limit`, each with its
-    /// position.
+    /// position. Rows of one record may stand together, where the last of them became due. Page by page, each row that
+    /// stays as it is gets its turn, whatever becomes of others meanwhile.
     async fn owed(&self, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError>;
 
     /// The outbox rows of these (record, system) pairs, as far as they exist.

@@ -11,7 +11,7 @@ use syncline::backends::mongodb::{MongoStore, Options};
 use syncline::domain::decision::{Decision, DecisionKind};
 use syncline::domain::value::Leaves;
 use syncline::ports::error::{PortError, PortErrorKind};
-use syncline::ports::store::{DecisionFilter, Lookup, Marker, Plan, RecordWrite, Store};
+use syncline::ports::store::{DecisionFilter, Lookup, Marker, Owed, Plan, RecordWrite, Store};
 use syncline::ports::testkit::{StoreKit, agrees_with_reference, sample, store_conformance};
 
 const URL: &str = "SYNCLINE_TEST_MONGODB_URL";
@@ -183,6 +183,78 @@ async fn records_and_decisions_can_be_queried_by_hand() {
     let wanted = doc! {"decision": "accepted", "source_system": "bms", "proposed_snapshot.serial": "SN-001", "changed": "name"};
     assert_eq!(decisions.find_one(wanted).await.unwrap().unwrap().get_str("_id").unwrap(), "bms:u1");
     base.drop().await;
+}
+
+/// A row as version 1 kept it: one document for each record and system.
+fn row_of_version_1(record: u64, system: &str, position: i64) -> Document {
+    let record = sample::id(record).to_string();
+    doc! {"_id": format!("{record}:{system}"), "record": record, "system": system, "rev": 3_i64, "published": 2_i64, "delivered": 2_i64,
+    "retry_at": null, "attempts": 0_i64, "answer_by": 7_i64, "position": position}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_version_1_has_left_to_send_is_still_owed() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    drop(base.open().await);
+    let db = base.by_hand().await;
+    let (outbox, meta) = (db.collection::<Document>("outbox"), db.collection::<Document>("meta"));
+    let rows = [row_of_version_1(1, "oem", 5), row_of_version_1(2, "oem", 6), row_of_version_1(1, "crm", 7)];
+    outbox.insert_many(rows).await.unwrap();
+    meta.update_one(doc! {"_id": "store"}, doc! {"$set": {"version": 1_i64}}).await.unwrap();
+    // Whoever only reads does not change it.
+    let reading = Options { create: false, ..Options::default() };
+    let refused = MongoStore::open(&base.url, &base.name, reading).await.unwrap_err();
+    assert!(refused.kind == PortErrorKind::Invalid && refused.message.contains("start an orchestrator"), "{refused}");
+    // One that was killed has left its note, and holds up nobody for long.
+    db.collection::<Document>("orchestrators").insert_one(doc! {"_id": "killed", "pulse": 3_i64}).await.unwrap();
+    let owed = |owed: Vec<(u64, Owed)>| -> Vec<(String, bool, u64)> {
+        owed.iter().map(|(_, row)| (row.system.to_string(), row.record == sample::id(1), row.rev)).collect()
+    };
+    let all = [("oem".to_owned(), false, 3), ("oem".to_owned(), true, 3), ("crm".to_owned(), true, 3)];
+    let (one, other) = tokio::join!(base.open(), base.open());
+    for store in [&one, &other] {
+        assert_eq!(owed(store.owed(0, 9).await.unwrap()), all);
+    }
+    let row = &one.owed(0, 1).await.unwrap()[0].1;
+    assert_eq!((row.published, row.delivered, row.retry_at, row.attempts), (2, 2, None, 0));
+    assert_eq!(row.answer_by.map(syncline::domain::time::Timestamp::as_micros), Some(7));
+    assert_eq!(outbox.count_documents(doc! {}).await.unwrap(), 0);
+    assert_eq!(meta.find_one(doc! {"_id": "store"}).await.unwrap().unwrap().get_i64("version").unwrap(), 2);
+    // What an earlier one adds all the same is found by the next start, and takes nothing newer away.
+    outbox.insert_many([row_of_version_1(1, "erp", 9), row_of_version_1(1, "oem", 8)]).await.unwrap();
+    let mut found = owed(base.open().await.owed(0, 9).await.unwrap());
+    found.sort();
+    let mut with_erp = [all.as_slice(), &[("erp".to_owned(), true, 3)]].concat();
+    with_erp.sort();
+    assert_eq!(found, with_erp);
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_an_earlier_syncline_uses_is_left_alone() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    drop(base.open().await);
+    let db = base.by_hand().await;
+    let (notes, meta) = (db.collection::<Document>("orchestrators"), db.collection::<Document>("meta"));
+    meta.update_one(doc! {"_id": "store"}, doc! {"$set": {"version": 1_i64}}).await.unwrap();
+    notes.insert_one(doc! {"_id": "earlier", "pulse": 1_i64}).await.unwrap();
+    let opening = MongoStore::open(&base.url, &base.name, Options::default());
+    let beating = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            notes.update_one(doc! {"_id": "earlier"}, doc! {"$inc": {"pulse": 1_i64}}).await.unwrap();
+        }
+    };
+    let refused = tokio::select! {
+        opened = opening => opened.unwrap_err(),
+        () = beating => unreachable!("it beats for ever"),
+    };
+    assert_eq!(refused.kind, PortErrorKind::Invalid);
+    assert!(refused.message.contains("1 earlier Syncline at work") && refused.message.contains("end all"), "{refused}");
+    assert_eq!(meta.find_one(doc! {"_id": "store"}).await.unwrap().unwrap().get_i64("version").unwrap(), 1);
+    db.drop().await.unwrap();
 }
 
 /// What is said to people and kept in logs.

@@ -174,7 +174,7 @@ async fn a_commit_that_never_arrives_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_in_the_middle_of_a_transaction_loses_nothing() {
-    for command in [&b"insert\0\x0a\0\0\0canonical"[..], b"insert\0\x0a\0\0\0decisions", b"insert\0\x07\0\0\0outbox"] {
+    for command in [&b"insert\0\x0a\0\0\0canonical"[..], b"insert\0\x0a\0\0\0decisions", b"insert\0\x05\0\0\0owed"] {
         for cut in [Cut::BeforeItArrives, Cut::BeforeTheAnswer] {
             exactly_once(command, cut, 1).await;
         }

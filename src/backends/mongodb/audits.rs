@@ -1,6 +1,6 @@
 //! What people did: one document each, never changed.
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 
 use super::codec;
 use super::error::{failed, unreadable};
@@ -30,7 +30,8 @@ pub(super) async fn list(shared: &Shared, after: Option<&Cursor>, limit: usize) 
         None => Document::new(),
     };
     let rows = shared.find(LIST, AUDITS, filter).sort(doc! {"_id": -1}).limit(limit.saturating_add(1)).all().await?;
-    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(serde_json::from_str(row.get_str("body")?)?) };
+    let read =
+        |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(serde_json::from_str(row.get_str("body")?)?) };
     let entries = rows.iter().map(|row| read(row).map_err(|error| unreadable(LIST, "entry", error)));
     Ok(Page::of_audits(entries.collect::<Result<_, _>>()?, limit))
 }

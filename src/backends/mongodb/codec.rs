@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::raw::{RawArrayBuf, RawBsonRef};
+use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::unreadable;
 use super::keys;
-use super::values::{from_bson, from_document, to_bson, to_document, whole};
+use super::outbox::Row;
+use super::values::{read, read_object, unescape, whole, written, written_object};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::{Conflict, Decision};
 use crate::domain::delete::Tombstone;
@@ -78,7 +80,7 @@ struct Engine {
 }
 
 /// Writes a record. `stamp` tells this very write from any other.
-pub(super) fn record(write: &RecordWrite, revision: u64, stamp: i64) -> Result<Document, serde_json::Error> {
+pub(super) fn record(write: &RecordWrite, revision: u64, stamp: i64) -> Result<RawDocumentBuf, serde_json::Error> {
     // Named one by one, so that a field added to the record is not forgotten here.
     let CanonicalRecord {
         id,
@@ -99,47 +101,69 @@ pub(super) fn record(write: &RecordWrite, revision: u64, stamp: i64) -> Result<D
     } = &*write.record;
     let (created_at, updated_at) = (*created_at, *updated_at);
     let engine = EngineRef { created_at, updated_at, provenance, links, claims, tombstone, absorbed, undo, apart, revs };
-    let mut shown = Vec::with_capacity(links.len());
-    for link in links {
-        let native_id = link.native_id.as_ref().map(|id| id.as_str());
-        let state = serde_json::to_value(link.state)?;
-        shown.push(doc! {"system": link.system.as_str(), "native_id": native_id, "state": to_bson(&state), "rev": whole(link.rev)});
-    }
-    let mut document = doc! {
-        "_id": id.to_string(),
-        "type": entity_type.as_str(),
-        "version": whole(*version),
-        "revision": signed(revision),
-        "created_at": date(created_at),
-        "updated_at": date(updated_at),
-        "data": to_document(&data.close()),
-        "links": shown,
-        "stamp": stamp,
-        "engine": serde_json::to_string(&engine)?,
-    };
+    let mut document = with_room(1 << 10);
+    document.append(cstr!("_id"), id.to_string());
+    document.append(cstr!("type"), entity_type.as_str());
+    document.append(cstr!("version"), whole(*version));
+    document.append(cstr!("revision"), signed(revision));
+    document.append(cstr!("created_at"), date(created_at));
+    document.append(cstr!("updated_at"), date(updated_at));
+    document.append(cstr!("data"), written_object(&data.close()));
+    document.append(cstr!("links"), shown_links(links)?);
+    document.append(cstr!("stamp"), stamp);
+    document.append(cstr!("engine"), serde_json::to_string(&engine)?);
     if !write.refers_to.is_empty() {
-        document.insert("refers_to", write.refers_to.iter().map(ToString::to_string).collect::<Vec<_>>());
+        document.append(cstr!("refers_to"), texts(write.refers_to.iter().map(ToString::to_string)));
     }
     if let Some(tombstone) = tombstone {
-        document.insert("deleted_at", date(tombstone.at));
+        document.append(cstr!("deleted_at"), date(tombstone.at));
     }
     if let Some(id) = merged_into {
-        document.insert("merged_into", id.to_string());
+        document.append(cstr!("merged_into"), id.to_string());
     }
     Ok(document)
 }
 
-/// Reads a record.
-pub(super) fn versioned(operation: &'static str, mut document: Document) -> Result<Versioned, PortError> {
-    read_record(&mut document).map_err(|error| unreadable(operation, "record", error))
+/// What people see of links.
+fn shown_links(links: &[Link]) -> Result<RawArrayBuf, serde_json::Error> {
+    let mut shown = RawArrayBuf::new();
+    for link in links {
+        let mut document = RawDocumentBuf::new();
+        document.append(cstr!("system"), link.system.as_str());
+        document.append(cstr!("native_id"), or_null(link.native_id.as_ref().map(|id| id.as_str())));
+        plain(&mut document, cstr!("state"), &link.state)?;
+        document.append(cstr!("rev"), whole(link.rev));
+        shown.push(document);
+    }
+    Ok(shown)
 }
 
-fn read_record(document: &mut Document) -> Result<Versioned, Wrong> {
+/// An empty document with room for so many bytes.
+fn with_room(bytes: usize) -> RawDocumentBuf {
+    const EMPTY: [u8; 5] = [5, 0, 0, 0, 0];
+    let mut document = Vec::with_capacity(bytes);
+    document.extend_from_slice(&EMPTY);
+    RawDocumentBuf::from_bytes(document).unwrap_or_default()
+}
+
+fn or_null(text: Option<&str>) -> RawBsonRef<'_> {
+    text.map_or(RawBsonRef::Null, RawBsonRef::String)
+}
+
+fn texts(texts: impl Iterator<Item = impl AsRef<str>>) -> RawArrayBuf {
+    let mut array = RawArrayBuf::new();
+    texts.for_each(|text| array.push(text.as_ref()));
+    array
+}
+
+/// Reads a record.
+pub(super) fn versioned(operation: &'static str, document: &RawDocument) -> Result<Versioned, PortError> {
+    read_record(document).map_err(|error| unreadable(operation, "record", error))
+}
+
+fn read_record(document: &RawDocument) -> Result<Versioned, Wrong> {
     let engine: Engine = serde_json::from_str(document.get_str("engine")?)?;
-    let data = match document.remove("data") {
-        Some(Bson::Document(data)) => from_document(data)?,
-        _ => return Err("it has no data".into()),
-    };
+    let data = read_object(document.get_document("data")?)?;
     let record = CanonicalRecord {
         id: CanonicalId::parse(document.get_str("_id")?)?,
         entity_type: document.get_str("type")?.to_owned().try_into()?,
@@ -161,21 +185,26 @@ fn read_record(document: &mut Document) -> Result<Versioned, Wrong> {
 }
 
 /// A whole number that is not negative, of any type.
-pub(super) fn number(document: &Document, name: &str) -> Result<u64, Wrong> {
+pub(super) fn number(document: &RawDocument, name: &str) -> Result<u64, Wrong> {
     Ok(u64::try_from(integer(document, name)?)?)
 }
 
 /// A whole number of any type.
-pub(super) fn integer(document: &Document, name: &str) -> Result<i64, Wrong> {
-    match document.get(name) {
-        Some(Bson::Int32(number)) => Ok(i64::from(*number)),
-        Some(Bson::Int64(number)) => Ok(*number),
+pub(super) fn integer(document: &RawDocument, name: &str) -> Result<i64, Wrong> {
+    match document.get(name)? {
+        Some(RawBsonRef::Int32(number)) => Ok(i64::from(number)),
+        Some(RawBsonRef::Int64(number)) => Ok(number),
         _ => Err(format!("{name} is no whole number").into()),
     }
 }
 
+/// Whether there is such a field.
+pub(super) fn has(document: &RawDocument, name: &str) -> bool {
+    document.get(name).is_ok_and(|value| value.is_some())
+}
+
 /// A text that is a name or an id.
-pub(super) fn text<T: TryFrom<String>>(document: &Document, name: &str) -> Result<T, Wrong>
+pub(super) fn text<T: TryFrom<String>>(document: &RawDocument, name: &str) -> Result<T, Wrong>
 where
     T::Error: std::error::Error + Send + Sync + 'static,
 {
@@ -183,17 +212,19 @@ where
 }
 
 /// Reads one of our own enumerations and small structures.
-fn parsed<T: serde::de::DeserializeOwned>(document: &mut Document, name: &str) -> Result<T, Wrong> {
-    let value = document.remove(name).map_or(Ok(Value::Null), from_bson)?;
+fn parsed<T: serde::de::DeserializeOwned>(document: &RawDocument, name: &str) -> Result<T, Wrong> {
+    let value = document.get(name)?.map_or(Ok(Value::Null), read)?;
     Ok(serde_json::from_value(value)?)
 }
 
-fn plain<T: Serialize>(value: &T) -> Result<Bson, serde_json::Error> {
-    serde_json::to_value(value).map(|value| to_bson(&value))
+/// Writes one.
+fn plain(document: &mut RawDocumentBuf, name: &mongodb::bson::raw::CStr, value: &impl Serialize) -> Result<(), serde_json::Error> {
+    written(&serde_json::to_value(value)?, &mut |value| document.append(name, value));
+    Ok(())
 }
 
-fn paths(paths: &[FieldPath]) -> Vec<&str> {
-    paths.iter().map(FieldPath::as_str).collect()
+fn paths(paths: &[FieldPath]) -> RawArrayBuf {
+    texts(paths.iter().map(FieldPath::as_str))
 }
 
 /// The fields of a decision row that may be missing.
@@ -201,60 +232,59 @@ pub(super) const OPTIONAL: [&str; 7] =
     ["accepted_snapshot", "proposed_snapshot", "as_proposed", "modified_fields", "conflicts", "trace_id", "change_set"];
 
 /// Writes a decision row with its place in lists.
-pub(super) fn decision(row: &DecisionWrite, place: i64) -> Result<Document, serde_json::Error> {
+pub(super) fn decision(row: &DecisionWrite, place: i64) -> Result<RawDocumentBuf, serde_json::Error> {
     #[rustfmt::skip]
     let Decision {
         update, timestamp, entity_type, canonical_id, source_system, native_id, op, decision, reason, decided_by,
         proposed_snapshot, accepted_snapshot, changed, modified_fields, conflicts, version_before, version_after, attempts, notified,
         received_at, duration_us, trace_id, change_set, config,
     } = &row.decision;
-    let mut document = doc! {
-        "_id": update.to_string(),
-        "timestamp": date(*timestamp),
-        "type": entity_type.as_str(),
-        "canonical_id": canonical_id.map(|id| id.to_string()),
-        "source_system": source_system.as_str(),
-        "native_id": native_id.as_ref().map(|id| id.as_str()),
-        "op": plain(op)?,
-        "decision": decision.as_str(),
-        "reason": reason,
-        "decided_by": plain(decided_by)?,
-        "changed": paths(changed),
-        "version_before": whole(*version_before),
-        "version_after": whole(*version_after),
-        "attempts": whole(u64::from(*attempts)),
-        "notified": notified.iter().map(SystemName::as_str).collect::<Vec<_>>(),
-        "received_at": date(*received_at),
-        "duration_us": whole(*duration_us),
-        "config": config,
-        "place": place,
-        "at": timestamp.as_micros(),
-        "received": received_at.as_micros(),
-        "content_hash": row.content_hash.cast_signed(),
-    };
+    let mut document = with_room(2 << 10);
+    document.append(cstr!("_id"), update.to_string());
+    document.append(cstr!("timestamp"), date(*timestamp));
+    document.append(cstr!("type"), entity_type.as_str());
+    document.append(cstr!("canonical_id"), or_null(canonical_id.map(|id| id.to_string()).as_deref()));
+    document.append(cstr!("source_system"), source_system.as_str());
+    document.append(cstr!("native_id"), or_null(native_id.as_ref().map(|id| id.as_str())));
+    plain(&mut document, cstr!("op"), op)?;
+    document.append(cstr!("decision"), decision.as_str());
+    document.append(cstr!("reason"), reason.as_str());
+    plain(&mut document, cstr!("decided_by"), decided_by)?;
+    document.append(cstr!("changed"), paths(changed));
+    document.append(cstr!("version_before"), whole(*version_before));
+    document.append(cstr!("version_after"), whole(*version_after));
+    document.append(cstr!("attempts"), whole(u64::from(*attempts)));
+    document.append(cstr!("notified"), texts(notified.iter().map(SystemName::as_str)));
+    document.append(cstr!("received_at"), date(*received_at));
+    document.append(cstr!("duration_us"), whole(*duration_us));
+    document.append(cstr!("config"), config.as_str());
+    document.append(cstr!("place"), place);
+    document.append(cstr!("at"), timestamp.as_micros());
+    document.append(cstr!("received"), received_at.as_micros());
+    document.append(cstr!("content_hash"), row.content_hash.cast_signed());
     if let Some(accepted) = accepted_snapshot {
-        document.insert("accepted_snapshot", to_document(&accepted.close()));
+        document.append(cstr!("accepted_snapshot"), written_object(&accepted.close()));
     }
     // What was proposed is mostly what was accepted, and is kept once.
     match proposed_snapshot {
-        Some(proposed) if accepted_snapshot.as_ref() == Some(proposed) => document.insert("as_proposed", true),
-        Some(proposed) => document.insert("proposed_snapshot", to_document(&proposed.close())),
-        None => None,
-    };
+        Some(proposed) if accepted_snapshot.as_ref() == Some(proposed) => document.append(cstr!("as_proposed"), true),
+        Some(proposed) => document.append(cstr!("proposed_snapshot"), written_object(&proposed.close())),
+        None => {}
+    }
     if !modified_fields.is_empty() {
-        document.insert("modified_fields", paths(modified_fields));
+        document.append(cstr!("modified_fields"), paths(modified_fields));
     }
     if !conflicts.is_empty() {
-        document.insert("conflicts", plain(conflicts)?);
+        plain(&mut document, cstr!("conflicts"), conflicts)?;
     }
     if let Some(trace_id) = trace_id {
-        document.insert("trace_id", trace_id);
+        document.append(cstr!("trace_id"), trace_id.as_str());
     }
     if let Some(set) = change_set {
-        document.insert("change_set", plain(set)?);
+        plain(&mut document, cstr!("change_set"), set)?;
     }
     if decision.is_waiting() {
-        document.insert("waiting", true);
+        document.append(cstr!("waiting"), true);
     }
     Ok(document)
 }
@@ -270,25 +300,25 @@ pub(super) fn spent(update: &str, content_hash: i64, place: i64) -> Document {
 }
 
 /// What makes a redelivery harmless, of a row or a mark.
-pub(super) fn marker(operation: &'static str, document: &Document) -> Result<(UpdateId, Marker), PortError> {
+pub(super) fn marker(operation: &'static str, document: &RawDocument) -> Result<(UpdateId, Marker), PortError> {
     let read = || -> Result<_, Wrong> {
         let content_hash = integer(document, "content_hash")?.cast_unsigned();
-        let of_letter = !document.contains_key("place") && !document.contains_key("decided");
+        let of_letter = !has(document, "place") && !has(document, "decided");
         Ok((text(document, "_id")?, Marker { content_hash, waiting: document.get_bool("waiting").unwrap_or(false), of_letter }))
     };
     read().map_err(|error| unreadable(operation, "decision", error))
 }
 
 /// Reads a decision row; `None` if it is only a mark.
-pub(super) fn read_decision(operation: &'static str, mut document: Document) -> Result<Option<Decision>, PortError> {
-    if !document.contains_key("decision") {
+pub(super) fn read_decision(operation: &'static str, document: &RawDocument) -> Result<Option<Decision>, PortError> {
+    if !has(document, "decision") {
         return Ok(None);
     }
-    let row = read_row(&mut document).map_err(|error| unreadable(operation, "decision", error))?;
+    let row = read_row(document).map_err(|error| unreadable(operation, "decision", error))?;
     Ok(Some(row))
 }
 
-fn read_row(document: &mut Document) -> Result<Decision, Wrong> {
+fn read_row(document: &RawDocument) -> Result<Decision, Wrong> {
     let accepted_snapshot = snapshot(document, "accepted_snapshot")?;
     let as_proposed = document.get_bool("as_proposed").unwrap_or(false);
     let proposed_snapshot = if as_proposed { accepted_snapshot.clone() } else { snapshot(document, "proposed_snapshot")? };
@@ -306,13 +336,13 @@ fn read_row(document: &mut Document) -> Result<Decision, Wrong> {
         decided_by: parsed(document, "decided_by")?,
         proposed_snapshot,
         accepted_snapshot,
-        changed: texts(document, "changed").map(FieldPath::escaped).collect(),
-        modified_fields: texts(document, "modified_fields").map(FieldPath::escaped).collect(),
+        changed: read_texts(document, "changed").map(FieldPath::escaped).collect(),
+        modified_fields: read_texts(document, "modified_fields").map(FieldPath::escaped).collect(),
         conflicts: conflicts.unwrap_or_default(),
         version_before: number(document, "version_before")?,
         version_after: number(document, "version_after")?,
         attempts: u32::try_from(number(document, "attempts")?)?,
-        notified: texts(document, "notified").map(SystemName::new).collect::<Result<_, _>>()?,
+        notified: read_texts(document, "notified").map(SystemName::new).collect::<Result<_, _>>()?,
         received_at: Timestamp::from_micros(integer(document, "received")?),
         duration_us: number(document, "duration_us")?,
         trace_id: optional(document, "trace_id").map(str::to_owned),
@@ -321,24 +351,24 @@ fn read_row(document: &mut Document) -> Result<Decision, Wrong> {
     })
 }
 
-fn snapshot(document: &mut Document, name: &str) -> Result<Option<Leaves>, Wrong> {
-    match document.remove(name) {
-        Some(Bson::Document(fields)) => Ok(Some(Leaves::open(from_document(fields)?))),
+fn snapshot(document: &RawDocument, name: &str) -> Result<Option<Leaves>, Wrong> {
+    match document.get(name)? {
+        Some(RawBsonRef::Document(fields)) => Ok(Some(Leaves::open(read_object(fields)?))),
         _ => Ok(None),
     }
 }
 
-fn optional<'d>(document: &'d Document, name: &str) -> Option<&'d str> {
-    document.get(name).and_then(Bson::as_str)
+fn optional<'d>(document: &'d RawDocument, name: &str) -> Option<&'d str> {
+    document.get_str(name).ok()
 }
 
-fn texts<'d>(document: &'d Document, name: &str) -> impl Iterator<Item = &'d str> {
-    document.get_array(name).into_iter().flatten().filter_map(Bson::as_str)
+pub(super) fn read_texts<'d>(document: &'d RawDocument, name: &str) -> impl Iterator<Item = &'d str> {
+    document.get_array(name).into_iter().flatten().filter_map(|item| item.ok()?.as_str())
 }
 
 /// Writes a waiting update. `ready`: for those that wait for records, whether none of these is missing.
-pub(super) fn waiting(waiting: &Waiting) -> Result<Document, serde_json::Error> {
-    let mut document = doc! {
+pub(super) fn waiting(waiting: &Waiting) -> Result<RawDocumentBuf, serde_json::Error> {
+    let mut document = rawdoc! {
         "_id": waiting.update.to_string(),
         "key": keys::native(&waiting.key),
         "waiting_for": waiting.waiting_for.code(),
@@ -347,55 +377,69 @@ pub(super) fn waiting(waiting: &Waiting) -> Result<Document, serde_json::Error> 
         "body": serde_json::to_string(waiting)?,
     };
     if let Some(at) = waiting.retry_at {
-        document.insert("retry_at", date(at));
-        document.insert("due", at.as_micros());
+        document.append(cstr!("retry_at"), date(at));
+        document.append(cstr!("due"), at.as_micros());
     }
     if let WaitingFor::MissingReference { references, behind } = &waiting.waiting_for {
-        document.insert("refs", references.iter().map(|missing| keys::native(&missing.key)).collect::<Vec<_>>());
-        document.insert("behind", behind.as_ref().map(ToString::to_string));
-        document.insert("ready", false);
+        document.append(cstr!("refs"), texts(references.iter().map(|missing| keys::native(&missing.key))));
+        document.append(cstr!("behind"), or_null(behind.as_ref().map(ToString::to_string).as_deref()));
+        document.append(cstr!("ready"), false);
     }
     Ok(document)
 }
 
 /// Reads a waiting update.
-pub(super) fn read_waiting(operation: &'static str, document: &Document) -> Result<Waiting, PortError> {
+pub(super) fn read_waiting(operation: &'static str, document: &RawDocument) -> Result<Waiting, PortError> {
     let read = || -> Result<_, Wrong> { Ok(serde_json::from_str(document.get_str("body")?)?) };
     read().map_err(|error| unreadable(operation, "waiting update", error))
 }
 
-/// Writes an outbox row at its position.
-pub(super) fn owed(owed: &Owed, position: i64) -> Document {
-    doc! {
-        "_id": keys::owed(owed.record, &owed.system),
-        "record": owed.record.to_string(),
-        "system": owed.system.as_str(),
-        "rev": signed(owed.rev),
-        "published": signed(owed.published),
-        "delivered": signed(owed.delivered),
-        "retry_at": owed.retry_at.map(Timestamp::as_micros),
-        "attempts": i64::from(owed.attempts),
-        "answer_by": owed.answer_by.map(Timestamp::as_micros),
-        "position": position,
+/// Writes what is owed of a record, at its place in the outbox. What a row lacks is 0 or nothing.
+pub(super) fn owed(record: CanonicalId, rows: &[Row], place: i64) -> RawDocumentBuf {
+    let mut written = RawArrayBuf::new();
+    for (number, owed) in rows {
+        let mut row = RawDocumentBuf::new();
+        row.append(cstr!("number"), i32::from(*number));
+        row.append(cstr!("system"), owed.system.as_str());
+        row.append(cstr!("rev"), signed(owed.rev));
+        row.append(cstr!("delivered"), signed(owed.delivered));
+        let published = (owed.published != 0).then(|| signed(owed.published));
+        let attempts = (owed.attempts != 0).then(|| i64::from(owed.attempts));
+        let times = [owed.retry_at, owed.answer_by].map(|at| at.map(Timestamp::as_micros));
+        let names = [cstr!("published"), cstr!("attempts"), cstr!("retry_at"), cstr!("answer_by")];
+        for (name, number) in names.into_iter().zip([published, attempts, times[0], times[1]]) {
+            number.into_iter().for_each(|number| row.append(name, number));
+        }
+        written.push(row);
     }
+    rawdoc! {"_id": record.to_string(), "position": place, "rows": written}
 }
 
-/// Reads an outbox row and its position.
-pub(super) fn read_owed(operation: &'static str, document: &Document) -> Result<(i64, Owed), PortError> {
+/// Reads what is owed of a record, and its place in the outbox.
+pub(super) fn read_owed(operation: &'static str, document: &RawDocument) -> Result<(CanonicalId, i64, Vec<Row>), PortError> {
     let read = || -> Result<_, Wrong> {
-        let owed = Owed {
-            record: CanonicalId::parse(document.get_str("record")?)?,
-            system: text(document, "system")?,
-            rev: number(document, "rev")?,
-            published: number(document, "published")?,
-            delivered: number(document, "delivered")?,
-            retry_at: document.get("retry_at").and_then(Bson::as_i64).map(Timestamp::from_micros),
-            attempts: u32::try_from(number(document, "attempts")?)?,
-            answer_by: document.get("answer_by").and_then(Bson::as_i64).map(Timestamp::from_micros),
-        };
-        Ok((integer(document, "position")?, owed))
+        let record = CanonicalId::parse(document.get_str("_id")?)?;
+        let row = |row: &RawDocument| Ok::<_, Wrong>((u16::try_from(integer(row, "number")?)?, read_owed_row(record, row)?));
+        let rows = document.get_array("rows")?.into_iter();
+        let rows = rows.map(|found| row(found?.as_document().ok_or("a row is no document")?)).collect::<Result<_, _>>()?;
+        Ok((record, integer(document, "position")?, rows))
     };
     read().map_err(|error| unreadable(operation, "outbox row", error))
+}
+
+pub(super) fn read_owed_row(record: CanonicalId, row: &RawDocument) -> Result<Owed, Wrong> {
+    let or_zero = |name| if has(row, name) { number(row, name) } else { Ok(0) };
+    let time = |name| integer(row, name).ok().map(Timestamp::from_micros);
+    Ok(Owed {
+        record,
+        system: text(row, "system")?,
+        rev: number(row, "rev")?,
+        published: or_zero("published")?,
+        delivered: number(row, "delivered")?,
+        retry_at: time("retry_at"),
+        attempts: u32::try_from(or_zero("attempts")?)?,
+        answer_by: time("answer_by"),
+    })
 }
 
 /// Fields a dead letter may lack.
@@ -403,26 +447,35 @@ pub(super) const DEAD_OPTIONAL: [&str; 5] = ["system", "type", "native_id", "bod
 
 /// Writes a dead letter, without its id and its place.
 pub(super) fn dead_letter(letter: &DeadLetter) -> Result<Document, serde_json::Error> {
-    let fields: Map<String, Value> = serde_json::from_value(serde_json::to_value(letter)?)?;
-    let mut document = to_document(&fields);
-    document.remove("id");
+    let mut fields: Map<String, Value> = serde_json::from_value(serde_json::to_value(letter)?)?;
+    fields.remove("id");
+    let mut document = as_document(&written_object(&fields))?;
     document.insert("received_at", date(letter.received_at));
     document.insert("received", letter.received_at.as_micros());
     Ok(document)
 }
 
+/// A written document as a map of values, for what is done seldom.
+pub(super) fn as_document(raw: &RawDocument) -> Result<Document, serde_json::Error> {
+    Document::try_from(raw).map_err(serde::ser::Error::custom)
+}
+
 /// Reads a dead letter and its place.
-pub(super) fn read_dead_letter(operation: &'static str, mut document: Document) -> Result<(i64, DeadLetter), PortError> {
-    let mut read = || -> Result<_, Wrong> {
-        let place = integer(&document, "place")?;
-        let received_at = Timestamp::from_micros(integer(&document, "received")?);
-        let id = document.get_str("_id")?.to_owned();
-        document.insert("id", id);
-        document.insert("received_at", received_at.to_string());
-        for ours in ["_id", "place", "received"] {
-            document.remove(ours);
+pub(super) fn read_dead_letter(operation: &'static str, document: &RawDocument) -> Result<(i64, DeadLetter), PortError> {
+    let read = || -> Result<_, Wrong> {
+        let place = integer(document, "place")?;
+        let received_at = Timestamp::from_micros(integer(document, "received")?);
+        let mut fields = Map::new();
+        for field in document {
+            let (name, value) = field?;
+            match name.as_str() {
+                "place" | "received" => {}
+                "_id" => drop(fields.insert("id".to_owned(), read(value)?)),
+                "received_at" => drop(fields.insert("received_at".to_owned(), Value::String(received_at.to_string()))),
+                name => drop(fields.insert(unescape(name).into_owned(), read(value)?)),
+            }
         }
-        Ok((place, serde_json::from_value(Value::Object(from_document(std::mem::take(&mut document))?))?))
+        Ok((place, serde_json::from_value(Value::Object(fields))?))
     };
     read().map_err(|error| unreadable(operation, "dead letter", error))
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 
 use super::codec::{self, signed};
@@ -17,7 +17,7 @@ use super::error::{failed, unreadable};
 use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, META, SYSTEMS};
 use super::shared::Shared;
 use super::staging::{Before, Owners, Row, Staged, stage};
-use super::writes::{Transaction, Trouble, Update};
+use super::writes::{Content, Transaction, Trouble, Update};
 use super::{lookup, outbox, parked, presence, tasks};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Batch, LetterEnd, SettledLetter, SystemFacts};
@@ -35,7 +35,7 @@ pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<(), PortErr
     let mut tries = 0;
     loop {
         let trouble = match stage(batch, stored.as_ref()) {
-            Ok(staged) => match attempt(shared, batch, &staged, stored.is_some()).await {
+            Ok(staged) => match attempt(shared, batch, &staged).await {
                 Ok(()) => return Ok(()),
                 Err(trouble) => trouble,
             },
@@ -74,19 +74,19 @@ fn conflict(plans: Vec<usize>, batch: &Batch) -> PortError {
     PortError::new(PortErrorKind::Conflict(plans), COMMIT, message)
 }
 
-/// One transaction from beginning to end. `met`: something was in the way of an earlier one.
-async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, met: bool) -> Result<(), Trouble> {
+/// One transaction from beginning to end.
+async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>) -> Result<(), Trouble> {
     let tasks = batch.plans.iter().any(|plan| !plan.tasks.is_empty());
     if staged.is_empty() && batch.facts.is_empty() && !tasks {
         return Ok(());
     }
     let trouble = |error| Trouble::of(COMMIT, error);
-    let positions = outbox::Positions::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
+    let places = outbox::Places::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session };
-    let mut writer = Writer { shared, batch, staged, met, late: 0, tx };
-    let written = writer.write(positions).await;
+    let mut writer = Writer { shared, batch, staged, late: 0, tx };
+    let written = writer.write(places).await;
     let late = writer.late;
     match written {
         Ok(proof) => {
@@ -140,7 +140,6 @@ struct Writer<'a> {
     shared: &'a Shared,
     batch: &'a Batch,
     staged: &'a Staged<'a>,
-    met: bool,
     /// How much later than its time a place is, if that is more than is stored.
     late: i64,
     tx: Transaction<'a>,
@@ -151,7 +150,7 @@ fn unwritable(error: serde_json::Error) -> Trouble {
 }
 
 impl Writer<'_> {
-    async fn write(&mut self, positions: outbox::Positions) -> Result<Proof, Trouble> {
+    async fn write(&mut self, places: outbox::Places<'_>) -> Result<Proof, Trouble> {
         self.settle().await?;
         let rows = self.rows().await?;
         // After the places of the rows, so that whoever reads a record knows its rows' places to be taken.
@@ -159,7 +158,7 @@ impl Writer<'_> {
         self.records(stamp).await?;
         self.owners(LINKS, &self.staged.links).await?;
         self.owners(CLAIMS, &self.staged.claims).await?;
-        outbox::change(&mut self.tx, self.batch, positions, self.met).await?;
+        outbox::change(&mut self.tx, self.batch, places).await?;
         self.creates().await?;
         parked::apply(&mut self.tx, self.shared, self.staged).await?;
         self.bury().await?;
@@ -182,14 +181,14 @@ impl Writer<'_> {
                 None => new.push(document),
                 Some(before) => {
                     expected.insert(id.to_string(), signed(before));
-                    changed.push(Update::replace(doc! {"_id": id.to_string()}, document));
+                    changed.push(Update::of_id(&id.to_string(), document));
                 }
             }
         }
         for (id, revision) in &self.staged.checks {
             // Written, not only read: two transactions that rely on what the other one changes must meet.
             expected.insert(id.to_string(), signed(*revision));
-            changed.push(Update::replace(doc! {"_id": id.to_string()}, doc! {"$set": {"checked": stamp}}));
+            changed.push(Update::of_id(&id.to_string(), doc! {"$set": {"checked": stamp}}));
         }
         self.expect(&expected).await?;
         let leaving = gone.len() as i64;
@@ -209,7 +208,7 @@ impl Writer<'_> {
         }
         let ids: Vec<&str> = revisions.keys().map(String::as_str).collect();
         let found = self.tx.find(CANONICAL, doc! {"_id": {"$in": ids}}, doc! {"revision": 1}, 0).await?;
-        let as_expected = |row: &Document| {
+        let as_expected = |row: &RawDocumentBuf| {
             let id = row.get_str("_id").ok();
             id.and_then(|id| revisions.get(id))
                 .is_some_and(|revision| codec::integer(row, "revision").is_ok_and(|stored| stored == *revision))
@@ -230,19 +229,19 @@ impl Writer<'_> {
         let (mut new, mut changed) = (Vec::new(), Vec::new());
         let mut proof = None;
         for (update, before, row) in &self.staged.rows {
-            let document = match row {
+            let document: Content = match row {
                 Row::Decided(row) => {
                     let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
                     proof = Some((DECISIONS, doc! {"_id": update.to_string(), "place": place}));
                     self.late = self.late.max(place.saturating_sub(row.decision.timestamp.as_micros()));
-                    codec::decision(row, place).map_err(unwritable)?
+                    codec::decision(row, place).map_err(unwritable)?.into()
                 }
                 Row::Unlogged(row) => {
                     let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
                     proof = Some((DECISIONS, doc! {"_id": update.to_string(), "decided": place}));
-                    codec::spent(&update.to_string(), row.content_hash.cast_signed(), place)
+                    codec::spent(&update.to_string(), row.content_hash.cast_signed(), place).into()
                 }
-                Row::Marked(content_hash) => codec::mark(update, *content_hash),
+                Row::Marked(content_hash) => codec::mark(update, *content_hash).into(),
             };
             let waits = || doc! {"_id": update.to_string(), "waiting": true};
             match before {

@@ -76,7 +76,8 @@ pub(super) async fn rewrite(shared: &Shared, rows: &[Decision]) -> Result<(), Po
     let mut statements = Vec::with_capacity(rows.len());
     for row in rows {
         let write = DecisionWrite { decision: row.clone(), content_hash: 0, replaces: false, place: 0 };
-        let mut document = codec::decision(&write, 0).map_err(|error| unreadable(REWRITE, "decision", error))?;
+        let written = codec::decision(&write, 0).and_then(|row| codec::as_document(&row));
+        let mut document = written.map_err(|error| unreadable(REWRITE, "decision", error))?;
         // What it is found by stays.
         for name in ["_id", "place", "content_hash"] {
             document.remove(name);

@@ -1,7 +1,7 @@
 //! The ids under which things are kept: text a person can read and write, and never the same for two things.
 
 use crate::domain::identity::{Claim, TypedClaim};
-use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName};
+use crate::domain::ids::{EntityType, NativeKey, SystemName};
 
 /// `bms:device:7`. Neither a system's name nor a type holds a `:`.
 pub(super) fn native(key: &NativeKey) -> String {
@@ -16,11 +16,6 @@ pub(super) fn claim(entity_type: &EntityType, claim: &Claim) -> String {
 
 pub(super) fn typed_claim(claim: &TypedClaim) -> String {
     self::claim(&claim.entity_type, &claim.claim)
-}
-
-/// `RECORD:oem`: what a system is owed of a record.
-pub(super) fn owed(record: CanonicalId, system: &SystemName) -> String {
-    format!("{record}:{system}")
 }
 
 /// `oem:device`: which creates are open.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::codec::{self, number};
 use super::commit::COMMIT;
@@ -94,8 +94,8 @@ async fn dead_letters(shared: &Shared, ids: Vec<&str>) -> Result<HashMap<String,
         return Ok(HashMap::new());
     }
     let found = shared.find(COMMIT, DEAD_LETTERS, doc! {"_id": {"$in": ids}}).all().await?;
-    let read = |row| codec::read_dead_letter(COMMIT, row).map(|(_, letter)| (letter.id.clone(), letter));
-    found.into_iter().map(read).collect()
+    let read = |row: &RawDocumentBuf| codec::read_dead_letter(COMMIT, row).map(|(_, letter)| (letter.id.clone(), letter));
+    found.iter().map(read).collect()
 }
 
 async fn markers<'u>(
@@ -126,7 +126,7 @@ async fn owners(
         return Ok(HashMap::new());
     }
     let found = shared.find(operation, collection, doc! {"_id": {"$in": keys}}).all().await?;
-    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+    let read = |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
         Ok((row.get_str("_id")?.to_owned(), CanonicalId::parse(row.get_str("record")?)?))
     };
     found.iter().map(|row| read(row).map_err(|error| unreadable(operation, "link or claim", error))).collect()
@@ -138,7 +138,7 @@ async fn revisions(shared: &Shared, ids: HashSet<CanonicalId>) -> Result<HashMap
     }
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let found = shared.find(COMMIT, CANONICAL, doc! {"_id": {"$in": ids}}).project(doc! {"revision": 1}).all().await?;
-    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+    let read = |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
         Ok((CanonicalId::parse(row.get_str("_id")?)?, number(row, "revision")?))
     };
     found.iter().map(|row| read(row).map_err(|error| unreadable(COMMIT, "record", error))).collect()
@@ -203,14 +203,14 @@ pub(super) async fn records(shared: &Shared, ids: &[CanonicalId]) -> Result<Vec<
     let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let mut found = HashMap::new();
     for row in shared.find(LOAD, CANONICAL, doc! {"_id": {"$in": texts}}).all().await? {
-        let versioned = versioned(shared, LOAD, row)?;
+        let versioned = versioned(shared, LOAD, &row)?;
         found.insert(versioned.record.id, versioned);
     }
     Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
 }
 
 /// Reads a record; what is decided by it from now on comes after what was.
-pub(super) fn versioned(shared: &Shared, operation: &'static str, row: Document) -> Result<Versioned, PortError> {
-    shared.numbers.saw(codec::integer(&row, "stamp").unwrap_or(0));
+pub(super) fn versioned(shared: &Shared, operation: &'static str, row: &RawDocument) -> Result<Versioned, PortError> {
+    shared.numbers.saw(codec::integer(row, "stamp").unwrap_or(0));
     codec::versioned(operation, row)
 }

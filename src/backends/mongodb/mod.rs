@@ -19,6 +19,7 @@ mod shared;
 mod spans;
 mod staging;
 mod tasks;
+mod upgrade;
 mod values;
 mod writes;
 
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::ReturnDocument;
 
 use self::codec::number;
@@ -253,7 +254,7 @@ impl Store for MongoStore {
     async fn epoch(&self) -> Result<u64, PortError> {
         let operation = "read the epoch";
         let read = async move |shared: Arc<Shared>| {
-            let meta = shared.db.collection::<Document>(schema::META);
+            let meta = shared.db.collection::<RawDocumentBuf>(schema::META);
             let meta = meta.find_one(doc! {"_id": "store"}).await.map_err(failed(operation))?.unwrap_or_default();
             number(&meta, "epoch").map_err(|error| unreadable(operation, "epoch", error))
         };
@@ -263,7 +264,7 @@ impl Store for MongoStore {
     async fn raise_epoch(&self) -> Result<u64, PortError> {
         let operation = "raise the epoch";
         let raise = async move |shared: Arc<Shared>| {
-            let meta = shared.db.collection::<Document>(schema::META);
+            let meta = shared.db.collection::<RawDocumentBuf>(schema::META);
             let raised = meta.find_one_and_update(doc! {"_id": "store"}, doc! {"$inc": {"epoch": 1}});
             let store = raised.return_document(ReturnDocument::After).await.map_err(failed(operation))?.unwrap_or_default();
             number(&store, "epoch").map_err(|error| unreadable(operation, "epoch", error))

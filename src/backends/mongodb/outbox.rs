@@ -1,147 +1,189 @@
-//! What each system is owed of each record.
+//! What systems are owed of records: one document a record, with a row for each system, as a change is mostly owed to all
+//! of them at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 
 use super::codec;
 use super::commit::wait;
-use super::keys;
-use super::schema::{COUNTERS, OUTBOX};
+use super::schema::{COUNTERS, OWED};
 use super::shared::Shared;
 use super::spans::{Axis, Spans};
 use super::writes::{Transaction, Trouble, Update};
 use crate::domain::ids::{CanonicalId, SystemName};
-use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::outbox::{Next, changed};
-use crate::ports::store::{Batch, OutboxChange, Owed, Published};
+use crate::ports::outbox::{Next, changed, confirmed};
+use crate::ports::store::{Batch, Owed, Published};
 
 pub(super) const NOTE: &str = "note what was published";
 const READ: &str = "read the outbox";
-/// The counter of positions.
-const POSITIONS: &str = "outbox";
-/// Positions taken from the shared counter at a time. The rest of what was taken is lost with the process: they only grow.
+/// The counter of places.
+const PLACES: &str = "outbox";
+/// Places taken from the shared counter at a time. The rest of what was taken is lost with the process: they only grow.
 const BLOCK: i64 = 1_000;
 /// Tries of what meets others who write the same rows.
 const TRIES: u32 = 8;
+/// A row's position is its document's place, and in the lower bits its number in it.
+const NUMBER_BITS: u32 = 16;
 
-/// The rows a batch touches, as they will be.
-type Rows = BTreeMap<String, (Option<i64>, Option<Owed>, Fate)>;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Same,
-    Noted,
-    Due(i64),
+/// Places for the records of which something becomes due.
+#[derive(Debug)]
+pub(super) struct Places<'s> {
+    shared: &'s Shared,
+    range: Range<i64>,
 }
 
-/// Positions for the rows that become due.
+impl<'s> Places<'s> {
+    /// As many as a batch may need.
+    pub async fn reserve(shared: &'s Shared, batch: &Batch) -> Result<Self, PortError> {
+        let writes = batch.plans.iter().filter_map(|plan| plan.record.as_ref());
+        let changes = writes.filter(|write| !write.outbox.is_empty()).count() as i64;
+        let mut places = Self::none(shared);
+        if changes > 0 {
+            places.take(changes, 0).await?;
+        }
+        Ok(places)
+    }
+
+    /// For what makes nothing due.
+    const fn none(shared: &'s Shared) -> Self {
+        Self { shared, range: 0..0 }
+    }
+
+    /// Takes so many places after one that is taken.
+    async fn take(&mut self, count: i64, after: i64) -> Result<(), PortError> {
+        let mut left = self.shared.places.lock().await;
+        if left.end - left.start < count || left.start <= after {
+            // What the counter gives out is behind everything that was given out before, by whomever.
+            let block = count.max(BLOCK);
+            let last = self.shared.add(super::commit::COMMIT, COUNTERS, PLACES, block).await?;
+            *left = last - block + 1..last + 1;
+        }
+        self.range = left.start..left.start + count;
+        left.start = self.range.end;
+        Ok(())
+    }
+
+    /// The next one after the place a document has: nothing in it may come to stand before where a scan has been.
+    async fn next(&mut self, stored: Option<i64>) -> Result<i64, PortError> {
+        let after = stored.unwrap_or(0);
+        match self.range.next().filter(|place| *place > after) {
+            Some(place) => Ok(place),
+            None => {
+                self.take(1, after).await?;
+                Ok(self.range.next().unwrap_or(after.saturating_add(1)))
+            }
+        }
+    }
+}
+
+/// What is owed of one record: its rows in the order in which they became due, each with its number.
 #[derive(Debug, Default)]
-pub(super) struct Positions(Range<i64>);
+struct Rows {
+    /// Where it is stored, if it is.
+    place: Option<i64>,
+    rows: Vec<Row>,
+    fate: Fate,
+}
 
-impl Positions {
-    /// Takes as many as a batch may need.
-    pub async fn reserve(shared: &Shared, batch: &Batch) -> Result<Self, PortError> {
-        let changes = batch.plans.iter().filter_map(|plan| plan.record.as_ref()).map(|write| write.outbox.len() as i64).sum();
-        if changes == 0 {
-            return Ok(Self::default());
+/// A row with its number, which stays as long as the document is in its place.
+pub(super) type Row = (u16, Owed);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    #[default]
+    Same,
+    /// Written where it is.
+    Noted,
+    /// Written at the end of the order, after those with lower numbers.
+    Due(usize),
+}
+
+impl Rows {
+    /// Changes the row of a system. `turn`: which change of all it is.
+    fn change(&mut self, system: &SystemName, turn: usize, next: impl FnOnce(Option<Owed>) -> Next) {
+        let at = self.rows.iter().position(|(_, row)| row.system == *system);
+        let end = self.rows.last().map_or(0, |(number, _)| number.saturating_add(1));
+        match next(at.map(|at| self.rows[at].1.clone())) {
+            Next::Same => return,
+            Next::Gone => drop(at.map(|at| self.rows.remove(at))),
+            Next::Noted(owed) => match at {
+                Some(at) => self.rows[at].1 = owed,
+                None => self.rows.push((end, owed)),
+            },
+            Next::Due(owed) => {
+                at.map(|at| self.rows.remove(at));
+                self.rows.push((end, owed));
+                self.fate = Fate::Due(turn);
+                return;
+            }
         }
-        let mut left = shared.positions.lock().await;
-        if left.end - left.start < changes {
-            let count = changes.max(BLOCK);
-            let last = shared.add(super::commit::COMMIT, COUNTERS, POSITIONS, count).await?;
-            *left = last - count + 1..last + 1;
+        if self.fate == Fate::Same {
+            self.fate = Fate::Noted;
         }
-        let taken = left.start..left.start + changes;
-        left.start = taken.end;
-        Ok(Self(taken))
     }
 
-    fn next(&mut self) -> i64 {
-        self.0.next().unwrap_or(i64::MAX)
+    /// The rows as they are numbered in a new place.
+    fn renumbered(&self) -> Vec<Row> {
+        (0..=u16::MAX).zip(self.rows.iter().map(|(_, row)| row.clone())).collect()
     }
 }
 
-/// A change of a row, with the row's id and its record.
-type Change<'b> = (String, CanonicalId, &'b OutboxChange);
+type Touched = BTreeMap<CanonicalId, Rows>;
 
-/// Applies the changes of a batch. Answers are mostly to what was sent last, and are applied without a look at what is stored,
-/// unless `met`: something was in the way of that.
-pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, positions: Positions, met: bool) -> Result<(), Trouble> {
-    let changes = batch.outbox().map(|(record, change)| (keys::owed(record, change.system()), record, change));
-    let changes: Vec<Change<'_>> = changes.collect();
-    let mut times: HashMap<&str, usize> = HashMap::new();
-    changes.iter().for_each(|(id, ..)| *times.entry(id).or_default() += 1);
-    let often: HashSet<String> = times.into_iter().filter(|(_, times)| *times > 1).map(|(id, _)| id.to_owned()).collect();
-    let may_be_last = |(id, _, change): &&Change<'_>| {
-        let answers = matches!(change, OutboxChange::Applied { .. } | OutboxChange::Rejected { .. });
-        answers && !met && !often.contains(id)
+/// Applies the changes of a batch.
+pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, places: Places<'_>) -> Result<(), Trouble> {
+    let mut touched = stored(tx, batch.outbox().map(|(record, _)| record).collect()).await?;
+    for (turn, (record, change)) in batch.outbox().enumerate() {
+        touched.entry(record).or_default().change(change.system(), turn, |row| changed(row, record, change));
+    }
+    write(tx, touched, places).await
+}
+
+async fn stored(tx: &mut Transaction<'_>, records: BTreeSet<CanonicalId>) -> Result<Touched, Trouble> {
+    if records.is_empty() {
+        return Ok(Touched::new());
+    }
+    let ids: Vec<String> = records.iter().map(ToString::to_string).collect();
+    let found = tx.find(OWED, doc! {"_id": {"$in": ids}}, Document::new(), 0).await?;
+    let read = |document: RawDocumentBuf| {
+        let (record, place, rows) = codec::read_owed(tx.operation, &document).map_err(Trouble::Fatal)?;
+        Ok((record, Rows { place: Some(place), rows, fate: Fate::Same }))
     };
-    let answered: Vec<&Change<'_>> = changes.iter().filter(may_be_last).collect();
-    let none_left = drop_answered(tx, &answered).await?;
-    // In their order, in which they become due again.
-    let rest = changes.iter().filter(|change| !none_left || !may_be_last(change)).cloned().collect();
-    read_and_change(tx, rest, positions).await
+    found.into_iter().map(read).collect()
 }
 
-/// Takes away the rows of which nothing is owed any more; false if some are still there.
-async fn drop_answered(tx: &mut Transaction<'_>, changes: &[&Change<'_>]) -> Result<bool, Trouble> {
-    let mut gone = BTreeMap::<i64, Vec<&str>>::new();
-    for (id, _, change) in changes {
-        if let Some((_, rev)) = change.answered() {
-            gone.entry(codec::signed(rev)).or_default().push(id);
-        }
-    }
-    let gone = gone.into_iter().map(|(rev, ids)| doc! {"_id": {"$in": ids}, "rev": {"$lte": rev}}).collect();
-    Ok(tx.delete(OUTBOX, gone).await? == changes.len() as i64)
-}
-
-async fn read_and_change(tx: &mut Transaction<'_>, changes: Vec<Change<'_>>, mut positions: Positions) -> Result<(), Trouble> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<&str> = changes.iter().map(|(id, ..)| id.as_str()).collect();
-    let mut rows = stored(tx, &ids).await?;
-    for (id, record, change) in changes {
-        let (_, row, fate) = rows.entry(id).or_insert((None, None, Fate::Same));
-        match changed(row.clone(), record, change) {
-            Next::Same => {}
-            Next::Gone => *row = None,
-            Next::Noted(owed) => (*row, *fate) = (Some(owed), if *fate == Fate::Same { Fate::Noted } else { *fate }),
-            Next::Due(owed) => (*row, *fate) = (Some(owed), Fate::Due(positions.next())),
-        }
-    }
-    write(tx, rows).await
-}
-
-async fn write(tx: &mut Transaction<'_>, rows: Rows) -> Result<(), Trouble> {
+/// Whoever changes a document after this transaction has read it is met when it is written: only one of two may write.
+async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_>) -> Result<(), Trouble> {
     let (mut new, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-    for (id, (stored, row, fate)) in rows {
-        match (stored, row, fate) {
-            (None, None, _) | (Some(_), Some(_), Fate::Same) => {}
-            (Some(_), None, _) => gone.push(id),
-            (stored, Some(owed), fate) => {
-                let position = match fate {
-                    Fate::Due(position) => position,
-                    Fate::Same | Fate::Noted => stored.unwrap_or_default(),
-                };
-                let document = codec::owed(&owed, position);
+    let mut touched: Vec<(CanonicalId, Rows)> = touched.into_iter().filter(|(_, rows)| rows.fate != Fate::Same).collect();
+    touched.sort_by_key(|(_, rows)| rows.fate);
+    for (record, rows) in touched {
+        match (rows.place, rows.fate) {
+            (None, _) if rows.rows.is_empty() => {}
+            (Some(_), _) if rows.rows.is_empty() => gone.push(record.to_string()),
+            (Some(place), Fate::Same | Fate::Noted) => {
+                kept.push(Update::of_id(&record.to_string(), codec::owed(record, &rows.rows, place)));
+            }
+            (stored, _) => {
+                let place = places.next(stored).await.map_err(Trouble::Fatal)?;
+                let document = codec::owed(record, &rows.renumbered(), place);
                 match stored {
                     None => new.push(document),
-                    Some(_) => kept.push(Update::replace(doc! {"_id": id}, document)),
+                    Some(_) => kept.push(Update::of_id(&record.to_string(), document)),
                 }
             }
         }
     }
-    tx.insert(OUTBOX, new).await?;
-    tx.update(OUTBOX, kept).await?;
+    tx.insert(OWED, new).await?;
+    tx.update(OWED, kept).await?;
     if gone.is_empty() {
         return Ok(());
     }
-    tx.delete(OUTBOX, vec![doc! {"_id": {"$in": gone}}]).await.map(|_| ())
+    tx.delete(OWED, vec![doc! {"_id": {"$in": gone}}]).await.map(|_| ())
 }
 
 /// Notes what the broker has confirmed. Noting it twice changes nothing, so it is tried again whatever happened.
@@ -167,7 +209,7 @@ async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
     let mut session = super::presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let mut tx = Transaction { operation: NOTE, db: &shared.db, session: &mut session };
-    match note_rows(&mut tx, messages).await {
+    match note_rows(&mut tx, shared, messages).await {
         Ok(()) => session.commit_transaction().await.map_err(trouble),
         Err(trouble) => {
             // The server has done it already, or will.
@@ -177,61 +219,46 @@ async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
     }
 }
 
-/// What [`confirmed`](crate::ports::outbox::confirmed) makes of the rows, without reading them first.
-async fn note_rows(tx: &mut Transaction<'_>, messages: &[Published]) -> Result<(), Trouble> {
-    let (mut gone, mut noted) = (BTreeMap::<i64, Vec<String>>::new(), Vec::new());
-    for message in messages {
-        let (id, rev) = (keys::owed(message.record, &message.system), codec::signed(message.rev));
-        let mut later = doc! {"_id": &id, "delivered": {"$lt": rev}};
-        if !message.awaits_receipt {
-            later.insert("rev", doc! {"$gt": rev});
-            gone.entry(rev).or_default().push(id);
-        }
-        noted.push(Update::replace(
-            later,
-            doc! {"$set": {"published": rev, "delivered": rev, "answer_by": message.answer_by.map(Timestamp::as_micros)}},
-        ));
+async fn note_rows(tx: &mut Transaction<'_>, shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
+    let mut touched = stored(tx, messages.iter().map(|message| message.record).collect()).await?;
+    for (turn, message) in messages.iter().enumerate() {
+        let Some(rows) = touched.get_mut(&message.record) else { continue };
+        rows.change(&message.system, turn, |row| row.map_or(Next::Same, |row| confirmed(row, message)));
     }
-    // Most rows are of one kind: then there is nothing left to change.
-    let gone = gone.into_iter().map(|(rev, ids)| doc! {"_id": {"$in": ids}, "rev": {"$lte": rev}}).collect();
-    if tx.delete(OUTBOX, gone).await? == messages.len() as i64 {
-        return Ok(());
-    }
-    tx.update_any(OUTBOX, noted).await
-}
-
-async fn stored(tx: &mut Transaction<'_>, ids: &[&str]) -> Result<Rows, Trouble> {
-    let found = tx.find(OUTBOX, doc! {"_id": {"$in": ids}}, Document::new(), 0).await?;
-    let read = |document| {
-        let (position, owed) = codec::read_owed(tx.operation, &document).map_err(Trouble::Fatal)?;
-        Ok((keys::owed(owed.record, &owed.system), (Some(position), Some(owed), Fate::Same)))
-    };
-    found.into_iter().map(read).collect()
+    // Nothing becomes due by this, so nothing changes its place.
+    write(tx, touched, Places::none(shared)).await
 }
 
 /// Rows after a position.
 pub(super) async fn after(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Owed)>, PortError> {
-    let given_out = shared.find(READ, COUNTERS, doc! {"_id": POSITIONS}).limit(1).all().await?;
+    let given_out = shared.find(READ, COUNTERS, doc! {"_id": PLACES}).limit(1).all().await?;
     let given_out = given_out.first().map_or(0, |counter| codec::integer(counter, "value").unwrap_or(0));
-    let first = codec::signed(after).saturating_add(1);
+    let first = codec::signed(after >> NUMBER_BITS);
     let axis = Axis { first, dense: shared.pages.owed_from.load(Ordering::Relaxed), sparse: given_out, last: i64::MAX };
     let mut found = Vec::new();
     for (low, high) in Spans::up(axis, limit as i64) {
         let filter = doc! {"position": {"$gte": low, "$lte": high}};
-        let rows = shared.find(READ, OUTBOX, filter).sort(doc! {"position": 1}).limit(limit - found.len()).all().await?;
-        for row in rows {
-            let (position, owed) = codec::read_owed(READ, &row)?;
-            found.push((u64::try_from(position).unwrap_or(0), owed));
+        // One more than there is room for: the first one may have been read before.
+        let wanted = (limit - found.len()).saturating_add(1);
+        for document in shared.find(READ, OWED, filter).sort(doc! {"position": 1}).limit(wanted).all().await? {
+            let (_, place, rows) = codec::read_owed(READ, &document)?;
+            let placed = rows.into_iter().map(|(number, row)| (position(place, number), row));
+            found.extend(placed.filter(|(position, _)| *position > after));
         }
         if found.len() >= limit {
             break;
         }
     }
+    found.truncate(limit);
     if after == 0 {
-        let from = found.first().map_or(given_out, |(position, _)| codec::signed(*position));
+        let from = found.first().map_or(given_out, |(position, _)| codec::signed(*position >> NUMBER_BITS));
         shared.pages.owed_from.store(from, Ordering::Relaxed);
     }
     Ok(found)
+}
+
+fn position(place: i64, number: u16) -> u64 {
+    (u64::try_from(place).unwrap_or(0) << NUMBER_BITS) | u64::from(number)
 }
 
 /// The rows of some pairs, in their order.
@@ -239,12 +266,15 @@ pub(super) async fn of(shared: &Shared, pairs: &[(CanonicalId, SystemName)]) -> 
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<String> = pairs.iter().map(|(record, system)| keys::owed(*record, system)).collect();
-    let rows = shared.find(READ, OUTBOX, doc! {"_id": {"$in": &ids}}).limit(ids.len()).all().await?;
+    let ids: BTreeSet<CanonicalId> = pairs.iter().map(|(record, _)| *record).collect();
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let mut found = HashMap::new();
-    for row in rows {
-        let (_, owed) = codec::read_owed(READ, &row)?;
-        found.insert(keys::owed(owed.record, &owed.system), owed);
+    for document in shared.find(READ, OWED, doc! {"_id": {"$in": &ids}}).limit(ids.len()).all().await? {
+        let (record, _, rows) = codec::read_owed(READ, &document)?;
+        found.insert(record, rows);
     }
-    Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+    let row = |(record, system): &(CanonicalId, SystemName)| {
+        found.get(record)?.iter().map(|(_, row)| row).find(|row| row.system == *system).cloned()
+    };
+    Ok(pairs.iter().filter_map(row).collect())
 }

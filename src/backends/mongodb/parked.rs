@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 
 use super::codec::{self, integer};
 use super::error::failed;
@@ -31,9 +31,9 @@ struct Wants {
 }
 
 impl Judged {
-    fn add(&mut self, document: &Document) {
+    fn add(&mut self, document: &RawDocument) {
         let Ok(id) = document.get_str("_id") else { return };
-        let links = document.get_array("refs").into_iter().flatten().filter_map(Bson::as_str).map(str::to_owned).collect();
+        let links = codec::read_texts(document, "refs").map(str::to_owned).collect();
         let behind = document.get_str("behind").ok().map(str::to_owned);
         let ready = document.get_bool("ready").unwrap_or(false);
         self.0.insert(id.to_owned(), Wants { links, behind, ready });
@@ -60,7 +60,7 @@ impl Judged {
     }
 }
 
-fn ids(documents: &[Document]) -> HashSet<String> {
+fn ids(documents: &[RawDocumentBuf]) -> HashSet<String> {
     documents.iter().filter_map(|document| document.get_str("_id").ok()).map(str::to_owned).collect()
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn apply(tx: &mut Transaction<'_>, shared: &Shared, staged: &St
         };
         shared.waits.store(true, Ordering::Relaxed);
         let document = codec::waiting(waiting).map_err(|error| Trouble::Fatal(unreadable(COMMIT, "waiting update", error)))?;
-        if document.contains_key("refs") {
+        if codec::has(&document, "refs") {
             judged.add(&document);
         }
         kept.push(Update::put(doc! {"_id": update.to_string()}, document));

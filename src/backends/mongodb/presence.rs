@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use mongodb::ClientSession;
-use mongodb::bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
+use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocument, doc, spec::BinarySubtype};
 use mongodb::error::Error;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ use crate::ports::presence::Presence;
 pub(super) const ATTEND: &str = "note who is at work";
 
 /// An orchestrator whose pulse stands still for so long is gone. Told by counting, as clocks differ between machines.
-const LOST_AFTER: Duration = Duration::from_secs(5);
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(5);
 
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ pub(super) async fn leave(shared: &Shared, presence: &Presence) -> Result<(), Po
     orchestrators.delete_one(doc! {"_id": &presence.id}).await.map(|_| ()).map_err(failed(ATTEND))
 }
 
-fn read(document: &Document) -> Result<Presence, Box<dyn std::error::Error + Send + Sync>> {
+fn read(document: &RawDocument) -> Result<Presence, Box<dyn std::error::Error + Send + Sync>> {
     let since = document.get_datetime("since")?.timestamp_millis();
     let (id, config) = (document.get_str("_id")?.to_owned(), document.get_str("config")?.to_owned());
     Ok(Presence { id, config, since: Timestamp::from_micros(since.saturating_mul(1_000)) })
@@ -114,7 +114,7 @@ fn place() -> (String, u32) {
 }
 
 /// Whether a note is of a process of this very machine that has ended: its number is free again, or our own.
-fn ended_here(other: &Document, host: &str, process: u32) -> bool {
+fn ended_here(other: &RawDocument, host: &str, process: u32) -> bool {
     let here = !host.is_empty() && other.get_str("host").is_ok_and(|other| other == host);
     let Ok(number) = integer(other, "process") else { return false };
     let processes = std::path::Path::new("/proc");
@@ -123,9 +123,9 @@ fn ended_here(other: &Document, host: &str, process: u32) -> bool {
 }
 
 /// Ends the sessions of an orchestrator that is gone.
-async fn let_go(shared: &Shared, gone: &Document) {
-    let sessions = gone.get_array("sessions").map(Vec::as_slice).unwrap_or_default();
-    let sessions: Vec<Bson> = sessions.iter().map(|id| Bson::Document(doc! {"id": id})).collect();
+async fn let_go(shared: &Shared, gone: &RawDocument) {
+    let sessions = gone.get_array("sessions").into_iter().flatten().filter_map(|id| Bson::try_from(id.ok()?).ok());
+    let sessions: Vec<Bson> = sessions.map(|id| Bson::Document(doc! {"id": id})).collect();
     let (id, count) = (gone.get_str("_id").unwrap_or_default(), sessions.len());
     tracing::info!(orchestrator = id, sessions = count, "an orchestrator is gone; what it left half-done is let go");
     if sessions.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 
 use super::codec::{self, integer, signed, text};
 use super::error::{failed, unreadable};
@@ -47,7 +47,7 @@ impl Place {
         after.map(|cursor| parse(cursor).ok_or_else(invalid)).transpose()
     }
 
-    fn of(operation: &'static str, row: &Document) -> Result<Self, PortError> {
+    fn of(operation: &'static str, row: &RawDocument) -> Result<Self, PortError> {
         let read = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             Ok(Self { number: integer(row, "place")?, id: row.get_str("_id")?.to_owned() })
         };
@@ -100,7 +100,7 @@ impl<T> Pager<T> {
 /// The row of one update.
 pub(super) async fn decision(shared: &Shared, update: &UpdateId) -> Result<Option<Decision>, PortError> {
     let found = shared.find(DECISION, DECISIONS, doc! {"_id": update.to_string()}).limit(1).all().await?;
-    found.into_iter().next().map_or(Ok(None), |row| codec::read_decision(DECISION, row))
+    found.into_iter().next().map_or(Ok(None), |row| codec::read_decision(DECISION, &row))
 }
 
 /// Rows, newest first.
@@ -114,8 +114,8 @@ pub(super) async fn decisions(
     let words = filter.words();
     let mut pager = Pager::new(limit);
     let (mut looked, mut begin) = (0, None);
-    let mut take = |row: Document| {
-        let place = Place::of(DECISIONS_LISTED, &row)?;
+    let mut take = |row: &RawDocument| {
+        let place = Place::of(DECISIONS_LISTED, row)?;
         if after.as_ref().is_some_and(|after| place.key() >= after.key()) {
             return Ok(true);
         }
@@ -207,7 +207,8 @@ pub(super) async fn records(
         sparse: shared.numbers.latest() / 1000,
         last: i64::MAX,
     };
-    for (low, high) in Spans::up(axis, shared.pages.records.get()) {
+    let name = entity_type.map_or("", EntityType::as_str);
+    for (low, high) in Spans::up(axis, shared.pages.records.get(name)) {
         let mut ids = doc! {"$gte": id_text(low, false)};
         if let Some(after) = after.filter(|_| low == axis.first) {
             ids = doc! {"$gt": after.to_string()};
@@ -221,14 +222,15 @@ pub(super) async fn records(
         }
         let rows = shared.find(RECORDS, CANONICAL, filter).sort(doc! {"_id": 1}).limit(limit - found.len()).all().await?;
         for row in rows {
-            found.push(lookup::versioned(shared, RECORDS, row)?);
+            found.push(lookup::versioned(shared, RECORDS, &row)?);
         }
         if found.len() >= limit {
             break;
         }
     }
-    if let (None, Some(first), Some(last)) = (entity_type, found.first(), found.last()) {
-        shared.pages.records.learn(made_in(last.record.id).saturating_sub(made_in(first.record.id)), found.len(), limit);
+    if let (Some(first), Some(last)) = (found.first(), found.last()) {
+        let length = made_in(last.record.id).saturating_sub(made_in(first.record.id)).saturating_add(1);
+        shared.pages.records.learn(name, length, found.len(), limit);
     }
     Ok(found)
 }
@@ -269,7 +271,7 @@ pub(super) async fn waiting_due(shared: &Shared, now: Timestamp, limit: usize) -
 pub(super) async fn next_due(shared: &Shared) -> Result<Option<Timestamp>, PortError> {
     let timed = shared.find(WAITING_LISTED, WAITING, doc! {"due": {"$gte": i64::MIN}}).sort(doc! {"due": 1});
     let found = timed.limit(1).project(doc! {"due": 1}).all().await?;
-    let read = |row: &Document| integer(row, "due").map(Timestamp::from_micros);
+    let read = |row: &RawDocumentBuf| integer(row, "due").map(Timestamp::from_micros);
     found.first().map(read).transpose().map_err(|error| unreadable(WAITING_LISTED, "waiting update", error))
 }
 
@@ -278,8 +280,8 @@ pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit:
     let after = Place::read(after, DEAD)?;
     let mut pager = Pager::new(limit);
     let filter = doc! {"place": {"$gte": after.as_ref().map_or(i64::MIN, |after| after.number)}};
-    let take = |row: Document| {
-        let place = Place::of(DEAD, &row)?;
+    let take = |row: &RawDocument| {
+        let place = Place::of(DEAD, row)?;
         if after.as_ref().is_some_and(|after| place.key() <= after.key()) {
             return Ok(true);
         }
@@ -294,14 +296,14 @@ pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit:
 /// One dead letter.
 pub(super) async fn dead_letter(shared: &Shared, id: &str) -> Result<Option<DeadLetter>, PortError> {
     let found = shared.find(DEAD, DEAD_LETTERS, doc! {"_id": id}).limit(1).all().await?;
-    found.into_iter().next().map(|row| codec::read_dead_letter(DEAD, row).map(|(_, letter)| letter)).transpose()
+    found.into_iter().next().map(|row| codec::read_dead_letter(DEAD, &row).map(|(_, letter)| letter)).transpose()
 }
 
 /// Everything known about systems.
 pub(super) async fn facts(shared: &Shared) -> Result<Vec<SystemFacts>, PortError> {
     let rows = shared.find(FACTS, SYSTEMS, Document::new()).sort(doc! {"_id": 1}).all().await?;
-    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
-        let types = row.get_array("types")?.iter().filter_map(Bson::as_str).map(EntityType::new);
+    let read = |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+        let types = codec::read_texts(row, "types").map(EntityType::new);
         Ok(SystemFacts {
             system: text(row, "_id")?,
             types: types.collect::<Result<_, _>>()?,
@@ -315,7 +317,8 @@ pub(super) async fn facts(shared: &Shared) -> Result<Vec<SystemFacts>, PortError
 /// What is kept back, or was once.
 pub(super) async fn holds(shared: &Shared) -> Result<Vec<HoldRow>, PortError> {
     let rows = shared.find(HOLDS_READ, HOLDS, Document::new()).sort(doc! {"_id": 1}).all().await?;
-    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(serde_json::from_str(row.get_str("body")?)?) };
+    let read =
+        |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(serde_json::from_str(row.get_str("body")?)?) };
     rows.iter().map(|row| read(row).map_err(|error| unreadable(HOLDS_READ, "hold", error))).collect()
 }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClientOptions, DatabaseOptions, IndexOptions, ReadConcern};
 use mongodb::{Client, Database, IndexModel};
@@ -14,6 +14,7 @@ use super::codec::{integer, number};
 use super::error::{failed, unreadable};
 use super::shared::{Numbers, Pages, Shared, durable, primary};
 use super::spans::{Axis, Spans};
+use super::upgrade;
 use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
 
@@ -29,8 +30,8 @@ pub(super) const CLAIMS: &str = "claims";
 pub(super) const WAITING: &str = "waiting";
 /// Messages that cannot be processed.
 pub(super) const DEAD_LETTERS: &str = "dead_letters";
-/// What systems are owed.
-pub(super) const OUTBOX: &str = "outbox";
+/// What systems are owed, by record.
+pub(super) const OWED: &str = "owed";
 /// Creates that are not answered.
 pub(super) const CREATES: &str = "creates";
 /// What is known about systems.
@@ -55,7 +56,7 @@ const COLLECTIONS: [&str; 15] = [
     CLAIMS,
     WAITING,
     DEAD_LETTERS,
-    OUTBOX,
+    OWED,
     CREATES,
     SYSTEMS,
     HOLDS,
@@ -67,7 +68,7 @@ const COLLECTIONS: [&str; 15] = [
 ];
 
 /// The version of what is written. A database with a later one is refused.
-const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 pub(super) const OPEN: &str = "open the store";
 const NAMESPACE_EXISTS: i32 = 48;
 
@@ -82,13 +83,19 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
     if options.create {
         prepare(&db).await?;
     }
-    check_version(&db).await?;
+    let version = check_version(&db).await?;
+    if version < VERSION {
+        return Err(invalid(format!(
+            "the database {database:?} was written by an earlier Syncline (version {version} of its contents; this one knows {VERSION}); \
+             start an orchestrator, which brings it up to date"
+        )));
+    }
     let mut shared = Shared {
         client,
         db,
         deadline: options.deadline,
         numbers: Numbers::after(0),
-        positions: tokio::sync::Mutex::new(0..0),
+        places: tokio::sync::Mutex::new(0..0),
         waits: std::sync::atomic::AtomicBool::new(true),
         swept: tokio::sync::Mutex::new(-1),
         began: Timestamp::from_micros(0),
@@ -173,8 +180,8 @@ fn check_server(hello: &Document) -> Result<(), PortError> {
     ))
 }
 
-async fn check_version(db: &Database) -> Result<(), PortError> {
-    let found = db.collection::<Document>(META).find_one(doc! {"_id": "store"}).await.map_err(failed(OPEN))?;
+async fn check_version(db: &Database) -> Result<u64, PortError> {
+    let found = db.collection::<RawDocumentBuf>(META).find_one(doc! {"_id": "store"}).await.map_err(failed(OPEN))?;
     let name = db.name();
     let Some(store) = found else { return Err(invalid(format!("there is no store in the database {name:?}"))) };
     let version = number(&store, "version").map_err(|error| unreadable(OPEN, "version", error))?;
@@ -183,7 +190,7 @@ async fn check_version(db: &Database) -> Result<(), PortError> {
             "the database {name:?} was written by a newer Syncline (version {version} of its contents; this one knows {VERSION})"
         )));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Makes what is missing: collections, indexes, the store's own document.
@@ -199,7 +206,8 @@ async fn prepare(db: &Database) -> Result<(), PortError> {
     let store = doc! {"$setOnInsert": {"version": VERSION as i64, "epoch": 1, "late": 0_i64, "created_at": DateTime::now()}};
     db.collection::<Document>(META).update_one(doc! {"_id": "store"}, store).upsert(true).await.map_err(error)?;
     // Not before it is sure that this Syncline may write here.
-    check_version(db).await?;
+    let version = check_version(db).await?;
+    upgrade::from_earlier(db, version).await?;
     for (collection, indexes) in indexes() {
         db.collection::<Document>(collection).create_indexes(indexes).await.map_err(error)?;
     }
@@ -243,13 +251,12 @@ fn indexes() -> Vec<(&'static str, Vec<IndexModel>)> {
                 plain(doc! {"arrival": 1, "_id": 1}),
             ],
         ),
-        (OUTBOX, vec![plain(doc! {"position": 1})]),
+        (OWED, vec![plain(doc! {"position": 1})]),
         (CREATES, vec![plain(doc! {"of": 1})]),
         (DEAD_LETTERS, vec![plain(doc! {"place": 1, "_id": 1})]),
     ]
 }
 
-/// The last number given out to a row.
 /// Reads what the store says of itself.
 async fn remember(shared: &mut Shared) -> Result<(), PortError> {
     let store = shared.find(OPEN, META, doc! {"_id": "store"}).limit(1).all().await?;
@@ -261,6 +268,7 @@ async fn remember(shared: &mut Shared) -> Result<(), PortError> {
     Ok(())
 }
 
+/// The last number given out to a row.
 async fn last_number(shared: &Shared) -> Result<i64, PortError> {
     let mut last = 0;
     for collection in [DECISIONS, DEAD_LETTERS] {

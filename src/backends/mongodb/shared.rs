@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::{FindOptions, ReadConcern, ReturnDocument, SelectionCriteria, TransactionOptions, WriteConcern};
 use mongodb::{Client, Database};
 use tokio::sync::Mutex;
 
 use super::codec::integer;
 use super::error::{failed, late, unreadable};
-use super::spans::Length;
+use super::spans::{Length, Lengths};
 use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
 
@@ -26,8 +26,8 @@ pub(super) struct Shared {
     /// How long an operation may take.
     pub deadline: Duration,
     pub numbers: Numbers,
-    /// Outbox positions that are ours to give out.
-    pub positions: Mutex<std::ops::Range<i64>>,
+    /// Places in the outbox that are ours to give out.
+    pub places: Mutex<std::ops::Range<i64>>,
     /// Whether any update may wait.
     pub waits: AtomicBool,
     /// Where the sweep over waiting updates goes on.
@@ -46,15 +46,15 @@ pub(super) struct Shared {
 pub(super) struct Pages {
     /// How much of the decisions held a page: microseconds.
     pub decisions: Length,
-    /// How much of the records: milliseconds.
-    pub records: Length,
-    /// The first position anything was owed at.
+    /// How much of the records, by type: milliseconds.
+    pub records: Lengths,
+    /// The first place anything was owed at.
     pub owed_from: AtomicI64,
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { decisions: Length::new(1_000_000), records: Length::new(1_000), owed_from: AtomicI64::new(0) }
+        Self { decisions: Length::new(1_000_000), records: Lengths::new(1_000), owed_from: AtomicI64::new(0) }
     }
 }
 
@@ -120,7 +120,7 @@ impl Shared {
 
     /// Adds to a counter and returns its new value.
     pub async fn add(&self, operation: &'static str, collection: &str, name: &str, count: i64) -> Result<i64, PortError> {
-        let counters = self.db.collection::<Document>(collection);
+        let counters = self.db.collection::<RawDocumentBuf>(collection);
         let add = counters.find_one_and_update(doc! {"_id": name}, doc! {"$inc": {"value": count}});
         let counter = add.upsert(true).return_document(ReturnDocument::After).await.map_err(failed(operation))?;
         let value = counter.as_ref().map(|counter| integer(counter, "value")).transpose();
@@ -172,10 +172,10 @@ impl Find<'_> {
     }
 
     /// Every answer.
-    pub async fn all(self) -> Result<Vec<Document>, PortError> {
+    pub async fn all(self) -> Result<Vec<RawDocumentBuf>, PortError> {
         let mut documents = Vec::new();
         self.each(|document| {
-            documents.push(document);
+            documents.push(document.to_owned());
             Ok(true)
         })
         .await?;
@@ -183,15 +183,15 @@ impl Find<'_> {
     }
 
     /// Answer after answer, until told to stop; whether it was not.
-    pub async fn each(self, mut take: impl FnMut(Document) -> Result<bool, PortError>) -> Result<bool, PortError> {
+    pub async fn each(self, mut take: impl FnMut(&RawDocument) -> Result<bool, PortError>) -> Result<bool, PortError> {
         if self.options.limit == Some(0) {
             return Ok(true);
         }
         let error = failed(self.operation);
-        let collection = self.shared.db.collection::<Document>(self.collection);
+        let collection = self.shared.db.collection::<RawDocumentBuf>(self.collection);
         let mut cursor = collection.find(self.filter).with_options(self.options).await.map_err(error)?;
         while cursor.advance().await.map_err(error)? {
-            if !take(cursor.deserialize_current().map_err(error)?)? {
+            if !take(cursor.current())? {
                 return Ok(false);
             }
         }

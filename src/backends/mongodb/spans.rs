@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use dashmap::DashMap;
+
 /// How much longer each span is than the one before.
 const GROWTH: i64 = 4;
 
@@ -93,6 +95,34 @@ impl Length {
     }
 }
 
+/// Such lengths by name, for a list that is asked for by parts: each of them lies as dense as it does.
+#[derive(Debug)]
+pub(super) struct Lengths {
+    first: i64,
+    known: DashMap<String, Length>,
+}
+
+impl Lengths {
+    /// Names remembered at most; what comes later begins with the first length.
+    const KNOWN: usize = 256;
+
+    pub fn new(first: i64) -> Self {
+        Self { first, known: DashMap::new() }
+    }
+
+    pub fn get(&self, name: &str) -> i64 {
+        self.known.get(name).map_or(self.first, |known| known.get())
+    }
+
+    pub fn learn(&self, name: &str, length: i64, found: usize, wanted: usize) {
+        if let Some(known) = self.known.get(name) {
+            known.learn(length, found, wanted);
+        } else if self.known.len() < Self::KNOWN {
+            self.known.entry(name.to_owned()).or_insert_with(|| Length::new(self.first)).learn(length, found, wanted);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +147,15 @@ mod tests {
         assert_eq!(Spans::whole(i64::MIN, i64::MAX).collect::<Vec<_>>(), [(i64::MIN, i64::MAX)]);
         let beyond = Axis { first: 7_000, ..AXIS };
         assert_eq!(Spans::up(beyond, 10).count(), 0);
+    }
+
+    #[test]
+    fn lengths_are_learnt_by_name() {
+        let lengths = Lengths::new(1_000);
+        lengths.learn("sensor", 8_000, 100, 50);
+        assert_eq!((lengths.get("sensor"), lengths.get("device")), (4_000, 1_000));
+        (0..2 * Lengths::KNOWN).for_each(|n| lengths.learn(&n.to_string(), 1, 1, 1));
+        assert_eq!((lengths.get("sensor"), lengths.known.len()), (4_000, Lengths::KNOWN));
     }
 
     #[test]

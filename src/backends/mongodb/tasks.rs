@@ -1,6 +1,6 @@
 //! Who refers to whom, and work that is still to be done.
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 
 use super::codec::date;
 use super::commit::COMMIT;
@@ -52,7 +52,8 @@ pub(super) async fn children(
         filter.insert("_id", doc! {"$gt": after.to_string()});
     }
     let rows = shared.find(CHILDREN, CANONICAL, filter).sort(doc! {"_id": 1}).limit(limit).project(doc! {"_id": 1}).all().await?;
-    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(CanonicalId::parse(row.get_str("_id")?)?) };
+    let read =
+        |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(CanonicalId::parse(row.get_str("_id")?)?) };
     rows.iter().map(|row| read(row).map_err(|error| unreadable(CHILDREN, "record", error))).collect()
 }
 
@@ -70,7 +71,7 @@ pub(super) async fn deleted(
     }
     let found = shared.find(DELETED, CANONICAL, filter).sort(doc! {"deleted_at": 1, "_id": 1}).limit(limit);
     let rows = found.project(doc! {"deleted_at": 1}).all().await?;
-    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+    let read = |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
         let at = row.get_datetime("deleted_at")?.timestamp_millis();
         Ok((Timestamp::from_micros(at.saturating_mul(1000)), CanonicalId::parse(row.get_str("_id")?)?))
     };
@@ -80,6 +81,7 @@ pub(super) async fn deleted(
 /// Work that is still to be done.
 pub(super) async fn tasks(shared: &Shared, limit: usize) -> Result<Vec<Task>, PortError> {
     let rows = shared.find(READ, TASKS, Document::new()).sort(doc! {"_id": 1}).limit(limit).all().await?;
-    let read = |row: &Document| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(serde_json::from_str(row.get_str("body")?)?) };
+    let read =
+        |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(serde_json::from_str(row.get_str("body")?)?) };
     rows.iter().map(|row| read(row).map_err(|error| unreadable(READ, "task", error))).collect()
 }

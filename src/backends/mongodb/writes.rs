@@ -1,7 +1,7 @@
 //! Write commands inside a transaction.
 
 use mongodb::bson::raw::RawArrayBuf;
-use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Document, RawDocumentBuf, cstr, doc, rawdoc};
 use mongodb::error::Error;
 use mongodb::{ClientSession, Database};
 
@@ -42,11 +42,40 @@ impl Trouble {
     }
 }
 
+/// A document on its way to the server: written already, where there are many of them.
+pub(super) enum Content {
+    Plain(Document),
+    Written(RawDocumentBuf),
+}
+
+impl From<Document> for Content {
+    fn from(document: Document) -> Self {
+        Self::Plain(document)
+    }
+}
+
+impl From<RawDocumentBuf> for Content {
+    fn from(document: RawDocumentBuf) -> Self {
+        Self::Written(document)
+    }
+}
+
+type Written = mongodb::bson::error::Result<RawDocumentBuf>;
+
+impl Content {
+    fn written(self) -> Written {
+        match self {
+            Self::Plain(document) => RawDocumentBuf::try_from(&document),
+            Self::Written(document) => Ok(document),
+        }
+    }
+}
+
 /// One statement of an `update` command: what must be there, and what becomes of it.
 pub(super) struct Update {
-    pub filter: Document,
+    pub filter: Content,
     /// A whole document, or operators.
-    pub change: Document,
+    pub change: Content,
     /// If it is not there, it is made.
     pub upsert: bool,
     pub many: bool,
@@ -54,17 +83,27 @@ pub(super) struct Update {
 
 impl Update {
     /// Replaces a document that must be there.
-    pub fn replace(filter: Document, change: Document) -> Self {
-        Self { filter, change, upsert: false, many: false }
+    pub fn replace(filter: impl Into<Content>, change: impl Into<Content>) -> Self {
+        Self { filter: filter.into(), change: change.into(), upsert: false, many: false }
+    }
+
+    /// Replaces the document of this id, which must be there.
+    pub fn of_id(id: &str, change: impl Into<Content>) -> Self {
+        Self::replace(rawdoc! {"_id": id}, change)
     }
 
     /// Replaces a document, or makes it. If there is one with its `_id` that the filter does not admit, it is in the way.
-    pub fn put(filter: Document, change: Document) -> Self {
+    pub fn put(filter: impl Into<Content>, change: impl Into<Content>) -> Self {
         Self { upsert: true, ..Self::replace(filter, change) }
     }
 
-    pub fn statement(self) -> Document {
-        doc! {"q": self.filter, "u": self.change, "upsert": self.upsert, "multi": self.many}
+    fn statement(self) -> Written {
+        let mut statement = RawDocumentBuf::new();
+        statement.append(cstr!("q"), self.filter.written()?);
+        statement.append(cstr!("u"), self.change.written()?);
+        statement.append(cstr!("upsert"), self.upsert);
+        statement.append(cstr!("multi"), self.many);
+        Ok(statement)
     }
 }
 
@@ -94,7 +133,8 @@ impl Command {
 
 impl Transaction<'_> {
     /// Adds documents; one whose `_id` is taken is a race.
-    pub async fn insert(&mut self, collection: &str, documents: Vec<Document>) -> Result<(), Trouble> {
+    pub async fn insert(&mut self, collection: &str, documents: Vec<impl Into<Content>>) -> Result<(), Trouble> {
+        let documents = documents.into_iter().map(|document| document.into().written()).collect();
         self.run(Command::Insert, collection, documents).await.map(|_| ())
     }
 
@@ -112,29 +152,35 @@ impl Transaction<'_> {
 
     /// Takes away all documents the filters admit; returns how many there were.
     pub async fn delete(&mut self, collection: &str, filters: Vec<Document>) -> Result<i64, Trouble> {
-        let statements = filters.into_iter().map(|filter| doc! {"q": filter, "limit": 0}).collect();
+        let statements = filters.into_iter().map(|filter| RawDocumentBuf::try_from(&doc! {"q": filter, "limit": 0})).collect();
         self.run(Command::Delete, collection, statements).await
     }
 
     /// Reads documents as this transaction sees them.
-    pub async fn find(&mut self, collection: &str, filter: Document, projection: Document, limit: i64) -> Result<Vec<Document>, Trouble> {
+    pub async fn find(
+        &mut self,
+        collection: &str,
+        filter: Document,
+        projection: Document,
+        limit: i64,
+    ) -> Result<Vec<RawDocumentBuf>, Trouble> {
         let trouble = |error| Trouble::of(self.operation, error);
-        let collection = self.db.collection::<Document>(collection);
+        let collection = self.db.collection::<RawDocumentBuf>(collection);
         let found = collection.find(filter).projection(projection).limit(limit);
         let batch = u32::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(10_000);
         let mut cursor = found.batch_size(batch).session(&mut *self.session).await.map_err(trouble)?;
         let mut documents = Vec::new();
         while cursor.advance(self.session).await.map_err(trouble)? {
-            documents.push(cursor.deserialize_current().map_err(trouble)?);
+            documents.push(cursor.current().to_owned());
         }
         Ok(documents)
     }
 
     /// Runs a command, in as many parts as it takes; returns how many documents were met or made.
-    async fn run(&mut self, command: Command, collection: &str, statements: Vec<Document>) -> Result<i64, Trouble> {
+    async fn run(&mut self, command: Command, collection: &str, statements: Vec<Written>) -> Result<i64, Trouble> {
         let (mut met, mut part, mut bytes, mut count) = (0, RawArrayBuf::new(), 0, 0);
         for statement in statements {
-            let raw = RawDocumentBuf::try_from(&statement).map_err(|error| self.unfit(collection, &error.to_string()))?;
+            let raw = statement.map_err(|error| self.unfit(collection, &error.to_string()))?;
             let size = raw.as_bytes().len();
             if size > DOCUMENT_BYTES {
                 return Err(self.unfit(collection, "it is larger than the 16 MiB MongoDB takes"));
@@ -176,5 +222,6 @@ pub(super) fn met(operation: &'static str, answer: &Document) -> Result<i64, Tro
         }
         return Err(Trouble::Fatal(of_statement(operation, code, error.get_str("errmsg").unwrap_or("no reason given"))));
     }
-    Ok(super::codec::integer(answer, "n").unwrap_or(0))
+    let n = answer.get("n");
+    Ok(n.and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from))).unwrap_or(0))
 }

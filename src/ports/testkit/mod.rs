@@ -171,6 +171,7 @@ async fn waiting_and_lists(kit: &dyn StoreKit) {
         a_rejected_message_is_not,
         a_receipt_may_be_faster_than_the_confirmation,
         positions_only_grow,
+        a_scan_misses_no_row_when_others_go,
     );
     run!(kit, lists_suite:
         decisions_come_newest_first,

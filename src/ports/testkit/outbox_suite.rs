@@ -176,3 +176,22 @@ pub(super) async fn positions_only_grow(kit: &dyn StoreKit) {
     change(&store, 3, vec![due(1)]).await;
     assert_eq!(store.owed(last, 9).await.unwrap().len(), 1);
 }
+
+pub(super) async fn a_scan_misses_no_row_when_others_go(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    let to = |name: &str| OutboxChange::Due { system: system(name), rev: 1 };
+    change(&store, 1, vec![to("oem"), to("crm"), to("erp")]).await;
+    change(&store, 2, vec![to("oem")]).await;
+    let first = store.owed(0, 1).await.unwrap();
+    assert_eq!(first[0].1.system, system("oem"));
+    publish(&store, 1, false).await;
+    let rest: Vec<_> = store.owed(first[0].0, 9).await.unwrap().into_iter().map(|(_, row)| (row.record, row.system)).collect();
+    assert_eq!(rest, [(id(1), system("crm")), (id(1), system("erp")), (id(2), system("oem"))]);
+    // Another store on the same data gives out positions of its own; none of them is behind what was read.
+    let Some(second) = kit.second().await else { return };
+    change(&second, 3, vec![to("oem")]).await;
+    let last = store.owed(0, 9).await.unwrap().last().unwrap().0;
+    change(&store, 3, vec![to("crm")]).await;
+    let after: Vec<_> = store.owed(last, 9).await.unwrap().into_iter().map(|(_, row)| row.system).collect();
+    assert!(after.contains(&system("crm")), "{after:?}");
+}
