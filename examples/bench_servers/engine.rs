@@ -81,7 +81,7 @@ impl Counted {
 
     async fn until(&self, count: u64) {
         while self.settled.load(Ordering::SeqCst) < count {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }

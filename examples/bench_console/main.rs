@@ -1,4 +1,5 @@
-//! How fast a full store is read: every list, one record, its why, and the pages of the console.
+//! How fast a full store is read: every list, one record, its why, and the pages of the console, in a real browser, too, where
+//! `SYNCLINE_TEST_CHROMIUM` and `SYNCLINE_TEST_CHROMEDRIVER` name one.
 //!
 //! `scripts/bench console [decisions]`: 1,000,000 by default, five of each record. With `SYNCLINE_TEST_MONGODB_URL` in MongoDB, else in the
 //! embedded store. Each answer is asked for many times, one after the other, about records picked at random; next to them stands
@@ -11,6 +12,14 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation
 )]
+
+#[allow(dead_code, reason = "shared with the tests")]
+#[path = "../../tests/browser/driver.rs"]
+mod driver;
+mod paint;
+#[allow(dead_code, reason = "shared with the tests")]
+#[path = "../../tests/browser/webdriver.rs"]
+mod webdriver;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -226,7 +235,9 @@ fn main() {
         }
         let server = url.as_deref().map(|url| (url, database.as_str()));
         let orchestrator = Syncline::new(config(folder.path(), server)).serve().await.unwrap();
-        measure(&format!("http://{}", orchestrator.address().unwrap()), records, days).await;
+        let address = format!("http://{}", orchestrator.address().unwrap());
+        measure(&address, records, days).await;
+        paint::measure(&address, &days.id(records / 2).to_string()).await;
         orchestrator.stop().await.unwrap();
         if let Some(url) = &url {
             MongoStore::open(url, &database, Options::default()).await.unwrap().drop_database().await.unwrap();
