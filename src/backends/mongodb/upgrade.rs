@@ -7,6 +7,7 @@ use mongodb::Database;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 
 use super::codec;
+use super::commit::wait;
 use super::error::{failed, unreadable};
 use super::outbox::Row;
 use super::presence::LOST_AFTER;
@@ -19,6 +20,8 @@ use crate::ports::error::{PortError, PortErrorKind};
 const OUTBOX: &str = "outbox";
 /// Rows of it that are rewritten in one transaction.
 const PAGE: usize = 1_000;
+/// Tries of one page.
+const TRIES: u32 = 8;
 /// Beats of a pulse, to be sure that it has ended.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -28,12 +31,16 @@ pub(super) async fn from_earlier(db: &Database, version: u64) -> Result<(), Port
     if version < VERSION {
         nobody_at_work(db).await?;
     }
-    let mut rows = 0;
-    loop {
-        let moved = page(db).await?;
-        rows += moved;
-        if moved == 0 {
-            break;
+    let (mut rows, mut tries) = (0, 0);
+    while db.collection::<Document>(OUTBOX).find_one(doc! {}).await.map_err(failed(OPEN))?.is_some() {
+        match page(db).await {
+            Ok(moved) => (rows, tries) = (rows + moved, 0),
+            // Another one does the same just now.
+            Err(error) if error.kind == PortErrorKind::Unavailable && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(wait(tries)).await;
+            }
+            Err(error) => return Err(error),
         }
     }
     let meta = db.collection::<Document>(META);
