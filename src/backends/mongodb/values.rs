@@ -35,7 +35,7 @@ pub(super) fn written(value: &Value, then: &mut dyn FnMut(RawBsonRef<'_>)) {
         Value::Array(items) => {
             let mut array = RawArrayBuf::new();
             items.iter().for_each(|item| written(item, &mut |item| array.push(item)));
-            then(RawBsonRef::Array(&array))
+            then(RawBsonRef::Array(&array));
         }
         Value::Object(fields) => then(RawBsonRef::Document(&written_object(fields))),
     }
