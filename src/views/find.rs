@@ -49,7 +49,13 @@ pub async fn linked(store: &dyn Store, key: &NativeKey) -> Result<CanonicalId, V
 
 /// The outbox rows of one record.
 pub async fn owed(store: &dyn Store, record: &CanonicalRecord) -> Result<OwedRows, ViewError> {
-    let pairs: Vec<_> = record.links.iter().map(|link| (record.id, link.system.clone())).collect();
+    owed_of_all(store, &[record]).await
+}
+
+/// The outbox rows of these records, in one question.
+pub async fn owed_of_all(store: &dyn Store, records: &[&CanonicalRecord]) -> Result<OwedRows, ViewError> {
+    let of = |record: &&CanonicalRecord| -> Vec<_> { record.links.iter().map(|link| (record.id, link.system.clone())).collect() };
+    let pairs: Vec<_> = records.iter().flat_map(of).collect();
     if pairs.is_empty() {
         return Ok(OwedRows::new([]));
     }

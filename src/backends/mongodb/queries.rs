@@ -27,9 +27,9 @@ const FACTS: &str = "read facts";
 const HOLDS_READ: &str = "read holds";
 
 /// Rows a search for words looks through at most: some ten milliseconds.
-const LOOKED_THROUGH: usize = 1_000;
+const LOOKED_THROUGH: usize = 400;
 /// Rows of such a search that are fetched together.
-const LOOKED_AT_ONCE: usize = 500;
+const LOOKED_AT_ONCE: usize = 200;
 
 /// A place in a list. Two orchestrators may give out the same number; then the ids decide.
 struct Place {

@@ -37,8 +37,9 @@ pub async fn page(State(api): Shared, visit: Visit, mut query: Query) -> Answer 
     };
     let now = api.clock.now();
     let mut rows = Vec::with_capacity(found.len());
+    let records: Vec<&CanonicalRecord> = found.iter().map(AsRef::as_ref).collect();
+    let owed = find::owed_of_all(api.store.as_ref(), &records).await?.at(api.clock.now());
     for record in &found {
-        let owed = find::owed(api.store.as_ref(), record).await?.at(api.clock.now());
         rows.push(RecordLine {
             id: record.id.to_string(),
             href: format!("/records/{}/{}", record.entity_type, record.id),

@@ -31,25 +31,29 @@ pub async fn list(State(api): Shared, Path(entity_type): Path<String>, mut query
     };
     let all = query.take("include_deleted").is_some_and(|text| text == "true");
     let wanted = query.rest();
-    let (mut items, mut seen) = (Vec::new(), 0);
-    loop {
+    let (mut found, mut seen) = (Vec::new(), 0);
+    let next = 'pages: loop {
         let page = api.store.list_records(Some(&entity_type), after, limit).await?;
         let full = page.len() == limit;
         for versioned in page {
             seen += 1;
             after = Some(versioned.record.id);
             if (all || versioned.record.is_live()) && fits(&versioned.record, &wanted) {
-                let owed = find::owed(api.store.as_ref(), &versioned.record).await?.at(api.clock.now());
-                items.push(serde_json::to_value(CanonicalRow::new(&versioned.record, &owed)).unwrap_or_default());
+                found.push(versioned.record);
             }
-            if items.len() == limit {
-                return Ok(Json(json!({ "items": items, "next": after })));
+            if found.len() == limit {
+                break 'pages after;
             }
         }
         if !full || seen >= LOOKED_AT {
-            return Ok(Json(json!({ "items": items, "next": after.filter(|_| full) })));
+            break after.filter(|_| full);
         }
-    }
+    };
+    let records: Vec<&CanonicalRecord> = found.iter().map(AsRef::as_ref).collect();
+    let owed = find::owed_of_all(api.store.as_ref(), &records).await?.at(api.clock.now());
+    let row = |record| serde_json::to_value(CanonicalRow::new(record, &owed)).unwrap_or_default();
+    let items: Vec<Value> = records.into_iter().map(row).collect();
+    Ok(Json(json!({ "items": items, "next": next })))
 }
 
 /// Whether a record has these values; a number or a truth value may be written as it is in JSON.
