@@ -61,7 +61,10 @@ async fn nobody_at_work(db: &Database) -> Result<(), PortError> {
     tokio::time::sleep(LOST_AFTER + BEAT).await;
     let after = pulses(db).await?;
     let alive = after.iter().filter(|(id, pulse)| before.get(*id) != Some(pulse)).count();
-    if alive == 0 {
+    // Whoever brought it up to date meanwhile is none of them.
+    let meta = db.collection::<Document>(META);
+    let behind = meta.find_one(doc! {"_id": "store", "version": {"$lt": VERSION as i64}}).await.map_err(failed(OPEN))?;
+    if alive == 0 || behind.is_none() {
         return Ok(());
     }
     let message = format!(
