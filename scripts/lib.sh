@@ -35,6 +35,10 @@ need_rust() {
   if ! command -v cc >/dev/null && ! command -v gcc >/dev/null && ! command -v clang >/dev/null; then
     fail "there is no C compiler on this machine" "Install one (Debian: apt-get install build-essential) and run this again."
   fi
+  # So is jemalloc, by its own makefile.
+  if ! command -v make >/dev/null; then
+    fail "there is no make on this machine" "Install it (Debian: apt-get install build-essential) and run this again."
+  fi
 }
 
 # need_component NAME: a part of the Rust toolchain that is not always installed with it.

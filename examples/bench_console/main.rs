@@ -37,6 +37,11 @@ use syncline::ports::store::{Batch, Plan, RecordWrite, Store};
 use syncline::ports::testkit::sample;
 use syncline::prelude::*;
 
+/// As the program has it.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const BATCH: u64 = 500;
 const VERSIONS: u64 = 5;
 const TIMES: usize = 200;

@@ -11,6 +11,11 @@ mod workload;
 
 use std::process::Command;
 
+/// As the program has it.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const USUAL: u64 = 100_000;
 
 fn main() {
