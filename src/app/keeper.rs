@@ -204,6 +204,10 @@ impl Store for Beside {
         self.store.list_records(entity_type, after, limit).await
     }
 
+    async fn count_records(&self) -> Result<u64, PortError> {
+        self.store.count_records().await
+    }
+
     async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {
         self.store.list_waiting(after, limit).await
     }

@@ -534,6 +534,10 @@ pub trait Store: Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Versioned>, PortError>;
 
+    /// How many records are stored, deleted and merged ones among them. Of more than ten thousand it is told about how many: the
+    /// answer may be a minute old.
+    async fn count_records(&self) -> Result<u64, PortError>;
+
     /// Waiting updates in arrival order, after a position (`arrival`).
     async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError>;
 

@@ -10,6 +10,7 @@ use crate::domain::rules::Rules;
 use crate::ports::broker::Inbox;
 use crate::ports::error::PortErrorKind;
 use crate::ports::store::{Store, SystemFacts};
+use crate::ports::tally::Tally;
 
 /// One system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,8 +35,8 @@ pub struct SystemRow {
     pub queued: Option<u64>,
 }
 
-/// Every system that is configured or was seen, by name.
-pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules) -> Result<Vec<SystemRow>, ViewError> {
+/// Every system that is configured or was seen, by name; `tally` is what the store counts.
+pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules, tally: &Tally) -> Result<Vec<SystemRow>, ViewError> {
     let mut rows: BTreeMap<SystemName, SystemRow> = BTreeMap::new();
     for (name, system) in &rules.systems {
         let mut row = SystemRow { configured: true, ..fresh(name) };
@@ -47,7 +48,7 @@ pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules) -> Result
         row.types.extend(types);
         (row.receipts_seen, row.base_seen) = (receipts_seen, base_seen);
     }
-    for (system, tally) in store.tally().await?.by_system() {
+    for (system, tally) in tally.by_system() {
         let row = rows.entry(system.clone()).or_insert_with(|| fresh(&system));
         (row.pending, row.unanswered, row.failing) = (tally.pending, tally.unanswered, tally.failing);
     }

@@ -11,7 +11,7 @@ use syncline::backends::mongodb::{MongoStore, Options};
 use syncline::domain::decision::{Decision, DecisionKind};
 use syncline::domain::value::Leaves;
 use syncline::ports::error::{PortError, PortErrorKind};
-use syncline::ports::store::{DecisionFilter, Lookup, Marker, Owed, Plan, RecordWrite, Store};
+use syncline::ports::store::{Batch, DecisionFilter, Lookup, Marker, OutboxChange, Owed, Plan, Published, RecordWrite, Store};
 use syncline::ports::testkit::{StoreKit, agrees_with_reference, sample, store_conformance};
 
 const URL: &str = "SYNCLINE_TEST_MONGODB_URL";
@@ -354,6 +354,63 @@ async fn two_who_rely_on_what_the_other_changes_do_not_both_commit() {
         let (first, second) = tokio::join!(one.commit(&first), two.commit(&second));
         assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
     }
+    base.drop().await;
+}
+
+/// A change of record 1, stored with `revision`, that a system is owed.
+fn owes(revision: u64, name: &str, rev: u64) -> Batch {
+    let outbox = vec![OutboxChange::Due { system: sample::system(name), rev }];
+    let write = sample::write(sample::record(1, revision + 1), (revision > 0).then_some(revision));
+    sample::batch(vec![sample::plan(RecordWrite { outbox, ..write })])
+}
+
+/// Every (system, rev) that is owed of record 1, as somebody sees it who has remembered nothing.
+async fn owed(base: &Base) -> Vec<(String, u64)> {
+    let rows = base.open().await.owed(0, 99).await.unwrap();
+    let mut rows: Vec<(String, u64)> = rows.into_iter().map(|(_, owed)| (owed.system.to_string(), owed.rev)).collect();
+    rows.sort();
+    rows
+}
+
+fn sent(name: &str, rev: u64) -> Published {
+    Published { record: sample::id(1), system: sample::system(name), rev, awaits_receipt: false, answer_by: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_owed_since_it_was_read_stays_owed() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let (one, two) = (base.open().await, base.open().await);
+    one.commit(&owes(0, "oem", 1)).await.unwrap();
+    assert_eq!(one.owed_of(&[(sample::id(1), sample::system("oem"))]).await.unwrap().len(), 1);
+    // While the first one is sending.
+    two.commit(&owes(1, "oem", 2)).await.unwrap();
+    two.commit(&owes(2, "crm", 1)).await.unwrap();
+    one.published(&[sent("oem", 1)]).await.unwrap();
+    assert_eq!(owed(&base).await, [("crm".to_owned(), 1), ("oem".to_owned(), 2)]);
+    let both = ["crm", "oem"].map(|name| (sample::id(1), sample::system(name)));
+    assert_eq!(one.owed_of(&both).await.unwrap().len(), 2);
+    one.published(&[sent("crm", 1), sent("oem", 2)]).await.unwrap();
+    assert_eq!(owed(&base).await, []);
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_one_owes_is_met_by_whoever_takes_it_to_be_nothing() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let (one, two) = (base.open().await, base.open().await);
+    // It has seen that nothing is owed.
+    assert!(one.owed(0, 99).await.unwrap().is_empty());
+    two.commit(&owes(0, "oem", 1)).await.unwrap();
+    one.commit(&owes(1, "crm", 1)).await.unwrap();
+    assert_eq!(owed(&base).await, [("crm".to_owned(), 1), ("oem".to_owned(), 1)]);
+    // An answer is about something that is owed, by whomever.
+    let answered = OutboxChange::Applied { system: sample::system("oem"), rev: 1 };
+    let write = RecordWrite { outbox: vec![answered], ..sample::write(sample::record(1, 3), Some(2)) };
+    let third = base.open().await;
+    third.commit(&sample::batch(vec![sample::plan(write)])).await.unwrap();
+    assert_eq!(owed(&base).await, [("crm".to_owned(), 1)]);
     base.drop().await;
 }
 

@@ -282,6 +282,10 @@ impl Store for EmbeddedStore {
         self.0.list("list records", move |_, conn| queries::records(conn, entity_type.as_ref(), after, limit)).await
     }
 
+    async fn count_records(&self) -> Result<u64, PortError> {
+        self.0.list("count records", |_, conn| queries::count_records(conn)).await
+    }
+
     async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {
         self.0.list("list waiting updates", move |_, conn| queries::waiting(conn, after, limit)).await
     }

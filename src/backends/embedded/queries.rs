@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::types::Value as Column;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::codec::{self, Key, is_rare, kind_number, marker_row, signed};
+use super::codec::{self, Key, is_rare, kind_number, marker_row, signed, unsigned};
 use super::error::{failed, unreadable};
 use super::keys::{Kind, find};
 use super::lookup::{in_one_view, parse_waiting, versioned};
@@ -260,6 +260,14 @@ pub(super) fn records(
         found.push(versioned(RECORDS, row)?);
     }
     Ok(found)
+}
+
+/// How many records there are.
+pub(super) fn count_records(conn: &Connection) -> Result<u64, PortError> {
+    let error = failed("count records");
+    // Within the index of ids, which has the type, too.
+    let mut statement = conn.prepare_cached("SELECT count(*) FROM records WHERE type IS NOT NULL").map_err(error)?;
+    statement.query_row((), |row| row.get(0)).map(unsigned).map_err(error)
 }
 
 fn waiting_rows(conn: &Connection, sql: &str, from: i64, limit: usize) -> Result<Vec<Waiting>, PortError> {

@@ -394,8 +394,8 @@ pub(super) fn read_waiting(operation: &'static str, document: &RawDocument) -> R
     read().map_err(|error| unreadable(operation, "waiting update", error))
 }
 
-/// Writes what is owed of a record, at its place in the outbox. What a row lacks is 0 or nothing.
-pub(super) fn owed(record: CanonicalId, rows: &[Row], place: i64) -> RawDocumentBuf {
+/// Writes what is owed of a record, at its place in the outbox and with its stamp. What a row lacks is 0 or nothing.
+pub(super) fn owed(record: CanonicalId, rows: &[Row], (place, stamp): (i64, i64)) -> RawDocumentBuf {
     let mut written = RawArrayBuf::new();
     for (number, owed) in rows {
         let mut row = RawDocumentBuf::new();
@@ -412,7 +412,7 @@ pub(super) fn owed(record: CanonicalId, rows: &[Row], place: i64) -> RawDocument
         }
         written.push(row);
     }
-    rawdoc! {"_id": record.to_string(), "position": place, "rows": written}
+    rawdoc! {"_id": record.to_string(), "position": place, "stamp": stamp, "rows": written}
 }
 
 /// Reads what is owed of a record, and its place in the outbox.

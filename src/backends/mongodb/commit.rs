@@ -35,7 +35,7 @@ pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<(), PortErr
     let mut tries = 0;
     loop {
         let trouble = match stage(batch, stored.as_ref()) {
-            Ok(staged) => match attempt(shared, batch, &staged).await {
+            Ok(staged) => match attempt(shared, batch, &staged, tries > 0).await {
                 Ok(()) => return Ok(()),
                 Err(trouble) => trouble,
             },
@@ -74,8 +74,8 @@ fn conflict(plans: Vec<usize>, batch: &Batch) -> PortError {
     PortError::new(PortErrorKind::Conflict(plans), COMMIT, message)
 }
 
-/// One transaction from beginning to end.
-async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>) -> Result<(), Trouble> {
+/// One transaction from beginning to end; `careful`: one before came to nothing.
+async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, careful: bool) -> Result<(), Trouble> {
     let tasks = batch.plans.iter().any(|plan| !plan.tasks.is_empty());
     if staged.is_empty() && batch.facts.is_empty() && !tasks {
         return Ok(());
@@ -85,7 +85,7 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>) -> Result<
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session };
-    let mut writer = Writer { shared, batch, staged, late: 0, tx };
+    let mut writer = Writer { shared, batch, staged, careful, late: 0, tx };
     let written = writer.write(places).await;
     let late = writer.late;
     match written {
@@ -135,11 +135,115 @@ async fn look(shared: &Shared, proof: &Proof) -> Result<bool, PortError> {
     Ok(!found.is_empty())
 }
 
+/// Decision rows and marks in the form in which they are stored.
+#[derive(Default)]
+struct Rows {
+    new: Vec<Content>,
+    changed: Vec<Update>,
+}
+
+/// Records in that form.
+#[derive(Default)]
+struct Records {
+    new: Vec<RawDocumentBuf>,
+    changed: Vec<Update>,
+    gone: Vec<Document>,
+}
+
+/// Most of what a batch comes to, in that form.
+struct Formed {
+    rows: Rows,
+    records: Records,
+    late: i64,
+    proof: Proof,
+}
+
+impl Formed {
+    fn of(shared: &Shared, staged: &Staged<'_>) -> Result<Self, Trouble> {
+        let (rows, late, proof) = Rows::of(shared, staged)?;
+        // After the places of the rows, so that whoever reads a record knows its rows' places to be taken.
+        let stamp = shared.numbers.next(0);
+        let written = staged.records.iter().find(|(_, written)| !written.write.removes);
+        let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": id.to_string(), "stamp": stamp}));
+        Ok(Self { rows, records: Records::of(staged, stamp)?, late, proof: Proof(proof.0.or(record)) })
+    }
+}
+
+impl Records {
+    fn of(staged: &Staged<'_>, stamp: i64) -> Result<Self, Trouble> {
+        let mut records = Self::default();
+        for (id, written) in &staged.records {
+            if let Some(before) = written.before.filter(|_| written.write.removes) {
+                records.gone.push(doc! {"_id": id.to_string(), "revision": signed(before)});
+                continue;
+            }
+            let document = codec::record(written.write, written.revision, stamp).map_err(unwritable)?;
+            match written.before {
+                None => records.new.push(document),
+                Some(_) => records.changed.push(Update::of_id(&id.to_string(), document)),
+            }
+        }
+        for id in staged.checks.keys() {
+            // Written, not only read: two transactions that rely on what the other one changes must meet.
+            records.changed.push(Update::of_id(&id.to_string(), doc! {"$set": {"checked": stamp}}));
+        }
+        Ok(records)
+    }
+}
+
+impl Rows {
+    /// The rows, how much later than its time a place is, and the proof of one of them.
+    fn of(shared: &Shared, staged: &Staged<'_>) -> Result<(Self, i64, Proof), Trouble> {
+        let (mut rows, mut late, mut proof) = (Self::default(), 0, None);
+        for (update, before, row) in &staged.rows {
+            let document: Content = match row {
+                Row::Decided(row) => {
+                    let place = shared.numbers.next(row.decision.timestamp.as_micros());
+                    proof = Some((DECISIONS, doc! {"_id": update.to_string(), "place": place}));
+                    late = late.max(place.saturating_sub(row.decision.timestamp.as_micros()));
+                    codec::decision(row, place).map_err(unwritable)?.into()
+                }
+                Row::Unlogged(row) => {
+                    let place = shared.numbers.next(row.decision.timestamp.as_micros());
+                    proof = Some((DECISIONS, doc! {"_id": update.to_string(), "decided": place}));
+                    codec::spent(&update.to_string(), row.content_hash.cast_signed(), place).into()
+                }
+                Row::Marked(content_hash) => codec::mark(update, *content_hash).into(),
+            };
+            let waits = || doc! {"_id": update.to_string(), "waiting": true};
+            match before {
+                Before::Nothing => rows.new.push(document),
+                Before::Waits => rows.changed.push(Update::replace(waits(), document)),
+                Before::NothingOrWaits => rows.changed.push(Update::put(waits(), document)),
+            }
+        }
+        Ok((rows, late, Proof(proof)))
+    }
+}
+
+/// Whether records are stored with these revisions. Whoever changes one before this transaction writes it is met then: it
+/// sees what was stored when it began, and only one of two may write. To ask for all of them at once and to write by `_id`
+/// alone is several times faster than to have every write look for itself.
+async fn expect(tx: &mut Transaction<'_>, revisions: &HashMap<String, i64>) -> Result<(), Trouble> {
+    if revisions.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = revisions.keys().map(String::as_str).collect();
+    let found = tx.find(CANONICAL, doc! {"_id": {"$in": ids}}, doc! {"revision": 1}, 0).await?;
+    let as_expected = |row: &RawDocumentBuf| {
+        let id = row.get_str("_id").ok();
+        id.and_then(|id| revisions.get(id))
+            .is_some_and(|revision| codec::integer(row, "revision").is_ok_and(|stored| stored == *revision))
+    };
+    if found.len() == revisions.len() && found.iter().all(as_expected) { Ok(()) } else { Err(Trouble::Race) }
+}
+
 /// Writes what a batch comes to.
 struct Writer<'a> {
     shared: &'a Shared,
     batch: &'a Batch,
     staged: &'a Staged<'a>,
+    careful: bool,
     /// How much later than its time a place is, if that is more than is stored.
     late: i64,
     tx: Transaction<'a>,
@@ -152,68 +256,41 @@ fn unwritable(error: serde_json::Error) -> Trouble {
 impl Writer<'_> {
     async fn write(&mut self, places: outbox::Places<'_>) -> Result<Proof, Trouble> {
         self.settle().await?;
-        let rows = self.rows().await?;
-        // After the places of the rows, so that whoever reads a record knows its rows' places to be taken.
-        let stamp = self.shared.numbers.next(0);
-        self.records(stamp).await?;
+        let revisions = self.revisions();
+        // The server looks for the revisions while everything is put into its form.
+        let (shared, staged) = (self.shared, self.staged);
+        let (met, formed) = tokio::join!(expect(&mut self.tx, &revisions), async { Formed::of(shared, staged) });
+        met?;
+        let Formed { rows, records, late, proof } = formed?;
+        self.late = late;
+        self.rows(rows).await?;
+        self.records(records).await?;
         self.owners(LINKS, &self.staged.links).await?;
         self.owners(CLAIMS, &self.staged.claims).await?;
-        outbox::change(&mut self.tx, self.batch, places).await?;
+        outbox::change(&mut self.tx, self.batch, places, self.careful).await?;
         self.creates().await?;
         parked::apply(&mut self.tx, self.shared, self.staged).await?;
         self.bury().await?;
         self.facts().await?;
         tasks::change(&mut self.tx, self.batch).await?;
-        let written = self.staged.records.iter().find(|(_, written)| !written.write.removes);
-        let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": id.to_string(), "stamp": stamp}));
-        Ok(Proof(rows.or(record)))
+        Ok(proof)
     }
 
-    async fn records(&mut self, stamp: i64) -> Result<(), Trouble> {
-        let (mut new, mut changed, mut gone, mut expected) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
-        for (id, written) in &self.staged.records {
-            if let Some(before) = written.before.filter(|_| written.write.removes) {
-                gone.push(doc! {"_id": id.to_string(), "revision": signed(before)});
-                continue;
-            }
-            let document = codec::record(written.write, written.revision, stamp).map_err(unwritable)?;
-            match written.before {
-                None => new.push(document),
-                Some(before) => {
-                    expected.insert(id.to_string(), signed(before));
-                    changed.push(Update::of_id(&id.to_string(), document));
-                }
-            }
-        }
-        for (id, revision) in &self.staged.checks {
-            // Written, not only read: two transactions that rely on what the other one changes must meet.
-            expected.insert(id.to_string(), signed(*revision));
-            changed.push(Update::of_id(&id.to_string(), doc! {"$set": {"checked": stamp}}));
-        }
-        self.expect(&expected).await?;
-        let leaving = gone.len() as i64;
-        if self.tx.delete(CANONICAL, gone).await? != leaving {
+    /// The revisions that must be stored.
+    fn revisions(&self) -> HashMap<String, i64> {
+        let replaced = self.staged.records.iter().filter(|(_, written)| !written.write.removes);
+        let replaced = replaced.filter_map(|(id, written)| Some((id, written.before?)));
+        let checked = self.staged.checks.iter().map(|(id, revision)| (id, *revision));
+        replaced.chain(checked).map(|(id, revision)| (id.to_string(), signed(revision))).collect()
+    }
+
+    async fn records(&mut self, records: Records) -> Result<(), Trouble> {
+        let leaving = records.gone.len() as i64;
+        if self.tx.delete(CANONICAL, records.gone).await? != leaving {
             return Err(Trouble::Race);
         }
-        self.tx.update(CANONICAL, changed).await?;
-        self.tx.insert(CANONICAL, new).await
-    }
-
-    /// Whether records are stored with these revisions. Whoever changes one before this transaction writes it is met then: it
-    /// sees what was stored when it began, and only one of two may write. To ask for all of them at once and to write by `_id`
-    /// alone is several times faster than to have every write look for itself.
-    async fn expect(&mut self, revisions: &HashMap<String, i64>) -> Result<(), Trouble> {
-        if revisions.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<&str> = revisions.keys().map(String::as_str).collect();
-        let found = self.tx.find(CANONICAL, doc! {"_id": {"$in": ids}}, doc! {"revision": 1}, 0).await?;
-        let as_expected = |row: &RawDocumentBuf| {
-            let id = row.get_str("_id").ok();
-            id.and_then(|id| revisions.get(id))
-                .is_some_and(|revision| codec::integer(row, "revision").is_ok_and(|stored| stored == *revision))
-        };
-        if found.len() == revisions.len() && found.iter().all(as_expected) { Ok(()) } else { Err(Trouble::Race) }
+        self.tx.update(CANONICAL, records.changed).await?;
+        self.tx.insert(CANONICAL, records.new).await
     }
 
     async fn owners(&mut self, collection: &str, owners: &Owners) -> Result<(), Trouble> {
@@ -224,36 +301,11 @@ impl Writer<'_> {
         self.tx.insert(collection, added.collect()).await
     }
 
-    /// Writes decision rows and marks; returns the proof of one of them.
-    async fn rows(&mut self) -> Result<Option<(&'static str, Document)>, Trouble> {
-        let (mut new, mut changed) = (Vec::new(), Vec::new());
-        let mut proof = None;
-        for (update, before, row) in &self.staged.rows {
-            let document: Content = match row {
-                Row::Decided(row) => {
-                    let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
-                    proof = Some((DECISIONS, doc! {"_id": update.to_string(), "place": place}));
-                    self.late = self.late.max(place.saturating_sub(row.decision.timestamp.as_micros()));
-                    codec::decision(row, place).map_err(unwritable)?.into()
-                }
-                Row::Unlogged(row) => {
-                    let place = self.shared.numbers.next(row.decision.timestamp.as_micros());
-                    proof = Some((DECISIONS, doc! {"_id": update.to_string(), "decided": place}));
-                    codec::spent(&update.to_string(), row.content_hash.cast_signed(), place).into()
-                }
-                Row::Marked(content_hash) => codec::mark(update, *content_hash).into(),
-            };
-            let waits = || doc! {"_id": update.to_string(), "waiting": true};
-            match before {
-                Before::Nothing => new.push(document),
-                Before::Waits => changed.push(Update::replace(waits(), document)),
-                Before::NothingOrWaits => changed.push(Update::put(waits(), document)),
-            }
-        }
-        self.tx.insert(DECISIONS, new).await?;
-        self.tx.update(DECISIONS, changed).await?;
-        self.note_late().await?;
-        Ok(proof)
+    /// Writes decision rows and marks.
+    async fn rows(&mut self, rows: Rows) -> Result<(), Trouble> {
+        self.tx.insert(DECISIONS, rows.new).await?;
+        self.tx.update(DECISIONS, rows.changed).await?;
+        self.note_late().await
     }
 
     /// Whoever looks for a time looks so much further. Noted twice as long as it is, it is noted seldom.

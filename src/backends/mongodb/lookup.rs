@@ -184,7 +184,7 @@ async fn waiting(shared: &Shared, lookup: &Lookup) -> Result<Vec<Waiting>, PortE
 }
 
 /// Whether nothing waits at all, as mostly. Once something has, it is not asked any more.
-async fn nobody_waits(shared: &Shared) -> Result<bool, PortError> {
+pub(super) async fn nobody_waits(shared: &Shared) -> Result<bool, PortError> {
     if shared.waits.load(Ordering::Relaxed) {
         return Ok(false);
     }

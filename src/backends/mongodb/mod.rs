@@ -14,6 +14,7 @@ mod outbox;
 mod parked;
 mod presence;
 mod queries;
+mod recall;
 mod schema;
 mod shared;
 mod spans;
@@ -191,6 +192,10 @@ impl Store for MongoStore {
         let entity_type = entity_type.cloned();
         let list = move |shared: Arc<Shared>| async move { queries::records(&shared, entity_type.as_ref(), after, limit).await };
         self.0.run("list records", list).await
+    }
+
+    async fn count_records(&self) -> Result<u64, PortError> {
+        self.0.run("count records", |shared| async move { queries::count_records(&shared).await }).await
     }
 
     async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {

@@ -7,16 +7,16 @@ use std::sync::atomic::Ordering;
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 
-use super::codec;
+use super::{codec, recall};
 use super::commit::wait;
 use super::schema::{COUNTERS, OWED};
 use super::shared::Shared;
 use super::spans::{Axis, Spans};
-use super::writes::{Transaction, Trouble, Update};
+use super::writes::{Transaction, Trouble, Update, met};
 use crate::domain::ids::{CanonicalId, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::outbox::{Next, changed, confirmed};
-use crate::ports::store::{Batch, Owed, Published};
+use crate::ports::store::{Batch, OutboxChange, Owed, Published};
 
 pub(super) const NOTE: &str = "note what was published";
 const READ: &str = "read the outbox";
@@ -134,13 +134,27 @@ impl Rows {
 
 type Touched = BTreeMap<CanonicalId, Rows>;
 
-/// Applies the changes of a batch.
-pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, places: Places<'_>) -> Result<(), Trouble> {
-    let mut touched = stored(tx, batch.outbox().map(|(record, _)| record).collect()).await?;
+/// Applies the changes of a batch. Unless it is `careful`, what is new is taken to be new: if it is not, that is a race.
+pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, places: Places<'_>, careful: bool) -> Result<(), Trouble> {
+    let all: BTreeSet<CanonicalId> = batch.outbox().map(|(record, _)| record).collect();
+    let asked = if careful { all } else { may_have_rows(places.shared, batch, all) };
+    let mut touched = stored(tx, asked).await?;
     for (turn, (record, change)) in batch.outbox().enumerate() {
         touched.entry(record).or_default().change(change.system(), turn, |row| changed(row, record, change));
     }
     write(tx, touched, places).await
+}
+
+/// The records of which rows may be stored: those that are known, and those about which somebody answers.
+fn may_have_rows(shared: &Shared, batch: &Batch, all: BTreeSet<CanonicalId>) -> BTreeSet<CanonicalId> {
+    let answers = |change: &OutboxChange| match change {
+        OutboxChange::Due { .. } | OutboxChange::DueLater { .. } | OutboxChange::Failed { .. } => false,
+        OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } => true,
+    };
+    let answered = batch.outbox().filter(|(_, change)| answers(change)).map(|(record, _)| record);
+    let mut may = shared.recall.may_have_rows(all);
+    may.extend(answered);
+    may
 }
 
 async fn stored(tx: &mut Transaction<'_>, records: BTreeSet<CanonicalId>) -> Result<Touched, Trouble> {
@@ -159,18 +173,20 @@ async fn stored(tx: &mut Transaction<'_>, records: BTreeSet<CanonicalId>) -> Res
 /// Whoever changes a document after this transaction has read it is met when it is written: only one of two may write.
 async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_>) -> Result<(), Trouble> {
     let (mut new, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    let (recall, stamp) = (&places.shared.recall, new_stamp());
     let mut touched: Vec<(CanonicalId, Rows)> = touched.into_iter().filter(|(_, rows)| rows.fate != Fate::Same).collect();
     touched.sort_by_key(|(_, rows)| rows.fate);
+    recall.writes(touched.iter().filter(|(_, rows)| !rows.rows.is_empty()).map(|(record, _)| *record));
     for (record, rows) in touched {
         match (rows.place, rows.fate) {
             (None, _) if rows.rows.is_empty() => {}
-            (Some(_), _) if rows.rows.is_empty() => gone.push(record.to_string()),
+            (Some(_), _) if rows.rows.is_empty() => gone.push(record),
             (Some(place), Fate::Same | Fate::Noted) => {
-                kept.push(Update::of_id(&record.to_string(), codec::owed(record, &rows.rows, place)));
+                kept.push(Update::of_id(&record.to_string(), codec::owed(record, &rows.rows, (place, stamp))));
             }
             (stored, _) => {
                 let place = places.next(stored).await.map_err(Trouble::Fatal)?;
-                let document = codec::owed(record, &rows.renumbered(), place);
+                let document = codec::owed(record, &rows.renumbered(), (place, stamp));
                 match stored {
                     None => new.push(document),
                     Some(_) => kept.push(Update::of_id(&record.to_string(), document)),
@@ -178,19 +194,32 @@ async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_
             }
         }
     }
-    tx.insert(OWED, new).await?;
+    tx.insert(OWED, new).await.inspect_err(|trouble| {
+        if matches!(trouble, Trouble::Race) {
+            places.shared.recall.was_wrong();
+        }
+    })?;
     tx.update(OWED, kept).await?;
     if gone.is_empty() {
         return Ok(());
     }
-    tx.delete(OWED, vec![doc! {"_id": {"$in": gone}}]).await.map(|_| ())
+    let ids: Vec<String> = gone.iter().map(ToString::to_string).collect();
+    tx.delete(OWED, vec![doc! {"_id": {"$in": ids}}]).await?;
+    places.shared.recall.gone(gone);
+    Ok(())
+}
+
+/// By which a state of a document is known from every other one of it, whoever wrote that.
+pub(super) fn new_stamp() -> i64 {
+    uuid::Uuid::new_v4().as_u64_pair().1.cast_signed()
 }
 
 /// Notes what the broker has confirmed. Noting it twice changes nothing, so it is tried again whatever happened.
 pub(super) async fn published(shared: &Shared, messages: &[Published]) -> Result<(), PortError> {
+    let messages = end_known(shared, messages).await;
     let mut tries = 0;
-    loop {
-        match note(shared, messages).await {
+    while !messages.is_empty() {
+        match note(shared, &messages).await {
             Ok(()) => return Ok(()),
             Err(Trouble::Fatal(error) | Trouble::TooLarge(error)) => return Err(error),
             Err(Trouble::Again(error)) if tries == TRIES => return Err(error),
@@ -202,6 +231,41 @@ pub(super) async fn published(shared: &Shared, messages: &[Published]) -> Result
         }
         tries += 1;
     }
+    Ok(())
+}
+
+/// Takes documents away of which nothing is owed any more by these messages, as far as they are stored as they were read just
+/// before; returns the messages that are still to be noted.
+async fn end_known(shared: &Shared, messages: &[Published]) -> Vec<Published> {
+    let mut known = shared.recall.take(messages.iter().map(|message| message.record));
+    for message in messages {
+        if let Some(document) = known.get_mut(&message.record) {
+            let next = |row: &Owed| confirmed(row.clone(), message);
+            document.rows.retain(|(_, row)| row.system != message.system || next(row) != Next::Gone);
+        }
+    }
+    let mut ends: BTreeMap<i64, BTreeSet<CanonicalId>> = BTreeMap::new();
+    for (record, document) in known.into_iter().filter(|(_, document)| document.rows.is_empty()) {
+        ends.entry(document.stamp).or_default().insert(record);
+    }
+    let ended: BTreeSet<CanonicalId> = ends.values().flatten().copied().collect();
+    if ended.is_empty() || !delete_as_read(shared, &ends).await.is_ok_and(|deleted| deleted == ended.len() as i64) {
+        return messages.to_vec();
+    }
+    shared.recall.gone(ended.iter().copied());
+    messages.iter().filter(|message| !ended.contains(&message.record)).cloned().collect()
+}
+
+/// Deletes the documents that have these stamps still; how many there were.
+async fn delete_as_read(shared: &Shared, ends: &BTreeMap<i64, BTreeSet<CanonicalId>>) -> Result<i64, Trouble> {
+    let statement = |(stamp, records): (&i64, &BTreeSet<CanonicalId>)| {
+        let ids: Vec<String> = records.iter().map(ToString::to_string).collect();
+        doc! {"q": {"_id": {"$in": ids}, "stamp": stamp}, "limit": 0}
+    };
+    let statements: Vec<Document> = ends.iter().map(statement).collect();
+    let durable = doc! {"w": "majority", "j": true};
+    let answer = shared.db.run_command(doc! {"delete": OWED, "deletes": statements, "writeConcern": durable}).await;
+    met(NOTE, &answer.map_err(|error| Trouble::of(NOTE, error))?)
 }
 
 async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
@@ -251,6 +315,9 @@ pub(super) async fn after(shared: &Shared, after: u64, limit: usize) -> Result<V
     }
     found.truncate(limit);
     if after == 0 {
+        if found.is_empty() {
+            shared.recall.saw_nothing();
+        }
         let from = found.first().map_or(given_out, |(position, _)| codec::signed(*position >> NUMBER_BITS));
         shared.pages.owed_from.store(from, Ordering::Relaxed);
     }
@@ -268,11 +335,15 @@ pub(super) async fn of(shared: &Shared, pairs: &[(CanonicalId, SystemName)]) -> 
     }
     let ids: BTreeSet<CanonicalId> = pairs.iter().map(|(record, _)| *record).collect();
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let mut found = HashMap::new();
+    let (mut found, mut stamped) = (HashMap::new(), Vec::new());
     for document in shared.find(READ, OWED, doc! {"_id": {"$in": &ids}}).limit(ids.len()).all().await? {
         let (record, _, rows) = codec::read_owed(READ, &document)?;
+        // Without a stamp it is by an earlier version.
+        let stamp = codec::integer(&document, "stamp").ok();
+        stamped.extend(stamp.map(|stamp| (record, recall::Document { stamp, rows: rows.clone() })));
         found.insert(record, rows);
     }
+    shared.recall.saw(stamped);
     let row = |(record, system): &(CanonicalId, SystemName)| {
         found.get(record)?.iter().map(|(_, row)| row).find(|row| row.system == *system).cloned()
     };

@@ -1,8 +1,11 @@
 //! Lists: decisions, records, waiting updates, dead letters, facts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
+
+use tokio::time::Instant;
 
 use super::codec::{self, integer, signed, text};
 use super::error::{failed, unreadable};
@@ -235,6 +238,22 @@ pub(super) async fn records(
     Ok(found)
 }
 
+/// How many records there are. A server may have to look at all of them for that, so many are counted once a minute only.
+pub(super) async fn count_records(shared: &Shared) -> Result<u64, PortError> {
+    const MANY: u64 = 10_000;
+    let mut counted = shared.pages.counted.lock().await;
+    if let Some((count, at)) = *counted
+        && count > MANY
+        && at.elapsed() < Duration::from_secs(60)
+    {
+        return Ok(count);
+    }
+    let records = shared.db.collection::<RawDocumentBuf>(CANONICAL);
+    let count = records.estimated_document_count().await.map_err(failed("count records"))?;
+    *counted = Some((count, Instant::now()));
+    Ok(count)
+}
+
 /// When a canonical id was made, in milliseconds: it begins with that (UUID version 7, RFC 9562).
 fn made_in(id: CanonicalId) -> i64 {
     (u128::from_be_bytes(*id.as_bytes()) >> 80) as i64
@@ -256,6 +275,9 @@ pub(super) async fn waiting(shared: &Shared, after: Option<u64>, limit: usize) -
 
 /// Waiting updates whose time has come, or that miss nothing any more.
 pub(super) async fn waiting_due(shared: &Shared, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError> {
+    if lookup::nobody_waits(shared).await? {
+        return Ok(Vec::new());
+    }
     parked::sweep(shared).await?;
     let ask = |filter| shared.find(WAITING_LISTED, WAITING, filter).sort(doc! {"arrival": 1}).limit(limit).all();
     let (timed, ready) = tokio::try_join!(ask(doc! {"due": {"$lte": now.as_micros()}}), ask(doc! {"ready": true}))?;
@@ -269,6 +291,9 @@ pub(super) async fn waiting_due(shared: &Shared, now: Timestamp, limit: usize) -
 
 /// The earliest time any waiting update has.
 pub(super) async fn next_due(shared: &Shared) -> Result<Option<Timestamp>, PortError> {
+    if lookup::nobody_waits(shared).await? {
+        return Ok(None);
+    }
     let timed = shared.find(WAITING_LISTED, WAITING, doc! {"due": {"$gte": i64::MIN}}).sort(doc! {"due": 1});
     let found = timed.limit(1).project(doc! {"due": 1}).all().await?;
     let read = |row: &RawDocumentBuf| integer(row, "due").map(Timestamp::from_micros);

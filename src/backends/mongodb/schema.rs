@@ -101,6 +101,7 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
         began: Timestamp::from_micros(0),
         late: AtomicI64::new(i64::MAX),
         pages: Pages::default(),
+        recall: super::recall::Recall::default(),
         attendance: super::presence::Attendance::default(),
     };
     remember(&mut shared).await?;

@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub late: AtomicI64,
     /// Where the rows of long lists were lately.
     pub pages: Pages,
+    /// What is known of the outbox.
+    pub recall: super::recall::Recall,
     /// Who else is at work.
     pub attendance: super::presence::Attendance,
 }
@@ -50,11 +52,13 @@ pub(super) struct Pages {
     pub records: Lengths,
     /// The first place anything was owed at.
     pub owed_from: AtomicI64,
+    /// How many records there were, and when that was counted.
+    pub counted: Mutex<Option<(u64, tokio::time::Instant)>>,
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { decisions: Length::new(1_000_000), records: Lengths::new(1_000), owed_from: AtomicI64::new(0) }
+        Self { decisions: Length::new(1_000_000), records: Lengths::new(1_000), owed_from: AtomicI64::new(0), counted: Mutex::new(None) }
     }
 }
 

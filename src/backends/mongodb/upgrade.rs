@@ -9,7 +9,7 @@ use mongodb::bson::{Document, RawDocumentBuf, doc};
 use super::codec;
 use super::commit::wait;
 use super::error::{failed, unreadable};
-use super::outbox::Row;
+use super::outbox::{Row, new_stamp};
 use super::presence::LOST_AFTER;
 use super::schema::{META, OPEN, ORCHESTRATORS, OWED, VERSION};
 use super::shared::durable;
@@ -118,7 +118,7 @@ async fn page(db: &Database) -> Result<usize, PortError> {
         rows.sort_by_key(|(position, (number, _))| (*position, *number));
         let place = last.max(rows.last().map(|(position, _)| *position)).unwrap_or(0);
         let rows: Vec<Row> = (0..=u16::MAX).zip(rows.into_iter().map(|(_, (_, row))| row)).collect();
-        let written = codec::owed(record, &rows, place);
+        let written = codec::owed(record, &rows, (place, new_stamp()));
         owed.replace_one(id, written).upsert(true).session(&mut session).await.map_err(error)?;
     }
     if !ids.is_empty() {

@@ -30,6 +30,7 @@ use axum::response::{Html, IntoResponse, Response};
 use self::model::{Clock, Frame, ProblemPage};
 use super::access::{Actor, Needs};
 use super::{Api, Problem, routes};
+use crate::ports::tally::Tally;
 
 pub use self::words::encoded;
 
@@ -104,10 +105,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
 
 /// What is around a page.
 async fn frame(api: &Api, visit: &Visit, title: &str, at: &'static str) -> Result<Frame, Problem> {
-    let tally = api.store.tally().await?;
+    Ok(framed(api, visit, (title, at), &api.store.tally().await?))
+}
+
+/// The same for a page that has counted already what is to be done; `title`, and where that is in the menu.
+fn framed(api: &Api, visit: &Visit, (title, at): (&str, &'static str), tally: &Tally) -> Frame {
     let now = words::moment(api.clock.now(), api.clock.now()).full;
     let time = now.get(11..19).map_or_else(String::new, |time| format!("{time} UTC"));
-    Ok(Frame {
+    Frame {
         waiting: tally.waiting.values().sum(),
         dead: tally.dead_letters.values().sum(),
         host: visit.host.clone(),
@@ -116,7 +121,7 @@ async fn frame(api: &Api, visit: &Visit, title: &str, at: &'static str) -> Resul
         csrf: visit.actor.csrf.clone(),
         may: visit.actor.identity.as_ref().is_none_or(|identity| Needs::Operator.allow(&identity.role, None)),
         ..bare(title, at)
-    })
+    }
 }
 
 /// A page with its headers.

@@ -6,7 +6,7 @@ use axum::extract::State;
 
 use super::model::{Need, Number, Overview, Share, SystemLine, Verdict};
 use super::systems::{self, Known};
-use super::{Answer, Visit, decisions, frame, shown, words};
+use super::{Answer, Visit, decisions, framed, shown, words};
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::ids::SystemName;
 use crate::domain::time::Timestamp;
@@ -18,7 +18,7 @@ use crate::ports::tally::Tally;
 use crate::views::holds::{self, Kept};
 
 /// Decisions the numbers are made from.
-const LATELY: usize = 500;
+const LATELY: usize = 200;
 /// Of these, so many are listed.
 const LISTED: usize = 10;
 /// Outbox rows looked at for how far a system is behind.
@@ -30,15 +30,18 @@ const FOR_PEOPLE: [&str; 5] = ["review", "match_collision", "duplicate_in_system
 pub async fn page(State(api): Shared, visit: Visit) -> Answer {
     let now = api.clock.now();
     let tally = api.store.tally().await?;
-    let kept = holds::kept(api.store.as_ref()).await?;
-    let known = systems::known(&api).await?;
-    let lately = api.store.decisions(&DecisionFilter::default(), None, LATELY).await?.items;
+    let all = DecisionFilter::default();
+    let (kept, known, lately, behind) = tokio::try_join!(
+        async { Ok(holds::kept(api.store.as_ref()).await?) },
+        systems::known(&api, &tally),
+        async { Ok(api.store.decisions(&all, None, LATELY).await?.items) },
+        behind(&api, now),
+    )?;
     let inbound = api.inbox.depth().await.map_or(0, |(inbound, _)| inbound);
-    let behind = behind(&api, now).await?;
     let needs = needs(&tally, &kept, &known, now);
     let (mix, mix_text) = mix(&lately);
     Ok(shown(&Overview {
-        frame: frame(&api, &visit, "Overview", "overview").await?,
+        frame: framed(&api, &visit, ("Overview", "overview"), &tally),
         verdict: verdict(&api, &known, &needs, inbound),
         numbers: numbers(&lately, &tally, inbound, now),
         needs,

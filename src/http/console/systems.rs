@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 
 use super::model::{Act, DifferenceLine, Kind, SystemCard, SystemPage, Systems};
 use super::picture::{Drawn, pictures};
-use super::{Answer, Visit, decisions, frame, hidden, record, shown, words};
+use super::{Answer, Visit, decisions, framed, hidden, record, shown, words};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::http::query::Query;
@@ -14,6 +14,7 @@ use crate::http::routes::{Shared, resync};
 use crate::http::{Api, Problem};
 use crate::ports::hold::Hold;
 use crate::ports::store::DecisionFilter;
+use crate::ports::tally::Tally;
 use crate::views::compare;
 use crate::views::systems::{SystemRow, rows};
 
@@ -23,8 +24,8 @@ const LOOKED_AT: usize = 2_000;
 const DIFFERENCES: usize = 100;
 /// Decisions shown with a system.
 const LATEST: usize = 10;
-/// Records counted for the picture at most.
-const COUNTED: usize = 2_000;
+/// So many records are counted one by one for the picture, without those that are deleted; more of them by the store.
+const COUNTED: usize = 100;
 
 /// A system and how it stands.
 pub struct Known {
@@ -41,9 +42,9 @@ impl Known {
     }
 }
 
-/// Everyone, by name.
-pub async fn known(api: &Api) -> Result<Vec<Known>, Problem> {
-    let rows = rows(api.store.as_ref(), api.inbox.as_ref(), &api.settings.rules).await?;
+/// Everyone, by name, with what is to be done for them.
+pub async fn known(api: &Api, tally: &Tally) -> Result<Vec<Known>, Problem> {
+    let rows = rows(api.store.as_ref(), api.inbox.as_ref(), &api.settings.rules, tally).await?;
     let holds: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
     let stands = |row: SystemRow| {
         let paused_in = holds.contains(&Hold::PauseIn { system: row.system.clone() });
@@ -173,7 +174,7 @@ pub async fn resyncs(api: &Api, record: &CanonicalRecord) -> Result<Vec<Act>, Pr
             format!("Send {system} every {entity_type} as it should hold it?"),
         )
     };
-    Ok(known(api).await?.iter().filter(|known| is_sent(api, known) && takes(&known.row.system)).map(one).collect())
+    Ok(known(api, &api.store.tally().await?).await?.iter().filter(|known| is_sent(api, known) && takes(&known.row.system)).map(one).collect())
 }
 
 fn drawn(known: &Known) -> Drawn {
@@ -200,7 +201,8 @@ fn drawn(known: &Known) -> Drawn {
 
 /// `GET /systems`
 pub async fn list(State(api): Shared, visit: Visit) -> Answer {
-    let known = known(&api).await?;
+    let tally = api.store.tally().await?;
+    let known = known(&api, &tally).await?;
     let drawn: Vec<Drawn> = known.iter().map(drawn).collect();
     let records = records(&api).await?;
     let lede = if api.settings.rules.push_updates {
@@ -209,32 +211,29 @@ pub async fn list(State(api): Shared, visit: Visit) -> Answer {
         "Everyone who takes part. What they say is decided; nothing is sent on (push_updates = false)."
     };
     Ok(shown(&Systems {
-        frame: frame(&api, &visit, "Systems", "systems").await?,
+        frame: framed(&api, &visit, ("Systems", "systems"), &tally),
         lede: lede.to_owned(),
         pictures: pictures(&drawn, &records),
         rows: known.iter().map(|known| card(&api, known)).collect(),
     }))
 }
 
-/// How many records there are, as far as they are counted.
+/// How many records there are: a few are counted, of many it is told about how many.
 async fn records(api: &Api) -> Result<String, Problem> {
-    let (mut count, mut after) = (0_u64, None);
-    while count < COUNTED as u64 {
-        let page = api.store.list_records(None, after, 1_000).await?;
-        count += page.iter().filter(|versioned| versioned.record.is_live()).count() as u64;
-        after = page.last().map(|versioned| versioned.record.id);
-        if page.len() < 1_000 {
-            return Ok(words::counted(count, "record", "records"));
-        }
+    let stored = api.store.count_records().await?;
+    if stored > COUNTED as u64 {
+        return Ok(format!("about {} records", words::grouped(stored)));
     }
-    Ok(format!("more than {} records", words::grouped(COUNTED as u64)))
+    let all = api.store.list_records(None, None, COUNTED).await?;
+    Ok(words::counted(all.iter().filter(|versioned| versioned.record.is_live()).count() as u64, "record", "records"))
 }
 
 /// `GET /systems/{system}?cursor`
 pub async fn one(State(api): Shared, visit: Visit, Path(system): Path<String>, mut query: Query) -> Answer {
     let after = query.take("cursor").map(|text| CanonicalId::parse(&text).map_err(Problem::question)).transpose()?;
     query.finish("cursor")?;
-    let all = known(&api).await?;
+    let tally = api.store.tally().await?;
+    let all = known(&api, &tally).await?;
     let Some(known) = all.iter().find(|known| known.row.system.as_str() == system) else {
         return Err(Problem::absent(format!("No system is called {system:?}.")).into());
     };
@@ -245,7 +244,7 @@ pub async fn one(State(api): Shared, visit: Visit, Path(system): Path<String>, m
     let latest = api.store.decisions(&filter, None, LATEST).await?.items;
     let scope = if next.is_some() { format!("of {} records looked at", words::grouped(looked_at)) } else { "of all records".to_owned() };
     Ok(shown(&SystemPage {
-        frame: frame(&api, &visit, name.as_str(), "systems").await?,
+        frame: framed(&api, &visit, (name.as_str(), "systems"), &tally),
         row: card(&api, known),
         differences_note: scope,
         differences,

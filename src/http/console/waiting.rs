@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use super::model::{Brake, Cell, Kind, Link, MergeRow, WaitingGroup, WaitingLine, WaitingPage, Waits};
-use super::{Answer, Visit, frame, hidden, record, shown, words};
+use super::{Answer, Visit, frame, framed, hidden, record, shown, words};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::explain;
 use crate::domain::ids::{NativeKey, UpdateId};
@@ -99,7 +99,7 @@ pub async fn list(State(api): Shared, visit: Visit, mut query: Query) -> Answer 
     };
     let rows = api.store.list_waiting(after, PAGE).await?;
     let next = rows.last().filter(|_| rows.len() == PAGE).map(|row| format!("/waiting?cursor={}", row.arrival));
-    let tally = api.store.tally().await?.waiting;
+    let tally = api.store.tally().await?;
     let now = api.clock.now();
     let brakes = holds::kept(api.store.as_ref()).await?;
     let mut groups: Vec<WaitingGroup> = Vec::new();
@@ -111,13 +111,13 @@ pub async fn list(State(api): Shared, visit: Visit, mut query: Query) -> Answer 
             continue;
         }
         let Said { title, meaning, person, .. } = said(&row.waiting_for);
-        let count = tally.get(code).copied().unwrap_or(1);
+        let count = tally.waiting.get(code).copied().unwrap_or(1);
         groups.push(WaitingGroup { code, title, meaning, person, count, rows: vec![line] });
     }
     // What only people end comes first.
     groups.sort_by_key(|group| (!group.person, group.code != "review"));
     Ok(shown(&WaitingPage {
-        frame: frame(&api, &visit, "Waiting", "waiting").await?,
+        frame: framed(&api, &visit, ("Waiting", "waiting"), &tally),
         brakes: brakes.iter().map(|kept| brake(kept, now)).collect(),
         groups,
         next,

@@ -189,6 +189,7 @@ pub(super) async fn records_are_listed_by_id(kit: &dyn StoreKit) {
     assert_eq!(list(Some("sensor"), Some(2), 9).await, [4]);
     assert_eq!(list(Some("person"), None, 9).await, Vec::<u64>::new());
     assert!(store.records(&[id(5)]).await.unwrap().is_empty());
+    assert_eq!(store.count_records().await.unwrap(), 4);
 }
 
 pub(super) async fn dead_letters_come_oldest_first(kit: &dyn StoreKit) {

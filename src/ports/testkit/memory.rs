@@ -490,6 +490,10 @@ impl Store for MemoryStore {
         Ok(rows.filter(wanted).take(limit).cloned().collect())
     }
 
+    async fn count_records(&self) -> Result<u64, PortError> {
+        Ok(self.state().records.len() as u64)
+    }
+
     async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {
         let state = self.state();
         let later = |waiting: &&Waiting| after.is_none_or(|after| waiting.arrival > after);

@@ -266,6 +266,7 @@ async fn observe(store: &Arc<dyn Store>, step: u64) -> Vec<String> {
     seen.push(format!("{:?}", store.next_due().await.unwrap()));
     seen.push(format!("{:?}", store.list_waiting(Some(step), 99).await.unwrap()));
     seen.push(format!("{:?}", store.list_records(None, Some(id(1)), 99).await.unwrap()));
+    seen.push(format!("{}", store.count_records().await.unwrap()));
     seen.push(format!("{:?}", store.list_records(Some(&of_type("sensor")), None, 99).await.unwrap()));
     let mut facts = store.facts().await.unwrap();
     facts.sort_by(|a, b| a.system.cmp(&b.system));
