@@ -107,10 +107,14 @@ pub async fn run(servers: &Servers, updates: u64, group: usize) {
 
 async fn begin(database: &Database) -> ClientSession {
     let mut session = database.client().start_session().await.unwrap();
+    session.start_transaction().write_concern(durable()).await.unwrap();
+    session
+}
+
+fn durable() -> WriteConcern {
     let mut durable = WriteConcern::majority();
     durable.journal = Some(true);
-    session.start_transaction().write_concern(durable).await.unwrap();
-    session
+    durable
 }
 
 async fn write(database: &Database, records: &[Document], decisions: &[Document]) {
@@ -121,7 +125,8 @@ async fn write(database: &Database, records: &[Document], decisions: &[Document]
     database.run_command(doc! {"update": "canonical", "updates": replaces}).session(&mut session).await.unwrap();
     let owed =
         || SYSTEMS[1..].iter().map(|system| doc! {"number": 0, "system": *system, "rev": 2_i64, "delivered": 1_i64}).collect::<Vec<_>>();
-    let rows: Vec<Document> = records.iter().map(|record| doc! {"_id": record.get("_id"), "position": 1_i64, "rows": owed()}).collect();
+    let stamp = records.len() as i64;
+    let rows: Vec<Document> = records.iter().map(|record| doc! {"_id": record.get("_id"), "position": 1_i64, "stamp": stamp, "rows": owed()}).collect();
     database.collection::<Document>("owed").insert_many(rows).session(&mut session).await.unwrap();
     session.commit_transaction().await.unwrap();
 }
@@ -135,8 +140,7 @@ async fn send(channel: Channel, queues: Vec<String>, body: Vec<u8>, database: Da
         for queue in &queues {
             publish(&channel, queue, &bodies).await;
         }
-        let mut session = begin(&database).await;
-        database.collection::<Document>("owed").delete_many(doc! {"_id": {"$in": records}}).session(&mut session).await.unwrap();
-        session.commit_transaction().await.unwrap();
+        let owed = database.collection::<Document>("owed");
+        owed.delete_many(doc! {"_id": {"$in": records}}).write_concern(durable()).await.unwrap();
     }
 }

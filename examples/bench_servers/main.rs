@@ -19,6 +19,11 @@ use std::process::Command;
 
 use servers::Servers;
 
+/// As the program has it.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const USUAL: u64 = 20_000;
 
 fn main() {

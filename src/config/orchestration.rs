@@ -159,9 +159,9 @@ pub struct Orchestration {
     pub retention: Retention,
     /// How long the marker that makes a duplicate harmless is kept. Default: `forever`.
     pub dedup_retention: Expiry,
-    /// Updates decided in one transaction at most. Default: 100.
+    /// Updates decided together at most; where more of them wait, several such batches share a transaction. Default: 100.
     pub batch_size: NonZeroUsize,
-    /// Wait for a batch to fill. Default: 5 ms.
+    /// How long a batch waits to be full while another one is being committed. Without that it never waits. Default: 5 ms.
     pub batch_timeout: Duration,
     /// How long handlers may take. Default: 5 s, then `retry`.
     pub handler_timeout: HandlerTimeout,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::domain::ids::{CanonicalId, NativeKey};
@@ -44,7 +45,8 @@ impl Caches {
         Self {
             ids: Cache::builder().max_capacity(id_bytes).weigher(weigh_bucket).build(),
             buckets,
-            records: Cache::builder().max_capacity(record_bytes).weigher(weigh).build(),
+            // What was committed last is sent next, and often changes next: it is never turned away, however seldom it was asked for.
+            records: Cache::builder().max_capacity(record_bytes).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }

@@ -17,7 +17,7 @@ use crate::ports::clock::Clock;
 use crate::ports::error::PortError;
 
 /// Messages sent in one round.
-const ROUND: usize = 500;
+const ROUND: usize = 1_000;
 /// Outbox rows looked at in one scan; the next one goes on where it stopped.
 const SCANNED: usize = 2_000;
 /// How often the outbox is scanned.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::gathering::Gathering;
 use super::input::{Input, InputKind};
 use super::settings::Settings;
 use super::supervisor::stopped;
@@ -20,8 +21,6 @@ use crate::ports::store::{DeadLetter, Lookup, Store};
 use crate::telemetry::{Fault, Metrics};
 use crate::wire::{Limits, Transport, Undecodable, body_json, content_hash, decode};
 
-/// How long one look for messages lasts.
-const LOOK: Duration = Duration::from_secs(1);
 /// The wait after a failed look, doubled up to the last one.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -52,26 +51,23 @@ pub struct Intake {
     limits: Limits,
     /// Who may publish for whom.
     senders: Arc<Senders>,
-    /// Messages of one chunk at most.
-    chunk: usize,
     /// The place of the last message in arrival order; grows from start to start.
     arrival: u64,
 }
 
 impl Intake {
-    /// One that takes as many messages at a time as go into a batch, and numbers them from `arrival` on.
+    /// One that numbers messages from `arrival` on.
     pub fn new(broker: Arc<dyn Broker>, store: Arc<dyn Store>, metrics: Arc<Metrics>, settings: &Settings, arrival: u64) -> Self {
-        let (senders, chunk) = (settings.senders.clone(), settings.batch_size);
-        Self { broker, store, left: BTreeSet::new(), metrics, limits: Limits::default(), senders, chunk, arrival }
+        Self { broker, store, left: BTreeSet::new(), metrics, limits: Limits::default(), senders: settings.senders.clone(), arrival }
     }
 
-    /// Hands on what comes, as long as someone takes it.
-    pub async fn run(mut self, to: mpsc::Sender<Chunk>, mut stop: watch::Receiver<bool>) {
+    /// Hands on what is gathered, as long as someone takes it.
+    pub async fn run(mut self, mut gathering: Gathering, to: mpsc::Sender<Chunk>, mut stop: watch::Receiver<bool>) {
         let mut wait = FIRST_WAIT;
         loop {
             // A take that is dropped loses nothing: what it took is not settled, and comes again after a start.
             let taken = tokio::select! {
-                taken = self.take() => taken,
+                taken = self.take(&mut gathering) => taken,
                 () = stopped(&mut stop) => return,
                 // The engine has ended by itself; whoever waits for it must not wait for the next message.
                 () = to.closed() => return,
@@ -101,8 +97,8 @@ impl Intake {
 
     /// Waits for the next messages. Those of a paused system stay in the queue; when it goes on they are given out again
     /// from the first one, before any newer one is looked at.
-    async fn take(&mut self) -> Result<Vec<Chunk>, PortError> {
-        let deliveries = self.broker.receive(self.chunk, LOOK).await?;
+    async fn take(&mut self, gathering: &mut Gathering) -> Result<Vec<Chunk>, PortError> {
+        let deliveries = gathering.next().await?;
         // Only now: whoever paused a system finds that nothing it says from then on is decided.
         let mut wait = FIRST_WAIT;
         let rows = loop {
@@ -113,6 +109,7 @@ impl Intake {
         };
         let paused: BTreeSet<SystemName> = rows.into_iter().filter_map(paused_in).collect();
         if self.left.iter().any(|system| !paused.contains(system)) {
+            gathering.begin_anew();
             self.broker.give_again().await?;
             self.left.clear();
             return Ok(Vec::new());

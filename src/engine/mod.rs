@@ -22,6 +22,7 @@ pub mod dispatch;
 mod erasing;
 pub mod facts;
 mod freezing;
+pub mod gathering;
 pub mod handlers;
 mod identify;
 pub mod input;

@@ -34,7 +34,7 @@ pub struct Settings {
     pub events: bool,
     /// Updates decided at once at most.
     pub batch_size: usize,
-    /// How long a batch waits to become full.
+    /// How long a batch waits to become full while another one is being committed.
     pub batch_timeout: Duration,
     /// How long a handler may take.
     pub handler_timeout: Duration,

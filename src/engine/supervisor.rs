@@ -28,6 +28,7 @@ use super::decide::Decider;
 use super::directory::Directory;
 use super::dispatch::{Dispatch, Wanted};
 use super::doing;
+use super::gathering::{Demand, Gathering};
 use super::handlers::Handlers;
 use super::input::{Input, InputKind};
 use super::intake::{Chunk, Intake, Settled, settle};
@@ -40,6 +41,7 @@ use super::suspects;
 use super::waiting::awake_input;
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{EntityType, SystemName};
+use crate::domain::waiting::Waiting;
 use crate::ports::broker::Broker;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
@@ -169,6 +171,8 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let (stop, told) = watch::channel(false);
     let (chunks, inbox) = mpsc::channel(2);
     let (tags, settling) = mpsc::channel(64);
+    let demand = Arc::new(Demand::default());
+    let gathering = Gathering::new(broker.clone(), demand.clone(), settings.batch_size, settings.batch_timeout);
     let intake = Intake::new(broker.clone(), holds, metrics.clone(), &settings, first);
     let dispatch = Dispatch {
         relay,
@@ -180,7 +184,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         backoff: std::collections::HashMap::new(),
     };
     let resync = Resync::new(kept, settings.clone(), directory.clone(), clock.clone(), activity.clone(), again);
-    let taker = tokio::spawn(intake.run(chunks, told.clone()));
+    let taker = tokio::spawn(intake.run(gathering, chunks, told.clone()));
     let settler = tokio::spawn(settle(broker, settling, metrics.clone()));
     let (sent, may_end) = watch::channel(false);
     let sender = tokio::spawn(dispatch.run(may_end));
@@ -193,6 +197,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         chores: Chores::new(settings.rules.clone()),
         settings,
         wanted: wanted.clone(),
+        demand,
         tags,
         arrival: first + (1 << 39),
         wake_at: Instant::now(),
@@ -222,6 +227,7 @@ struct Engine {
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     wanted: Arc<Wanted>,
+    demand: Arc<Demand>,
     tags: mpsc::Sender<Settled>,
     arrival: u64,
     chores: Chores,
@@ -238,6 +244,9 @@ impl Engine {
         let (activity, mut kinds) = (self.activity.clone(), Vec::new());
         loop {
             let room = self.has_room();
+            if room && !self.pipeline.is_committing() {
+                self.demand.ask();
+            }
             // Messages come last: however many there are, what waits and what must be decided again has its turn.
             tokio::select! {
                 biased;
@@ -253,7 +262,10 @@ impl Engine {
                     let _busy = activity.busy(kinds.len());
                     self.look_again(&mut kinds).await?;
                 }
-                Some(chunk) = inbox.recv(), if room => self.take(chunk).await?,
+                Some(chunk) = inbox.recv(), if room => {
+                    self.demand.withdraw();
+                    self.take(chunk).await?;
+                }
             }
             self.pipeline.start_commit();
         }
@@ -277,10 +289,15 @@ impl Engine {
     async fn goes_on(&mut self, event: Event) -> Result<(), PortError> {
         match event {
             Event::Answered(inputs) => doing(self.pipeline.decide(inputs)).await,
-            Event::CommitEnded => match doing(self.pipeline.finish_commit()).await? {
-                Some(committed) => self.committed(committed).await,
-                None => Ok(()),
-            },
+            Event::CommitEnded => {
+                let committed = doing(self.pipeline.finish_commit()).await?;
+                // The next one is under way while what follows from this one is done.
+                self.pipeline.start_commit();
+                match committed {
+                    Some(committed) => self.committed(committed).await,
+                    None => Ok(()),
+                }
+            }
         }
     }
 
@@ -363,7 +380,10 @@ impl Engine {
         self.wake_at = Instant::now() + wait;
     }
 
+    /// Looks at everything, as somebody asks for: after it nothing is on its way that was decided before.
     async fn wake(&mut self) -> Result<(), PortError> {
+        let committed = doing(self.pipeline.flush()).await?;
+        self.committed(committed).await?;
         self.wake_waiting().await?;
         self.work_off().await
     }
@@ -382,17 +402,24 @@ impl Engine {
         self.committed(committed).await
     }
 
+    /// Waiting updates that may go on.
+    async fn due(&mut self) -> Vec<Waiting> {
+        let due = self.pipeline.decider().store.waiting_due(self.clock.now(), WOKEN).await;
+        due.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "can't look for waiting updates; trying again");
+            Vec::new()
+        })
+    }
+
     async fn wake_waiting(&mut self) -> Result<(), PortError> {
+        if self.due().await.is_empty() {
+            self.look_for_due().await;
+            return Ok(());
+        }
         // What was decided already must be in the store first, or it would be given out once more.
         let committed = doing(self.pipeline.flush()).await?;
         self.committed(committed).await?;
-        let due = match self.pipeline.decider().store.waiting_due(self.clock.now(), WOKEN).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::warn!(error = %error, "can't look for waiting updates; trying again");
-                Vec::new()
-            }
-        };
+        let due = self.due().await;
         if due.is_empty() {
             self.look_for_due().await;
             return Ok(());
