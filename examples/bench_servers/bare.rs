@@ -126,7 +126,8 @@ async fn write(database: &Database, records: &[Document], decisions: &[Document]
     let owed =
         || SYSTEMS[1..].iter().map(|system| doc! {"number": 0, "system": *system, "rev": 2_i64, "delivered": 1_i64}).collect::<Vec<_>>();
     let stamp = records.len() as i64;
-    let rows: Vec<Document> = records.iter().map(|record| doc! {"_id": record.get("_id"), "position": 1_i64, "stamp": stamp, "rows": owed()}).collect();
+    let rows: Vec<Document> =
+        records.iter().map(|record| doc! {"_id": record.get("_id"), "position": 1_i64, "stamp": stamp, "rows": owed()}).collect();
     database.collection::<Document>("owed").insert_many(rows).session(&mut session).await.unwrap();
     session.commit_transaction().await.unwrap();
 }

@@ -78,7 +78,13 @@ struct Counted {
 
 impl Counted {
     fn new(inner: Arc<dyn Broker>) -> Arc<Self> {
-        Arc::new(Self { inner, shut: watch::Sender::new(false), arrived: Mutex::default(), took_us: Mutex::default(), settled: AtomicU64::new(0) })
+        Arc::new(Self {
+            inner,
+            shut: watch::Sender::new(false),
+            arrived: Mutex::default(),
+            took_us: Mutex::default(),
+            settled: AtomicU64::new(0),
+        })
     }
 
     async fn until(&self, count: u64) {
@@ -168,7 +174,11 @@ pub async fn throughput(servers: &Servers, updates: u64, receipts: bool) {
     counted.shut.send_replace(false);
     counted.until(2 * settled).await;
     running.at_rest().await;
-    println!("syncline, two targets, {what}: {:.0} updates/s; at full load {:.1} MiB private memory", rate(began), *highest.lock().unwrap());
+    println!(
+        "syncline, two targets, {what}: {:.0} updates/s; at full load {:.1} MiB private memory",
+        rate(began),
+        *highest.lock().unwrap()
+    );
     stop.store(true, Ordering::SeqCst);
     watcher.await.unwrap();
     for adapter in adapters {

@@ -102,6 +102,11 @@ impl Gathering {
         Ok(gathered)
     }
 
+    /// What was handed on came to nothing.
+    pub fn ask_again(&self) {
+        self.demand.ask();
+    }
+
     /// Forgets what is under way: everything that is not settled is given out once more.
     pub fn begin_anew(&mut self) {
         self.look = None;

@@ -114,7 +114,13 @@ impl Intake {
             self.left.clear();
             return Ok(Vec::new());
         }
-        Ok(self.chunks(deliveries, &paused).await)
+        let any = !deliveries.is_empty();
+        let chunks = self.chunks(deliveries, &paused).await;
+        if any && chunks.is_empty() {
+            // They were asked for, and none of them may be decided: whoever asked still has nothing to do.
+            gathering.ask_again();
+        }
+        Ok(chunks)
     }
 
     async fn chunks(&mut self, deliveries: Vec<Delivery>, paused: &BTreeSet<SystemName>) -> Vec<Chunk> {

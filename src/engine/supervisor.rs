@@ -246,6 +246,8 @@ impl Engine {
             let room = self.has_room();
             if room && !self.pipeline.is_committing() {
                 self.demand.ask();
+            } else {
+                self.demand.withdraw();
             }
             // Messages come last: however many there are, what waits and what must be decided again has its turn.
             tokio::select! {

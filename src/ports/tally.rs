@@ -1,6 +1,8 @@
 //! What is still to be done, counted: for health, metrics and people.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::error::PortError;
 use super::store::{Owed, Store};
@@ -63,6 +65,29 @@ impl Tally {
             sum.failing += tally.failing;
         }
         systems
+    }
+}
+
+/// How many there are of what is many: counted now and then, as a store may have to look at all of them for that.
+#[derive(Debug, Default)]
+pub struct RoughCount(Mutex<Option<(u64, Instant)>>);
+
+impl RoughCount {
+    /// More than these are many.
+    const MANY: u64 = 10_000;
+    /// How old an answer may be.
+    const AGE: Duration = Duration::from_secs(60);
+
+    /// What was counted lately, if that is many.
+    #[must_use]
+    pub fn lately(&self) -> Option<u64> {
+        let counted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.filter(|(count, at)| *count > Self::MANY && at.elapsed() < Self::AGE).map(|(count, _)| count)
+    }
+
+    /// Remembers what was counted.
+    pub fn note(&self, count: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((count, Instant::now()));
     }
 }
 

@@ -102,6 +102,20 @@ pub fn devices(bms: &Bms, oem: &Oem) -> Vec<(String, String)> {
     (0..30).map(|n| (bms_device(bms, &format!("SN-{n}")), oem_device(oem, &format!("sn-{n}")))).collect()
 }
 
+/// What was decided about the records of dead letters, and how they are.
+async fn told(rows: &[Value], world: &World) -> String {
+    let mut told = Vec::new();
+    for letter in world.all("/v1/dead-letters").await {
+        let body: Value = letter["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
+        let (id, native) = (&body["canonical_id"], &letter["native_id"]);
+        told.extend(rows.iter().filter(|row| row["canonical_id"] == *id || row["native_id"] == *native).map(Value::to_string));
+        if let Some(id) = id.as_str() {
+            told.push(world.get(&format!("/v1/entities/{}/{id}", letter["type"].as_str().unwrap_or_default())).await.to_string());
+        }
+    }
+    told.join("\n")
+}
+
 /// Everything accepted is decided, once, in its order; nothing waits; all systems are equal.
 pub async fn assert_whole(world: &World, bms: &Bms, oem: &Oem, accepted: &[String]) {
     let rows = world.all("/v1/decisions").await;
@@ -118,7 +132,7 @@ pub async fn assert_whole(world: &World, bms: &Bms, oem: &Oem, accepted: &[Strin
         let later = next.insert(row["native_id"].as_str().unwrap(), number);
         assert!(later.is_none_or(|later| later > number), "s{number} was decided after {later:?}: {row}");
     }
-    assert_eq!(world.get("/v1/dead-letters").await["items"], json!([]));
+    assert_eq!(world.get("/v1/dead-letters").await["items"], json!([]), "{}", told(&rows, world).await);
     assert_eq!(world.get("/v1/parked").await["items"], json!([]));
     world.assert_equal("bms", &of_bms(bms)).await;
     world.assert_equal("oem", &of_oem(oem)).await;

@@ -47,7 +47,7 @@ use crate::ports::hold::HoldRow;
 use crate::ports::store::{
     Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
-use crate::ports::tally::Tally;
+use crate::ports::tally::{RoughCount, Tally};
 use crate::ports::task::Task;
 
 /// How the file is used.
@@ -103,6 +103,7 @@ struct Shared {
     recent: Arc<Recent>,
     queues: Queues,
     swept: tokio::sync::Mutex<forget::Places>,
+    counted: RoughCount,
     inbound_max: u64,
     epoch: AtomicU64,
     _lock: File,
@@ -146,7 +147,18 @@ impl Embedded {
         let readers = Readers::open(&file, options.readers, options.reader_cache_kib)?;
         let (queues, inbound_max) = (Queues::default(), options.inbound_max);
         let swept = tokio::sync::Mutex::default();
-        let shared = Arc::new(Shared { writer, readers, hasher, recent, queues, swept, inbound_max, epoch, _lock: lock });
+        let shared = Arc::new(Shared {
+            writer,
+            readers,
+            hasher,
+            recent,
+            queues,
+            swept,
+            counted: RoughCount::default(),
+            inbound_max,
+            epoch,
+            _lock: lock,
+        });
         Ok(Self { store: Arc::new(EmbeddedStore(Arc::clone(&shared))), broker: Arc::new(EmbeddedBroker(shared)) })
     }
 }
@@ -283,7 +295,12 @@ impl Store for EmbeddedStore {
     }
 
     async fn count_records(&self) -> Result<u64, PortError> {
-        self.0.list("count records", |_, conn| queries::count_records(conn)).await
+        if let Some(count) = self.0.counted.lately() {
+            return Ok(count);
+        }
+        let count = self.0.list("count records", |_, conn| queries::count_records(conn)).await?;
+        self.0.counted.note(count);
+        Ok(count)
     }
 
     async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError> {

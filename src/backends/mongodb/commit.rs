@@ -232,8 +232,7 @@ async fn expect(tx: &mut Transaction<'_>, revisions: &HashMap<String, i64>) -> R
     let found = tx.find(CANONICAL, doc! {"_id": {"$in": ids}}, doc! {"revision": 1}, 0).await?;
     let as_expected = |row: &RawDocumentBuf| {
         let id = row.get_str("_id").ok();
-        id.and_then(|id| revisions.get(id))
-            .is_some_and(|revision| codec::integer(row, "revision").is_ok_and(|stored| stored == *revision))
+        id.and_then(|id| revisions.get(id)).is_some_and(|revision| codec::integer(row, "revision").is_ok_and(|stored| stored == *revision))
     };
     if found.len() == revisions.len() && found.iter().all(as_expected) { Ok(()) } else { Err(Trouble::Race) }
 }

@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 
-use super::{codec, recall};
 use super::commit::wait;
 use super::schema::{COUNTERS, OWED};
 use super::shared::Shared;
 use super::spans::{Axis, Spans};
 use super::writes::{Transaction, Trouble, Update, met};
+use super::{codec, recall};
 use crate::domain::ids::{CanonicalId, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::outbox::{Next, changed, confirmed};
@@ -148,8 +148,8 @@ pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, places: Plac
 /// The records of which rows may be stored: those that are known, and those about which somebody answers.
 fn may_have_rows(shared: &Shared, batch: &Batch, all: BTreeSet<CanonicalId>) -> BTreeSet<CanonicalId> {
     let answers = |change: &OutboxChange| match change {
-        OutboxChange::Due { .. } | OutboxChange::DueLater { .. } | OutboxChange::Failed { .. } => false,
-        OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } => true,
+        OutboxChange::Due { .. } | OutboxChange::DueLater { .. } => false,
+        OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } | OutboxChange::Failed { .. } => true,
     };
     let answered = batch.outbox().filter(|(_, change)| answers(change)).map(|(record, _)| record);
     let mut may = shared.recall.may_have_rows(all);
@@ -265,7 +265,12 @@ async fn delete_as_read(shared: &Shared, ends: &BTreeMap<i64, BTreeSet<Canonical
     let statements: Vec<Document> = ends.iter().map(statement).collect();
     let durable = doc! {"w": "majority", "j": true};
     let answer = shared.db.run_command(doc! {"delete": OWED, "deletes": statements, "writeConcern": durable}).await;
-    met(NOTE, &answer.map_err(|error| Trouble::of(NOTE, error))?)
+    let answer = answer.map_err(|error| Trouble::of(NOTE, error))?;
+    if answer.contains_key("writeConcernError") {
+        let message = "it is not on a majority of the nodes yet";
+        return Err(Trouble::Again(PortError::new(PortErrorKind::Unavailable, NOTE, message)));
+    }
+    met(NOTE, &answer)
 }
 
 async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {

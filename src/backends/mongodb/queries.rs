@@ -1,11 +1,8 @@
 //! Lists: decisions, records, waiting updates, dead letters, facts.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
-
-use tokio::time::Instant;
 
 use super::codec::{self, integer, signed, text};
 use super::error::{failed, unreadable};
@@ -238,19 +235,14 @@ pub(super) async fn records(
     Ok(found)
 }
 
-/// How many records there are. A server may have to look at all of them for that, so many are counted once a minute only.
+/// How many records there are.
 pub(super) async fn count_records(shared: &Shared) -> Result<u64, PortError> {
-    const MANY: u64 = 10_000;
-    let mut counted = shared.pages.counted.lock().await;
-    if let Some((count, at)) = *counted
-        && count > MANY
-        && at.elapsed() < Duration::from_secs(60)
-    {
+    if let Some(count) = shared.pages.counted.lately() {
         return Ok(count);
     }
     let records = shared.db.collection::<RawDocumentBuf>(CANONICAL);
     let count = records.estimated_document_count().await.map_err(failed("count records"))?;
-    *counted = Some((count, Instant::now()));
+    shared.pages.counted.note(count);
     Ok(count)
 }
 

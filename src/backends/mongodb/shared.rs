@@ -15,6 +15,7 @@ use super::error::{failed, late, unreadable};
 use super::spans::{Length, Lengths};
 use crate::domain::time::Timestamp;
 use crate::ports::error::{PortError, PortErrorKind};
+use crate::ports::tally::RoughCount;
 
 /// Documents asked for at a time.
 const PAGE: u32 = 2_000;
@@ -52,13 +53,18 @@ pub(super) struct Pages {
     pub records: Lengths,
     /// The first place anything was owed at.
     pub owed_from: AtomicI64,
-    /// How many records there were, and when that was counted.
-    pub counted: Mutex<Option<(u64, tokio::time::Instant)>>,
+    /// How many records there were.
+    pub counted: RoughCount,
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { decisions: Length::new(1_000_000), records: Lengths::new(1_000), owed_from: AtomicI64::new(0), counted: Mutex::new(None) }
+        Self {
+            decisions: Length::new(1_000_000),
+            records: Lengths::new(1_000),
+            owed_from: AtomicI64::new(0),
+            counted: RoughCount::default(),
+        }
     }
 }
 

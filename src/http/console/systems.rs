@@ -174,7 +174,12 @@ pub async fn resyncs(api: &Api, record: &CanonicalRecord) -> Result<Vec<Act>, Pr
             format!("Send {system} every {entity_type} as it should hold it?"),
         )
     };
-    Ok(known(api, &api.store.tally().await?).await?.iter().filter(|known| is_sent(api, known) && takes(&known.row.system)).map(one).collect())
+    Ok(known(api, &api.store.tally().await?)
+        .await?
+        .iter()
+        .filter(|known| is_sent(api, known) && takes(&known.row.system))
+        .map(one)
+        .collect())
 }
 
 fn drawn(known: &Known) -> Drawn {
@@ -224,7 +229,10 @@ async fn records(api: &Api) -> Result<String, Problem> {
     if stored > COUNTED as u64 {
         return Ok(format!("about {} records", words::grouped(stored)));
     }
-    let all = api.store.list_records(None, None, COUNTED).await?;
+    let all = api.store.list_records(None, None, COUNTED + 1).await?;
+    if all.len() > COUNTED {
+        return Ok(format!("more than {COUNTED} records"));
+    }
     Ok(words::counted(all.iter().filter(|versioned| versioned.record.is_live()).count() as u64, "record", "records"))
 }
 
