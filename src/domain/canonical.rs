@@ -135,7 +135,7 @@ impl CanonicalRecord {
             shadow.held.rebase(&old, &self.data, changed);
             let data = &self.data;
             shadow.disputed.retain(|path, said| !same_held(data.get(path), Some(said)));
-            for sent in shadow.sends.iter_mut().chain(shadow.last.as_deref_mut()) {
+            for sent in shadow.messages_mut() {
                 sent.rebase(&old, &self.data, changed);
             }
             // A stored form only counts for the very value it was the answer to.
@@ -143,10 +143,11 @@ impl CanonicalRecord {
         }
     }
 
-    /// The last `rev` used up by links of a system that are gone: the next message to it comes after that.
+    /// The last `rev` used up by links of a system, those that are gone included: what a new one is sent comes after that.
     #[must_use]
     pub fn used_rev(&self, system: &SystemName) -> u64 {
-        self.revs.get(system).copied().unwrap_or(0)
+        let links = self.links.iter().filter(|link| link.system == *system).map(|link| link.rev);
+        links.chain(self.revs.get(system).copied()).max().unwrap_or(0)
     }
 
     /// The claims that follow from the canonical data and from what each link holds.

@@ -117,9 +117,14 @@ pub fn prepare(
     arrival: &Arrival<'_>,
     situation: &Situation<'_>,
 ) -> Result<Prepared, Rejection> {
+    // An old copy does not take up again what its system has let go of since.
+    let known = record.link_of(&arrival.change.key.system, &arrival.change.key.native_id);
+    if let Some(reason) = known.map_or(Ok(None), |index| said_before(&mut record.links[index], arrival))? {
+        return Ok(Prepared::Nothing { echo: false, reason });
+    }
     let (index, footing) = footing_link(record, footing, arrival, situation);
-    if arrival.waited.is_none()
-        && let Some(reason) = old_copy(&mut record.links[index], arrival)?
+    if known.is_none()
+        && let Some(reason) = said_before(&mut record.links[index], arrival)?
     {
         return Ok(Prepared::Nothing { echo: false, reason });
     }
@@ -219,6 +224,11 @@ fn leaves_out(arrival: &Arrival<'_>, path: &FieldPath) -> bool {
     whole
         && !planted::fault("lacking_taken_for_held")
         && !arrival.leaves.iter().any(|(said, _)| said.is_within(path) || path.is_within(said))
+}
+
+/// [`old_copy`], unless it has waited: then that was looked at when it came.
+fn said_before(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>, Rejection> {
+    if arrival.waited.is_some() { Ok(None) } else { old_copy(link, arrival) }
 }
 
 /// An update at or below the last `seq` of its native record says nothing new, whatever its id.

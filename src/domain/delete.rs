@@ -11,6 +11,7 @@ use super::handler::{Answer, Verdict};
 use super::ids::{EntityType, NativeId, SystemName, UpdateId};
 use super::link::{Link, LinkState, SendOp, Shadow};
 use super::overlay::Overlay;
+use super::planted;
 use super::provenance::{ByKind, DecidedBy};
 use super::time::Timestamp;
 use super::value::Leaves;
@@ -91,38 +92,60 @@ pub(super) fn entomb(record: &mut CanonicalRecord, system: SystemName, update: &
     record.links.retain(|link| link.state != LinkState::Reserved || link.is_open_create());
 }
 
-/// A system has no such record any more: it holds nothing, and no message to it is open.
+/// Unanswered creates remembered of a link its system has let go of.
+const CROSSING_MAX: usize = 8;
+
+/// A system has no such record any more: it holds nothing, and no message to it is open but a create it has not answered.
 pub fn let_go(link: &mut Link, data: &Leaves) {
     link.state = LinkState::Detached;
-    link.shadow = Shadow { held: Overlay::nothing(data), answered_rev: link.rev, held_rev: link.rev, ..Shadow::default() };
+    let Shadow { sends, mut crossing, answered_rev: answered, .. } = std::mem::take(&mut link.shadow);
+    if !planted::fault("crossing_create_forgotten") {
+        crossing.extend(sends.into_iter().filter(|sent| sent.op == SendOp::Create && sent.rev > answered && !sent.fresh));
+    }
+    crossing.drain(..crossing.len().saturating_sub(CROSSING_MAX));
+    link.shadow = Shadow { held: Overlay::nothing(data), answered_rev: link.rev, held_rev: link.rev, crossing, ..Shadow::default() };
     link.waits.clear();
     link.rejected = None;
     link.failures = 0;
 }
 
 /// The record is to live on, as the system of the link at `source` has it. Every other system that had it and lost it, or is
-/// about to, is to be sent it as a new one; returns the native ids that are given up for this and lead nowhere from now on.
-pub fn revive(record: &mut CanonicalRecord, source: usize) -> Vec<(SystemName, NativeId)> {
+/// about to, is to be sent it as a new one if it `takes_creates`, and else has let go of it; returns the native ids that are given
+/// up for this and lead nowhere from now on.
+pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl Fn(&SystemName) -> bool) -> Vec<(SystemName, NativeId)> {
     record.tombstone = None;
-    let (mut given_up, data) = (Vec::new(), &record.data);
-    for (index, link) in record.links.iter_mut().enumerate() {
+    let mut given_up = Vec::new();
+    for index in 0..record.links.len() {
+        let link = &record.links[index];
         let told = link.shadow.sends.iter().any(|sent| sent.op == SendOp::Delete);
         let lost = match link.state {
             LinkState::Linked => told,
             LinkState::Detached => !link.unlinked,
             LinkState::Reserved => false,
         };
+        // A system has it once: of the native records that were this one it is the source's, or the one that is to be made.
+        let same = |other: usize| record.links[other].system == link.system && other != index;
+        let has = same(source) || record.links.iter().enumerate().any(|(other, link)| same(other) && link.state == LinkState::Reserved);
+        let made_anew = !has && takes_creates(&link.system);
+        let rev = record.used_rev(&link.system);
+        let (link, data) = (&mut record.links[index], &record.data);
+        // No delete is told again, so whichever is answered may have been the last.
+        link.shadow.sends.iter_mut().filter(|sent| sent.op == SendOp::Delete).for_each(|sent| sent.unannounced = false);
         if index == source {
+            // A delete may be on its way to it, too. If it does as it was told, it is sent the record as a new one.
             link.state = LinkState::Linked;
-            link.shadow.sends.retain(|sent| sent.op != SendOp::Delete);
             link.rejected = None;
+        } else if lost && !made_anew {
+            let_go(link, data);
+            link.unlinked = true;
         } else if lost {
-            given_up.extend(link.native_id.take().into_iter().chain(std::mem::take(&mut link.aliases)).map(|id| (link.system.clone(), id)));
+            given_up.extend(ids_taken(link).map(|id| (link.system.clone(), id)));
             // The delete may be on its way still: its answer must not be taken for one to the create that follows.
             link.shadow.sends.retain(|sent| sent.op == SendOp::Delete);
             link.shadow.held = Overlay::nothing(data);
             link.state = LinkState::Reserved;
             link.rejected = None;
+            link.rev = rev;
         }
     }
     given_up
@@ -133,13 +156,17 @@ pub fn told_again(link: &mut Link) {
     if link.state == LinkState::Detached {
         link.state = LinkState::Linked;
     }
-    link.shadow.sends.retain(|sent| sent.op != SendOp::Delete);
+    // The last one it may have been sent is remembered: its answer may come when the record is back.
+    let sends = &mut link.shadow.sends;
+    let last = sends.iter().filter(|sent| sent.op == SendOp::Delete && !sent.fresh).map(|sent| sent.rev).max();
+    sends.retain(|sent| sent.op != SendOp::Delete || sent.fresh || Some(sent.rev) == last);
+    sends.last_mut().into_iter().filter(|sent| sent.op == SendOp::Delete).for_each(|sent| sent.unannounced = true);
 }
 
 /// Whether a system still has to be sent the delete.
 #[must_use]
 pub fn lacks_delete(link: &Link) -> bool {
-    let told = link.newest().is_some_and(|sent| sent.op == SendOp::Delete);
+    let told = link.newest().is_some_and(|sent| sent.op == SendOp::Delete && !sent.unannounced);
     link.state == LinkState::Linked && link.native_id.is_some() && !told && link.rejected != Some(GONE)
 }
 
@@ -169,8 +196,17 @@ pub fn prepare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>
     if link.state == LinkState::Detached {
         return Ok(Deleting::Nothing { echo: false, reason: format!("{} has let go of it before", link.system) });
     }
+    let told = link.shadow.sends.iter().any(|sent| sent.op == SendOp::Delete);
+    if tombstone.is_none() && told && !planted::fault("told_delete_forgotten") {
+        let mut deletes = std::mem::take(&mut link.shadow.sends);
+        deletes.retain(|sent| sent.op == SendOp::Delete);
+        let_go(link, data);
+        // Its answer may come still, and must not be taken for one to the create that follows.
+        link.shadow.sends = deletes;
+        let reason = format!("{} deleted the record as it was told before that was back", link.system);
+        return Ok(Deleting::Nothing { echo: true, reason });
+    }
     if tombstone.is_some() {
-        let told = link.shadow.sends.iter().any(|sent| sent.op == SendOp::Delete);
         let_go(link, data);
         let reason = if told { format!("{} deleted the record as it was told", link.system) } else { "it is deleted already".to_owned() };
         return Ok(Deleting::Nothing { echo: told, reason });
@@ -257,5 +293,13 @@ fn waits(
 /// The source of a refused delete is to be sent the record again, as a new one: its native id leads nowhere from now on.
 pub fn give_back(link: &mut Link) -> Vec<NativeId> {
     link.state = LinkState::Reserved;
-    link.native_id.take().into_iter().chain(std::mem::take(&mut link.aliases)).collect()
+    ids_taken(link).collect()
+}
+
+/// The native ids of a link, which it has no more. What gets another one has a history of its own, with numbers of its own.
+fn ids_taken(link: &mut Link) -> impl Iterator<Item = NativeId> + use<> {
+    if !planted::fault("former_seq_kept") {
+        link.seq = None;
+    }
+    link.native_id.take().into_iter().chain(std::mem::take(&mut link.aliases))
 }

@@ -58,7 +58,7 @@ fn forget_values(link: &mut Link, data: &Leaves) {
     shadow.disputed.clear();
     shadow.stored.clear();
     let forget = |sent: &mut Sent| sent.values = Overlay::default();
-    shadow.sends.iter_mut().chain(shadow.last.as_deref_mut()).for_each(forget);
+    shadow.messages_mut().for_each(forget);
     link.waits.clear();
     link.flips.clear();
 }

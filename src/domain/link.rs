@@ -106,6 +106,10 @@ pub struct Shadow {
     /// Unconfirmed sends, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends: Vec<Sent>,
+    /// Creates that had not been answered when the system let go of the record: one may be applied still, and make another
+    /// native record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crossing: Vec<Sent>,
     /// The last message, once inferred to have arrived: it may still be on its way for a window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Box<Sent>>,
@@ -210,6 +214,11 @@ impl Shadow {
     pub fn identifies<'a>(&'a self, canonical: &'a Leaves, path: &FieldPath) -> Option<&'a Value> {
         let overwritten = |sent: &Sent| sent.rev <= self.answered_rev && sent.fields.contains(path);
         if self.sends.iter().any(overwritten) { None } else { self.held.get(canonical, path) }
+    }
+
+    /// Every message that is remembered.
+    pub fn messages_mut(&mut self) -> impl Iterator<Item = &mut Sent> {
+        self.sends.iter_mut().chain(self.last.as_deref_mut()).chain(&mut self.crossing)
     }
 }
 

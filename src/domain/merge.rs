@@ -246,12 +246,12 @@ pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves, version: u64) 
         link.shadow.held.rebase(old, new, &differing);
     }
     link.shadow.disputed.retain(|path, said| !same_held(new.get(path), Some(said)));
-    for sent in link.shadow.sends.iter_mut().chain(link.shadow.last.as_deref_mut()) {
+    for sent in link.shadow.messages_mut() {
         sent.rebase(old, new, &differing);
     }
     // The versions it was told of are another record's.
     link.shadow.known_version = 0;
-    link.shadow.sends.iter_mut().chain(link.shadow.last.as_deref_mut()).for_each(|sent| sent.version = version);
+    link.shadow.messages_mut().for_each(|sent| sent.version = version);
     link.shadow.stored.retain(|path, _| !differing.contains(path));
     if let Some(newest) = link.shadow.sends.last_mut() {
         // It may not have been published yet, and its place in the outbox goes with the other record.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::caches::SharedCaches;
 use super::commit::SharedOverlay;
 use super::delete_brake::Lately;
-use super::deletes::revived;
 use super::directory::{Directory, Shown};
 use super::doing;
 use super::handlers::Handlers;
@@ -291,7 +290,7 @@ impl Decider {
         unit.drafts[draft].inputs.insert(position);
         let Some(before) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
         let mut record = before.clone();
-        let given_up = revived(&mut record, item);
+        let given_up = self.revived(&mut record, item);
         let outcome = match prepare(&mut record, footing, arrival, situation) {
             Err(rejection) => {
                 self.bury(unit, position, item, &rejection);

@@ -17,6 +17,8 @@ use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
 use crate::domain::link::LinkState;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::review::Word;
+use crate::domain::rules::TypeRules;
+use crate::domain::sending::Target;
 use crate::domain::value::FieldPath;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
@@ -76,11 +78,10 @@ impl Decider {
             self.write_row(unit, position, draft, item, outcome.decision, outcome.waits);
             return Ok(());
         }
-        let given_up = if outcome.decision.decision == DecisionKind::Dropped && record.links[index].state == LinkState::Detached {
-            self.restored(&mut record, index, item)
-        } else {
-            Vec::new()
-        };
+        let let_go = record.links[index].state == LinkState::Detached;
+        let refused = outcome.decision.decision == DecisionKind::Dropped;
+        let told = record.is_live() && outcome.decision.decision == DecisionKind::Echo;
+        let given_up = if let_go && (refused || told) { self.restored(&mut record, index, &item.source, &item.types) } else { Vec::new() };
         self.give_up(unit, draft, given_up);
         if record.links[index].state != LinkState::Linked {
             self.overtake_all(unit, position, draft, item, situation);
@@ -105,15 +106,22 @@ impl Decider {
         self.handlers.ask(&Question::about(record, &proposal, arrival), &self.settings).await
     }
 
-    /// The source of a delete that nobody wants gets the record again, if it is sent records at all.
-    fn restored(&self, record: &mut CanonicalRecord, index: usize, item: &ChangeItem) -> Vec<(SystemName, NativeId)> {
-        let creates = self.settings.rules.creates(&item.source.side, &item.types);
+    /// The source of a delete that nobody wants, or wants no longer, gets the record again, if it is sent records at all.
+    pub(super) fn restored(
+        &self,
+        record: &mut CanonicalRecord,
+        index: usize,
+        source: &Target,
+        types: &TypeRules,
+    ) -> Vec<(SystemName, NativeId)> {
+        let creates = self.settings.rules.creates(&source.side, types);
         let link = &mut record.links[index];
         if !creates {
             link.unlinked = true;
+            link.shadow.sends.clear();
             return Vec::new();
         }
-        delete::give_back(link).into_iter().map(|id| (item.change.key.system.clone(), id)).collect()
+        delete::give_back(link).into_iter().map(|id| (source.system.clone(), id)).collect()
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -239,7 +247,7 @@ impl Decider {
             return false;
         }
         let mut tried = record.clone();
-        revived(&mut tried, item);
+        self.revived(&mut tried, item);
         match prepare(&mut tried, Footing::Linked, arrival, situation) {
             Ok(Prepared::Proposal(_) | Prepared::Waits(_)) => true,
             Ok(Prepared::Nothing { .. }) | Err(_) => false,
@@ -270,8 +278,10 @@ impl Decider {
         decision.changed = arrival.leaves.iter().map(|(path, _)| path.clone()).collect();
         decision.modified_fields.clone_from(&decision.changed);
         decision.reason = tombstone.told();
-        if own {
-            decision.reason.push_str("; it has to send the whole record to bring it back");
+        match &item.change.body {
+            ChangeBody::Upsert(_) if own => decision.reason.push_str("; this says nothing it was not sent, so it does not bring it back"),
+            _ if own => decision.reason.push_str("; it has to send the whole record to bring it back"),
+            _ => {}
         }
         if let Some(index) = index
             && let Ok(Some(reason)) = old_copy(&mut record.links[index], arrival)
@@ -340,6 +350,19 @@ impl Decider {
         Ok(())
     }
 
+    /// Takes a deleted record's tombstone away for the system of an update; what is given up for it.
+    pub(super) fn revived(&self, record: &mut CanonicalRecord, item: &ChangeItem) -> Vec<(SystemName, NativeId)> {
+        let key = &item.change.key;
+        let index = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
+        let targets = self.directory.targets(&record.entity_type);
+        let creates = |target: &&Target| self.settings.rules.creates(&target.side, &item.types);
+        let takes_creates = |system: &SystemName| targets.iter().find(|target| target.system == *system).filter(creates).is_some();
+        match index {
+            Some(index) if record.tombstone.is_some() => delete::revive(record, index, takes_creates),
+            Some(_) | None => Vec::new(),
+        }
+    }
+
     /// Native ids that lead nowhere from now on.
     pub(super) fn give_up(&self, unit: &mut Unit, draft: usize, given_up: Vec<(SystemName, NativeId)>) {
         let Some(work) = unit.drafts[draft].work.as_mut() else { return };
@@ -353,16 +376,6 @@ impl Decider {
         for key in keys {
             unit.links.insert(key, Owner { id: None, made_by: Some(draft) });
         }
-    }
-}
-
-/// Takes a deleted record's tombstone away for the system of an update; what is given up for it.
-pub(super) fn revived(record: &mut CanonicalRecord, item: &ChangeItem) -> Vec<(SystemName, NativeId)> {
-    let key = &item.change.key;
-    let index = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
-    match index {
-        Some(index) if record.tombstone.is_some() => delete::revive(record, index),
-        Some(_) | None => Vec::new(),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
 use crate::domain::link::LinkState;
 use crate::domain::projection::open_native;
 use crate::domain::provenance::DecidedBy;
-use crate::domain::receipt::{answer, answered_link};
+use crate::domain::receipt::{answer, answered_link, binds};
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
 use crate::domain::time::Timestamp;
@@ -63,9 +63,9 @@ impl Decider {
         let now = self.clock.now();
         let situation = Situation { rules: &rules, types, source, now };
         let refused = Refusal::of(&record, receipt);
-        let reserved = answered_link(&record, receipt).is_some_and(|index| record.links[index].native_id.is_none());
+        let named = answered_link(&record, receipt).is_some_and(|index| binds(&record.links[index], receipt));
         let applied = receipt.status == ReceiptStatus::Applied;
-        if let Some((other, key)) = by_key.zip(key.as_ref()).filter(|(id, _)| *id != record.id && reserved && applied)
+        if let Some((other, key)) = by_key.zip(key.as_ref()).filter(|(id, _)| *id != record.id && named && applied)
             && !self.leaves_to(unit, draft, other, key)
         {
             return doing(self.names_another(unit, position, draft, receipt, record, other, &situation)).await;
@@ -78,12 +78,14 @@ impl Decider {
                 return Ok(());
             }
         };
+        let index = answered_link(&record, receipt).filter(|_| answered.lost);
+        let given_up = index.map(|index| self.restored(&mut record, index, source, types)).unwrap_or_default();
+        self.give_up(unit, draft, given_up);
         // A key value the system has just overwritten is free again.
         let due = record.claims_due(&types.keys);
         let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
         self.release_claims(unit, draft, &mut record, gone);
-        let failures = answered_link(&record, receipt).map_or(1, |index| record.links[index].failures);
-        let mut outbox = vec![self.after_answer(receipt, failures, now)];
+        let mut outbox = vec![self.after_answer(&record, receipt, now)];
         let due = self.plan_sends(&mut record, types, now, None);
         let notified = due.iter().map(|due| due.system.clone()).collect();
         outbox.extend(due.into_iter().map(|due| due_from(due, None)));
@@ -105,13 +107,17 @@ impl Decider {
     }
 
     /// What an answer does to the send it answers; one that failed so often is tried again later.
-    fn after_answer(&self, receipt: &Receipt, failures: u32, now: Timestamp) -> OutboxChange {
+    fn after_answer(&self, record: &CanonicalRecord, receipt: &Receipt, now: Timestamp) -> OutboxChange {
         let system = receipt.system().clone();
         let rev = receipt.rev;
-        match receipt.status {
-            ReceiptStatus::Applied => OutboxChange::Applied { system, rev },
-            ReceiptStatus::Failed => OutboxChange::Failed { system, rev, retry_at: now.plus(self.settings.backoff(failures)) },
-            ReceiptStatus::Rejected => OutboxChange::Rejected { system, rev },
+        // What its system has let go of is not sent again.
+        let failures = record.link_with(&system).map(|index| record.links[index].failures);
+        match (receipt.status, failures) {
+            (ReceiptStatus::Applied, _) => OutboxChange::Applied { system, rev },
+            (ReceiptStatus::Failed, Some(failures)) => {
+                OutboxChange::Failed { system, rev, retry_at: now.plus(self.settings.backoff(failures)) }
+            }
+            (ReceiptStatus::Failed, None) | (ReceiptStatus::Rejected, _) => OutboxChange::Rejected { system, rev },
         }
     }
 
@@ -127,7 +133,8 @@ impl Decider {
         other: CanonicalId,
         situation: &Situation<'_>,
     ) -> Result<(), PortError> {
-        if record.tombstone.is_some() {
+        let let_go = record.link_with(receipt.system()).is_none();
+        if record.tombstone.is_some() || let_go && self.is_deleted(unit, other) {
             self.found_another(unit, position, draft, receipt, record, other, situation);
             return Ok(());
         }
@@ -138,8 +145,8 @@ impl Decider {
         doing(self.prove_merge(unit, position, receipt, record.id, other, situation)).await
     }
 
-    /// A record was deleted before its create was answered, and the answer names a native record that is another thing by
-    /// now: there is nothing left to delete.
+    /// A record was deleted before its create was answered, everywhere or by that system, and the answer names a native record
+    /// that is another thing by now: there is nothing left to delete.
     #[allow(clippy::too_many_arguments)]
     fn found_another(
         &mut self,
@@ -153,7 +160,11 @@ impl Decider {
     ) {
         let system = receipt.system();
         record.links.retain(|link| link.system != *system || link.native_id.is_some());
-        let reason = format!("{system} made no record of its own of what is deleted by now: it found one that is record {other}");
+        for link in record.links.iter_mut().filter(|link| link.system == *system) {
+            link.shadow.crossing.retain(|sent| sent.rev != receipt.rev);
+        }
+        let of = if record.tombstone.is_some() { "what is deleted by now" } else { "what it has let go of" };
+        let reason = format!("{system} made no record of its own of {of}: it found one that is record {other}");
         let decision = receipt_row(&record, receipt, reason, Vec::new(), unit.inputs[position].received_at, situation);
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             work.record = record;

@@ -122,6 +122,25 @@ fn s39_or_it_brings_the_record_back_if_so_configured() {
 }
 
 #[test]
+fn a_record_that_is_back_is_not_made_anew_where_nothing_is_to_be_made() {
+    let mut scene = both("[systems.hr.entities.device]\ncreate = false\n").start();
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan"}));
+    scene.says("hr", "device", "h1", json!({"serial": "SN-1", "name": "Fan"}));
+    scene.send(delete("bms", "device", "b1"));
+    scene.skip_ahead();
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan"}));
+    scene.says("hr", "device", "h2", json!({"serial": "SN-1", "name": "Fan"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 bms device b1 {"name":"Fan","serial":"SN-1"}
+      bms:u4 accepted: the record is back: bms has it, bms had deleted it; taken: name and serial
+      = <device 1> v3 {"name":"Fan","serial":"SN-1"} [bms b1, oem (open create), hr h1 (gone)]
+    u5 hr device h2 {"name":"Fan","serial":"SN-1"}
+      hr:u5 unchanged: the same thing as in bms: a new link, nothing new in it
+      = <device 1> v3 {"name":"Fan","serial":"SN-1"} [bms b1, oem (open create), hr h1 (gone), hr h2]
+    "#);
+}
+
+#[test]
 fn the_system_that_deleted_it_brings_it_back_by_a_whole_record_of_the_same_id() {
     let mut scene = known(both(""));
     scene.send(delete("bms", "device", "b1"));
@@ -192,6 +211,88 @@ fn a_delete_while_a_create_is_open_waits_for_its_receipt() {
     u4 oem receipt device o1 canonical_id=<device 1> rev=2 status=applied
       oem:u4 unchanged: oem deleted the record
       = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1 (gone), oem o1 (gone)]
+    "#);
+}
+
+/// Both make the device at once: what OEM says of its own is taken for the answer to the create that is on its way to it. Then
+/// its user deletes it.
+fn crossed(more: &str) -> Scene {
+    let mut scene = both(&format!("{more}[systems.oem]\nreceipts = \"required\"\n")).start();
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan"}));
+    scene.says("oem", "device", "o1", json!({"serial": "SN-1", "name": "Fan"}));
+    scene.send(delete("oem", "device", "o1"));
+    scene.skip_ahead();
+    scene
+}
+
+#[test]
+fn what_a_create_makes_after_the_delete_it_crossed_is_deleted_too() {
+    let mut scene = crossed("");
+    scene.applies("oem", "o2");
+    scene.says("oem", "device", "o2", json!({"serial": "SN-1", "name": "Fan"}));
+    scene.applies("oem", "o2");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 oem receipt device o2 canonical_id=<device 1> rev=1 status=applied
+      oem:u4 unchanged: oem made the record; there it is o2
+      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2]
+      → oem: delete device o2 rev 3 {} changed: 
+    u5 oem device o2 {"name":"Fan","serial":"SN-1"}
+      oem:u5 dropped: oem deleted the record (version 2); this says nothing it was not sent, so it does not bring it back | modified_fields: name, serial
+    u6 oem receipt device o2 canonical_id=<device 1> rev=3 status=applied
+      oem:u6 unchanged: oem deleted the record
+      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2 (gone)]
+    "#);
+}
+
+#[test]
+fn where_only_its_system_let_go_of_a_record_it_has_what_the_create_makes() {
+    let mut scene = crossed("delete = { policy = \"unlink\" }\n");
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Pump"}));
+    scene.applies("oem", "o2");
+    scene.says("oem", "device", "o2", json!({"serial": "SN-1", "name": "Fan"}));
+    scene.applies("oem", "o2");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 bms device b1 {"name":"Pump","serial":"SN-1"}
+      bms:u4 accepted: taken: name
+      = <device 1> v2 {"name":"Pump","serial":"SN-1"} [bms b1, oem o1 (gone)]
+    u5 oem receipt device o2 canonical_id=<device 1> rev=1 status=applied
+      oem:u5 unchanged: oem made the record; there it is o2
+      = <device 1> v2 {"name":"Pump","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2]
+      → oem: update device o2 rev 3 {"id":"o2","name":"Pump","serial":"SN-1"} changed: name
+    u6 oem device o2 {"name":"Fan","serial":"SN-1"}
+      oem:u6 unchanged: not applied: name 'Fan', had not seen rev 3
+    u7 oem receipt device o2 canonical_id=<device 1> rev=3 status=applied
+      oem:u7 unchanged: oem applied rev 3
+    "#);
+}
+
+#[test]
+fn a_create_that_crossed_a_delete_and_was_refused_is_not_sent_again() {
+    for (status, said) in [("failed", "could not apply"), ("rejected", "refuses")] {
+        let mut scene = crossed("");
+        scene.receipt_with("oem", "", status, |message| message.without("native_id"));
+        scene.wait(Duration::from_secs(60));
+        let told = format!(
+            "u4 oem receipt device canonical_id=<device 1> rev=1 status={status}
+  oem:u4 unchanged: oem {said} rev 1; it has let go of the record, so nothing is sent again
+… 60s later"
+        );
+        assert_eq!(scene.story().trim_end(), told);
+    }
+}
+
+#[test]
+fn a_create_that_crossed_a_delete_and_found_another_thing_leaves_that_alone() {
+    let mut scene = crossed("");
+    scene.says("oem", "device", "o2", json!({"serial": "SN-1", "name": "Pump"}));
+    scene.receipt_with("oem", "o2", "applied", |message| message);
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 oem device o2 {"name":"Pump","serial":"SN-1"}
+      oem:u4 accepted: a new record from oem
+      = <device 2> v1 {"name":"Pump","serial":"SN-1"} [oem o2, bms (open create)]
+      → bms: create device - rev 1 {"name":"Pump","serial":"SN-1"} changed: name, serial
+    u5 oem receipt device o2 canonical_id=<device 1> rev=1 status=applied
+      oem:u5 unchanged: oem made no record of its own of what is deleted by now: it found one that is record <device 2>
     "#);
 }
 

@@ -1,8 +1,9 @@
 //! Histories: steps made from a seed, run against the world, made smaller when one fails.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::check;
 use crate::system::{Profile, System, Traits};
@@ -32,6 +33,12 @@ pub enum Step {
     Delete {
         system: usize,
         record: usize,
+    },
+    /// Two systems make the same thing. One of them deletes its own before it gets to the create it was sent, and makes
+    /// another one by that.
+    Crossed {
+        maker: usize,
+        deleter: usize,
     },
     /// A record gets another id in its system.
     Rekey {
@@ -154,6 +161,11 @@ impl History {
         while systems.iter().any(|(_, traits)| traits.compensates) && policies.chance(50) {
             let at = 1 + policies.below(steps.len());
             steps.insert(at, Step::Refuse { system: policies.below(count) });
+        }
+        let mut crossings = Random(seed ^ 0xc055_ed0c_4ea7_e500);
+        while crossings.chance(20) {
+            let at = 1 + crossings.below(steps.len());
+            steps.insert(at, Step::Crossed { maker: crossings.below(count), deleter: crossings.below(count) });
         }
         Self { seed, systems, steps }
     }
@@ -296,6 +308,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
                 world.systems[system].delete(kind_of(&native), &native);
             }
         }
+        Step::Crossed { maker, deleter } => crossed(world, maker, deleter).await,
         Step::Rekey { system, record } => {
             // Of a record that still waits for its parent, what comes under the new id does not wait for the rekey yet.
             rest(world).await?;
@@ -367,7 +380,11 @@ async fn create(world: &mut World, system: usize, serial: usize, part: bool) -> 
             return Ok(());
         }
         // The thing may not even be reported yet: that is the point.
-        let Some(thing) = world.systems[system].rows.keys().find(|native| kind_of(native) == "thing").cloned() else { return Ok(()) };
+        // What is deleted and comes back has another id: a part made meanwhile of the former one waits for a person.
+        let crossed = |fields: &BTreeMap<String, Value>| fields["serial"].as_str().is_some_and(|serial| serial.starts_with('X'));
+        let mut rows = world.systems[system].rows.iter();
+        let thing = rows.find(|(native, row)| kind_of(native) == "thing" && !crossed(&row.fields)).map(|(native, _)| native.clone());
+        let Some(thing) = thing else { return Ok(()) };
         world.tell(|| format!("{name} makes a part of {thing}"));
         world.systems[system].create("part", &[("thing_id", json!(thing)), ("a", json!("x"))]);
         // Parts travel on their own: their messages may overtake the thing's.
@@ -387,6 +404,33 @@ async fn create(world: &mut World, system: usize, serial: usize, part: bool) -> 
         world.systems[system].create("thing", &[("serial", json!(serial)), ("a", json!("x"))]);
     }
     Ok(())
+}
+
+/// The create is on its way when the system's own report is taken for its answer, and is applied after the delete of what was
+/// reported. Only where answers come before reports: elsewhere what the create makes is a new thing (ADR 21).
+async fn crossed(world: &mut World, maker: usize, deleter: usize) {
+    let traits = world.systems[deleter].traits;
+    let answers = matches!(traits.profile, Profile::Base | Profile::Receipts) && !traits.late && traits.takes_creates;
+    if maker == deleter || !answers {
+        return;
+    }
+    let serial = json!(format!("X{}", world.published.len()));
+    let (one, other) = (world.systems[maker].name.clone(), world.systems[deleter].name.clone());
+    world.tell(|| format!("{one} and {other} make thing {serial}; {other} deletes it before it is told of the other's"));
+    let fields = [("serial", serial), ("a", json!("x"))];
+    world.systems[maker].create("thing", &fields);
+    decided(world, maker).await;
+    let native = world.systems[deleter].create("thing", &fields);
+    decided(world, deleter).await;
+    world.systems[deleter].delete("thing", &native);
+    decided(world, deleter).await;
+}
+
+/// What a system has to say is published, decided and committed, and what follows is sent.
+async fn decided(world: &mut World, system: usize) {
+    while world.publish(system) {}
+    world.decide(0, usize::MAX).await;
+    world.commit(0, true).await;
 }
 
 /// Neither is known when the first is reported. Only where every system is sent what it lacks: elsewhere a record whose

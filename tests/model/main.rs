@@ -93,6 +93,8 @@ const FAULTS: &[&str] = &[
     "gone_while_sent_unsaid",
     "refusal_outlives_agreement",
     "taken_back_forgotten",
+    "crossing_create_forgotten",
+    "former_seq_kept",
 ];
 
 /// The first history that notices a fault, if any does.
