@@ -78,9 +78,7 @@ impl Decider {
                 return Ok(());
             }
         };
-        let index = answered_link(&record, receipt).filter(|_| answered.lost);
-        let given_up = index.map(|index| self.restored(&mut record, index, source, types)).unwrap_or_default();
-        self.give_up(unit, draft, given_up);
+        self.make_anew(unit, draft, &mut record, receipt, answered.lost, &situation);
         // A key value the system has just overwritten is free again.
         let due = record.claims_due(&types.keys);
         let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
@@ -103,6 +101,22 @@ impl Decider {
         match refused {
             Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
             None => Ok(()),
+        }
+    }
+
+    /// Where the system has deleted what is back since (`lost`), it is sent the record as a new one.
+    fn make_anew(
+        &self,
+        unit: &mut Unit,
+        draft: usize,
+        record: &mut CanonicalRecord,
+        receipt: &Receipt,
+        lost: bool,
+        situation: &Situation<'_>,
+    ) {
+        if let Some(index) = answered_link(record, receipt).filter(|_| lost) {
+            let given_up = self.restored(record, index, situation.source, situation.types);
+            self.give_up(unit, draft, given_up);
         }
     }
 
