@@ -196,22 +196,23 @@ pub fn prepare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>
     if link.state == LinkState::Detached {
         return Ok(Deleting::Nothing { echo: false, reason: format!("{} has let go of it before", link.system) });
     }
-    let told = link.shadow.sends.iter().any(|sent| sent.op == SendOp::Delete);
-    if tombstone.is_none() && told && !planted::fault("told_delete_forgotten") {
-        let mut deletes = std::mem::take(&mut link.shadow.sends);
-        deletes.retain(|sent| sent.op == SendOp::Delete);
-        let_go(link, data);
-        // Its answer may come still, and must not be taken for one to the create that follows.
-        link.shadow.sends = deletes;
-        let reason = format!("{} deleted the record as it was told before that was back", link.system);
-        return Ok(Deleting::Nothing { echo: true, reason });
+    let mut deletes = link.shadow.sends.clone();
+    deletes.retain(|sent| sent.op == SendOp::Delete);
+    let told = !deletes.is_empty();
+    if tombstone.is_none() && !told {
+        return Ok(Deleting::Asked);
     }
-    if tombstone.is_some() {
-        let_go(link, data);
-        let reason = if told { format!("{} deleted the record as it was told", link.system) } else { "it is deleted already".to_owned() };
-        return Ok(Deleting::Nothing { echo: told, reason });
-    }
-    Ok(Deleting::Asked)
+    let_go(link, data);
+    let reason = match (tombstone.is_some(), told) {
+        (true, true) => format!("{} deleted the record as it was told", link.system),
+        (true, false) => "it is deleted already".to_owned(),
+        (false, _) => {
+            // Its answer may come still, and must not be taken for one to the create that follows.
+            link.shadow.sends = deletes;
+            format!("{} deleted the record as it was told before that was back", link.system)
+        }
+    };
+    Ok(Deleting::Nothing { echo: told, reason })
 }
 
 /// Decides a delete by the handlers' verdict and the policy of its type. `children`: there are records of this type that refer

@@ -121,6 +121,50 @@ fn s39_or_it_brings_the_record_back_if_so_configured() {
     "#);
 }
 
+/// The portal's edit crosses the delete it is told, and brings the record back; then it does as it was told.
+fn back_while_its_delete_is_on_its_way() -> Scene {
+    let mut scene = known(both("delete = { conflict = \"update_revives\" }\n"));
+    scene.send(delete("bms", "device", "b1"));
+    scene.says("oem", "device", "o1", json!({"serial": "SN-1", "name": "Fan 2"}));
+    scene.skip_ahead();
+    scene
+}
+
+#[test]
+fn who_answers_that_it_deleted_what_is_back_by_then_is_sent_it_anew() {
+    let mut scene = back_while_its_delete_is_on_its_way();
+    scene.receipt_with("oem", "o1", "applied", |message| message.with("rev", 2));
+    scene.applies("oem", "o2");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u5 oem receipt device o1 canonical_id=<device 1> rev=2 status=applied
+      oem:u5 unchanged: oem deleted the record
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem (open create)]
+      → oem: create device - rev 4 {"name":"Fan 2","serial":"SN-1"} changed: name, serial
+    u6 oem receipt device o2 canonical_id=<device 1> rev=4 status=applied
+      oem:u6 unchanged: oem made the record; there it is o2
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem o2]
+    "#);
+}
+
+#[test]
+fn who_reports_that_it_deleted_what_is_back_by_then_is_sent_it_anew() {
+    let mut scene = back_while_its_delete_is_on_its_way();
+    scene.send(delete("oem", "device", "o1"));
+    scene.receipt_with("oem", "o1", "applied", |message| message.with("rev", 2));
+    scene.applies("oem", "o2");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u5 oem delete device o1
+      oem:u5 echo: oem deleted the record as it was told before that was back
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem (open create)]
+    u6 oem receipt device o1 canonical_id=<device 1> rev=2 status=applied
+      oem:u6 unchanged: oem applied rev 2
+      → oem: create device - rev 4 {"name":"Fan 2","serial":"SN-1"} changed: name, serial
+    u7 oem receipt device o2 canonical_id=<device 1> rev=4 status=applied
+      oem:u7 unchanged: oem made the record; there it is o2
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem o2]
+    "#);
+}
+
 #[test]
 fn a_record_that_is_back_is_not_made_anew_where_nothing_is_to_be_made() {
     let mut scene = both("[systems.hr.entities.device]\ncreate = false\n").start();
