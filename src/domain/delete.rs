@@ -129,8 +129,6 @@ pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl F
         let made_anew = !has && takes_creates(&link.system);
         let rev = record.used_rev(&link.system);
         let (link, data) = (&mut record.links[index], &record.data);
-        // No delete is told again, so whichever is answered may have been the last.
-        link.shadow.sends.iter_mut().filter(|sent| sent.op == SendOp::Delete).for_each(|sent| sent.unannounced = false);
         if index == source {
             // A delete may be on its way to it, too. If it does as it was told, it is sent the record as a new one.
             link.state = LinkState::Linked;

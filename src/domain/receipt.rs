@@ -72,7 +72,7 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
     let crossed = link.shadow.crossing.iter().position(|sent| sent.rev == receipt.rev).map(|at| link.shadow.crossing.remove(at));
     let heeded = !planted::fault("delete_answer_ignored");
-    let answers_delete = heeded && is_of_delete(link, receipt.rev);
+    let answers_delete = heeded && is_of_delete(link, receipt.rev, live);
     let of_former = heeded && crossed.is_none() && !of_part && is_of_former(link, receipt.rev);
     match receipt.status {
         ReceiptStatus::Applied if answers_delete && link.state == LinkState::Linked => {
@@ -124,10 +124,11 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
     }
 }
 
-/// Whether a message that is answered told the system to delete the record. Where it was told again after that, the later
-/// answer counts.
-fn is_of_delete(link: &Link, rev: u64) -> bool {
-    link.shadow.sends.iter().any(|sent| sent.rev == rev && sent.op == SendOp::Delete && !sent.unannounced)
+/// Whether a message that is answered told the system to delete the record. A deleted record it was told of again is gone with
+/// the later answer; of one that is `live` again nothing more may have been sent.
+fn is_of_delete(link: &Link, rev: u64, live: bool) -> bool {
+    let mut deletes = link.shadow.sends.iter().filter(|sent| sent.op == SendOp::Delete);
+    if live { deletes.any(|sent| sent.rev == rev) } else { deletes.next_back().is_some_and(|sent| sent.rev == rev) }
 }
 
 /// Whether a message that is answered was about a native record that a reservation had before its record was deleted and came

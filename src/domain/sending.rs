@@ -249,6 +249,8 @@ fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<
             if link.shadow.sends.pop_if(|sent| sent.fresh).is_none() {
                 link.rev += 1;
             }
+            // What was to be told again is, by this one.
+            link.shadow.sends.iter_mut().for_each(|sent| sent.unannounced = false);
             link.shadow.sends.push(Sent {
                 rev: link.rev,
                 at: context.now,
