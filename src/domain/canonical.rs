@@ -127,6 +127,13 @@ impl CanonicalRecord {
         self.links.iter().find(|link| link.system == *system && link.state == LinkState::Linked)?.native_id.as_ref()
     }
 
+    /// The id under which a system has this record by now, where it had let go of the one that is asked about.
+    #[must_use]
+    pub fn known_instead(&self, key: &NativeKey) -> Option<&NativeId> {
+        let former = &self.links[self.link_of(&key.system, &key.native_id)?];
+        if former.state == LinkState::Detached { self.native_id(&key.system) } else { None }
+    }
+
     /// Moves to new data: every state stored as divergence is said against it.
     pub fn replace_data(&mut self, data: Leaves, changed: &[FieldPath]) {
         let old = std::mem::replace(&mut self.data, data);

@@ -8,7 +8,7 @@ use super::conclude::{Outcome, Waits, blank};
 use super::decide::{Arrival, Situation, old_copy};
 use super::decision::{Decision, DecisionKind};
 use super::handler::{Answer, Verdict};
-use super::ids::{EntityType, NativeId, SystemName, UpdateId};
+use super::ids::{EntityType, NativeId, NativeKey, SystemName, UpdateId};
 use super::link::{Link, LinkState, SendOp, Shadow};
 use super::overlay::Overlay;
 use super::planted;
@@ -293,6 +293,16 @@ fn waits(
 pub fn give_back(link: &mut Link) -> Vec<NativeId> {
     link.state = LinkState::Reserved;
     ids_taken(link).collect()
+}
+
+/// A native record that its system had let go of does not belong to the record any more. Returns the native ids that are given up
+/// for this.
+pub fn forget(record: &mut CanonicalRecord, key: &NativeKey) -> Vec<(SystemName, NativeId)> {
+    let Some(index) = record.link_of(&key.system, &key.native_id) else { return Vec::new() };
+    let mut link = record.links.remove(index);
+    let rev = record.revs.entry(key.system.clone()).or_default();
+    *rev = (*rev).max(link.rev);
+    ids_taken(&mut link).map(|id| (key.system.clone(), id)).collect()
 }
 
 /// The native ids of a link, which it has no more. What gets another one has a history of its own, with numbers of its own.

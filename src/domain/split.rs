@@ -25,6 +25,9 @@ pub enum CantSplit {
     /// The record has no such link.
     #[error("the record is not known in {0} as {1}")]
     NoLink(SystemName, NativeId),
+    /// Its system has let go of it, and it never was a record of its own.
+    #[error("{0} has let go of {1}: there is nothing left of it to take out")]
+    Gone(SystemName, NativeId),
     /// Nothing was named.
     #[error("name at least one native record to take out, as system:native_id")]
     Nothing,
@@ -100,7 +103,7 @@ pub fn split(
     natives: &[(SystemName, NativeId)],
     note: Note<'_>,
 ) -> Result<Split, CantSplit> {
-    let chosen = chosen(record, natives)?;
+    let chosen = chosen(record, natives, out.undo.is_some())?;
     let (mut staying, mut leaving) = (Vec::new(), Vec::new());
     for (index, link) in std::mem::take(&mut record.links).into_iter().enumerate() {
         if chosen.contains(&index) { leaving.push(link) } else { staying.push(link) }
@@ -128,7 +131,8 @@ pub fn split(
     Ok(result)
 }
 
-fn chosen(record: &CanonicalRecord, natives: &[(SystemName, NativeId)]) -> Result<BTreeSet<usize>, CantSplit> {
+/// The links that are meant. `was_one`: they were a record of their own.
+fn chosen(record: &CanonicalRecord, natives: &[(SystemName, NativeId)], was_one: bool) -> Result<BTreeSet<usize>, CantSplit> {
     if record.tombstone.is_some() {
         return Err(CantSplit::Deleted(record.id));
     }
@@ -137,7 +141,11 @@ fn chosen(record: &CanonicalRecord, natives: &[(SystemName, NativeId)]) -> Resul
     }
     let mut chosen = BTreeSet::new();
     for (system, id) in natives {
-        chosen.insert(record.link_of(system, id).ok_or_else(|| CantSplit::NoLink(system.clone(), id.clone()))?);
+        let index = record.link_of(system, id).ok_or_else(|| CantSplit::NoLink(system.clone(), id.clone()))?;
+        if record.links[index].state == LinkState::Detached && !was_one {
+            return Err(CantSplit::Gone(system.clone(), id.clone()));
+        }
+        chosen.insert(index);
     }
     let stays = |(index, link): (usize, &Link)| !chosen.contains(&index) && link.state == LinkState::Linked;
     if record.links.iter().enumerate().any(stays) { Ok(chosen) } else { Err(CantSplit::Everything) }

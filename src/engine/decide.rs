@@ -185,6 +185,7 @@ impl Decider {
             ChangeBody::Upsert(_) => true,
             ChangeBody::Patch(_) => false,
         };
+        self.part_ways(unit, position, &item, &arrival);
         let (id, footing) = match doing(self.locate(unit, &item, &arrival)).await? {
             Located::Stuck(waiting_for) => {
                 self.supersede(unit, position, &item, &mut arrival, &situation);
@@ -407,7 +408,13 @@ impl Decider {
 
     /// Notes a new link; what waited for it wakes.
     pub(super) fn note_link(&mut self, unit: &mut Unit, draft: usize, key: NativeKey, id: CanonicalId) {
-        unit.links.insert(key.clone(), Owner { id: Some(id), made_by: Some(draft) });
+        if let Some(Owner { id: None, made_by: Some(former) }) =
+            unit.links.insert(key.clone(), Owner { id: Some(id), made_by: Some(draft) })
+            && former != draft
+        {
+            // It is given up there before it is linked here.
+            unit.drafts[draft].depends.insert(former);
+        }
         let mut woken = unit.waiting_on(&key);
         woken.extend(super::settle::freed_by_link(unit, &key));
         if let Some(work) = unit.drafts[draft].work.as_mut() {

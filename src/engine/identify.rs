@@ -6,7 +6,8 @@ use super::decide::Decider;
 use super::load::ChangeItem;
 use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
-use crate::domain::decide::{Arrival, Footing};
+use crate::domain::decide::{Arrival, Footing, old_copy};
+use crate::domain::delete;
 use crate::domain::identity::{Claim, Match, TypedClaim, claims_of, match_owners};
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
 use crate::domain::rules::{Duplicates, TypeRules};
@@ -30,6 +31,9 @@ impl Decider {
         if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some_and(|record| record.tombstone.is_some())) {
             // Its keys may be those of a new thing by now.
             return Ok(Located::At(id, Footing::Linked));
+        }
+        if let Some(stuck) = unit.linked(key).and_then(|id| duplicate_of(unit.record(id)?, arrival)) {
+            return Ok(Located::Stuck(stuck));
         }
         if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some()) {
             return Ok(self.keys_agree(unit, item, arrival, id).await?.unwrap_or(Located::At(id, Footing::Linked)));
@@ -61,6 +65,23 @@ impl Decider {
         }
         let found = of_this_system(record, item);
         Ok(noted(unit, item, found))
+    }
+
+    /// With `duplicates = "separate"`, what its system had let go of and has another one of by now is a thing of its own.
+    pub(super) fn part_ways(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, arrival: &Arrival<'_>) {
+        let key = &item.change.key;
+        match item.types.duplicates {
+            Duplicates::Park => return,
+            Duplicates::Separate => {}
+        }
+        let Some(draft) = unit.linked(key).and_then(|id| unit.draft_of(id)) else { return };
+        let Some(record) = unit.drafts[draft].work.as_mut().map(|work| &mut work.record) else { return };
+        if !record.is_live() || duplicate_of(record, arrival).is_none() {
+            return;
+        }
+        let given_up = delete::forget(record, key);
+        unit.drafts[draft].inputs.insert(position);
+        self.give_up(unit, draft, given_up);
     }
 
     /// A linked record whose new key value belongs to another record is parked, link or not.
@@ -179,6 +200,16 @@ fn of_this_system(record: &CanonicalRecord, item: &ChangeItem) -> Located {
             Located::Stuck(WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() })
         }
     }
+}
+
+/// A native record its system had let go of is there again, and by now the system has another one for it. An old copy is not there
+/// again.
+fn duplicate_of(record: &CanonicalRecord, arrival: &Arrival<'_>) -> Option<WaitingFor> {
+    let key = &arrival.change.key;
+    let other = record.known_instead(key)?;
+    let mut former = record.links[record.link_of(&key.system, &key.native_id)?].clone();
+    let new = matches!(old_copy(&mut former, arrival), Ok(None));
+    new.then(|| WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() })
 }
 
 /// A link that another process made after this unit had looked for it in vain.

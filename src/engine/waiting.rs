@@ -149,7 +149,8 @@ impl Decider {
     ) -> bool {
         let known = unit.linked(&item.change.key).and_then(|id| unit.draft_of(id));
         let record = known.and_then(|draft| unit.drafts[draft].work.as_ref()).map(|work| work.record.clone());
-        let linked = |record: &CanonicalRecord| record.link_of(&item.change.key.system, &item.change.key.native_id);
+        let key = &item.change.key;
+        let linked = |record: &CanonicalRecord| record.link_of(&key.system, &key.native_id).filter(|_| record.known_instead(key).is_none());
         let (Some(draft), Some(mut record)) = (known, record.filter(|record| linked(record).is_some())) else {
             self.park(unit, position, item, arrival, situation, waiting_for, None);
             return true;

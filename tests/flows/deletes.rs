@@ -341,27 +341,6 @@ fn a_create_that_crossed_a_delete_and_found_another_thing_leaves_that_alone() {
 }
 
 #[test]
-fn a_system_can_let_go_of_a_record_alone() {
-    let mut scene = known(both("delete = { policy = \"unlink\" }\n"));
-    scene.send(delete("oem", "device", "o1"));
-    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan 2"}));
-    scene.says("oem", "device", "o1", json!({"serial": "SN-1", "name": "Fan"}));
-    insta::assert_snapshot!(scene.story(), @r#"
-    u3 oem delete device o1
-      oem:u3 unchanged: oem let go of the record; it stays as it is for all others (delete.policy = "unlink")
-      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone)]
-    u4 bms device b1 {"name":"Fan 2","serial":"SN-1"}
-      bms:u4 accepted: taken: name
-      = <device 1> v2 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o1 (gone)]
-    u5 oem device o1 {"name":"Fan","serial":"SN-1"}
-      oem:u5 dropped: the same thing as in bms: oem joins it; name stays 'Fan 2' from bms (first_contact: fill) | by Rule first_contact: fill | modified_fields: name
-        conflict name: base none, ours "Fan 2" (bms), theirs "Fan" → ours (first_contact: fill)
-      = <device 1> v2 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o1]
-      → oem: update device o1 rev 2 {"id":"o1","name":"Fan 2","serial":"SN-1"} changed: name
-    "#);
-}
-
-#[test]
 fn deletes_can_be_ignored() {
     let mut scene = known(both("delete = { policy = \"ignore\" }\n"));
     scene.send(delete("oem", "device", "o1"));

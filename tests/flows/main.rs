@@ -31,3 +31,4 @@ mod saga;
 mod sending;
 mod story;
 mod support;
+mod unlinking;

@@ -34,6 +34,11 @@ pub enum Step {
         system: usize,
         record: usize,
     },
+    /// A record its system has deleted is there again, as it was.
+    Restore {
+        system: usize,
+        record: usize,
+    },
     /// Two systems make the same thing. One of them deletes its own before it gets to the create it was sent, and makes
     /// another one by that.
     Crossed {
@@ -104,6 +109,8 @@ pub struct History {
     pub seed: u64,
     pub systems: Vec<(&'static str, Traits)>,
     pub steps: Vec<Step>,
+    /// A delete only means that its system lets go of the record (`delete.policy = "unlink"`).
+    pub unlinks: bool,
 }
 
 /// A small generator of its own, so that seeds mean the same for ever (splitmix64, Steele, Lea and Flood 2014).
@@ -167,11 +174,19 @@ impl History {
             let at = 1 + crossings.below(steps.len());
             steps.insert(at, Step::Crossed { maker: crossings.below(count), deleter: crossings.below(count) });
         }
-        Self { seed, systems, steps }
+        let mut partings = Random(seed ^ 0x0bad_1e77_1290_0000);
+        let unlinks = partings.chance(20);
+        while unlinks && partings.chance(80) {
+            let at = 1 + partings.below(steps.len());
+            let (system, record) = (partings.below(count), partings.below(3));
+            steps.insert(at, if partings.chance(50) { Step::Delete { system, record } } else { Step::Restore { system, record } });
+        }
+        Self { seed, systems, steps, unlinks }
     }
 
     pub fn describe(&self) -> String {
         let mut lines: Vec<String> = self.systems.iter().map(|(name, traits)| format!("{name}: {traits:?}")).collect();
+        lines.push(format!("unlinks: {}", self.unlinks));
         lines.extend(self.steps.iter().map(|step| format!("  {step:?}")));
         lines.join("\n")
     }
@@ -235,7 +250,7 @@ fn simulate(history: &History, fault: Option<&'static str>, timeline: Option<&mu
     syncline::domain::planted::plant(fault.unwrap_or(""));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let outcome = runtime.block_on(async {
-        let mut world = World::new(&history.systems, timeline.is_some()).await;
+        let mut world = World::new(&history.systems, history.unlinks, timeline.is_some()).await;
         let outcome = play(&mut world, history).await;
         if let (Some(timeline), Some(log)) = (timeline, world.log.take()) {
             *timeline = log;
@@ -308,6 +323,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
                 world.systems[system].delete(kind_of(&native), &native);
             }
         }
+        Step::Restore { system, record } => restore(world, system, record).await?,
         Step::Crossed { maker, deleter } => crossed(world, maker, deleter).await,
         Step::Rekey { system, record } => {
             // Of a record that still waits for its parent, what comes under the new id does not wait for the rekey yet.
@@ -376,7 +392,7 @@ async fn create(world: &mut World, system: usize, serial: usize, part: bool) -> 
     if part {
         // A system that lets go of a thing is sent references to it as null. If it takes the thing up again, its null is not
         // told from one that somebody entered.
-        if world.split {
+        if world.split || world.unlinks {
             return Ok(());
         }
         // The thing may not even be reported yet: that is the point.
@@ -402,6 +418,24 @@ async fn create(world: &mut World, system: usize, serial: usize, part: bool) -> 
     if !has {
         world.tell(|| format!("{name} makes thing {serial}"));
         world.systems[system].create("thing", &[("serial", json!(serial)), ("a", json!("x"))]);
+    }
+    Ok(())
+}
+
+/// A record comes back from where its system keeps what is deleted. Not if its serial may be another thing's by now: that is for a
+/// person to say.
+async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), String> {
+    rest(world).await?;
+    let trash = &world.systems[system].trash;
+    let Some((native, row)) = trash.iter().nth(record % trash.len().max(1)).map(|(native, row)| (native.clone(), row.clone())) else {
+        return Ok(());
+    };
+    let same = |other: &System| other.rows.values().any(|other| other.fields.get("serial") == row.fields.get("serial"));
+    let moved = world.merged || world.reserialed;
+    let another = same(&world.systems[system]) || moved && world.systems.iter().any(same);
+    if kind_of(&native) == "thing" && !another {
+        world.tell(|| format!("{native} is there again"));
+        world.systems[system].restore("thing", &native);
     }
     Ok(())
 }
@@ -439,7 +473,7 @@ fn pair(world: &mut World, system: usize, serial: usize) {
     let answers = |system: &System| matches!(system.traits.profile, Profile::Base | Profile::Receipts);
     let serials = [serial, (serial + 1) % 3].map(|serial| json!(format!("S{serial}")));
     let has = world.systems[system].rows.values().any(|row| row.fields.get("serial").is_some_and(|serial| serials.contains(serial)));
-    if has || !world.systems.iter().all(answers) {
+    if has || world.unlinks || !world.systems.iter().all(answers) {
         return;
     }
     let name = world.systems[system].name.clone();
@@ -458,6 +492,7 @@ async fn reserial(world: &mut World, system: usize, record: usize) -> Result<(),
     let old = world.systems[system].rows[&native].fields.get("serial").cloned();
     let fresh = json!(format!("{}-{}", old.as_ref().and_then(|old| old.as_str()).unwrap_or("S"), world.published.len()));
     world.tell(|| format!("a user of {native} sets serial to {fresh}"));
+    world.reserialed = true;
     world.systems[system].edit("thing", &native, "serial", &fresh);
     rest(world).await?;
     Ok(())

@@ -57,6 +57,8 @@ pub struct System {
     pub name: String,
     pub traits: Traits,
     pub rows: BTreeMap<String, Row>,
+    /// What it has deleted.
+    pub trash: BTreeMap<String, Row>,
     /// Published in order; a prefix may be still on its way.
     pub outgoing: VecDeque<Outgoing>,
     /// Delivered and not yet applied.
@@ -77,6 +79,7 @@ impl System {
             name: name.into(),
             traits,
             rows: BTreeMap::new(),
+            trash: BTreeMap::new(),
             outgoing: VecDeque::new(),
             inbox: VecDeque::new(),
             renamed: BTreeMap::new(),
@@ -141,12 +144,21 @@ impl System {
 
     /// A user deletes a record, or the adapter does because it was told to and reports it.
     pub fn delete(&mut self, kind: &str, native: &str) {
-        let Some(row) = self.rows.remove(native) else { return };
+        let Some(mut row) = self.rows.remove(native) else { return };
+        row.seq += 1;
         let mut body = self.envelope(kind, "delete", native);
         if self.traits.profile != Profile::SilentPatches {
-            body.insert("seq".into(), json!(row.seq + 1));
+            body.insert("seq".into(), json!(row.seq));
         }
+        self.trash.insert(native.to_owned(), row);
         self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
+    }
+
+    /// What was deleted is there again, and reported whole.
+    pub fn restore(&mut self, kind: &str, native: &str) {
+        let Some(row) = self.trash.remove(native) else { return };
+        self.rows.insert(native.to_owned(), row);
+        self.report(kind, native, None);
     }
 
     /// A record gets another id.

@@ -55,10 +55,14 @@ pub struct World {
     redelivered: VecDeque<Value>,
     arrival: u64,
     pub broken: Option<String>,
+    /// A delete only means that its system lets go of the record.
+    pub unlinks: bool,
     /// A person has split something: a system may have let go of a record that others still have.
     pub split: bool,
     /// A person has merged something: a system may have been sent another key value.
     pub merged: bool,
+    /// A thing has another serial than it had.
+    pub reserialed: bool,
 }
 
 /// Whether any record refers to this one.
@@ -67,10 +71,11 @@ fn is_named(records: &[CanonicalRecord], named: &CanonicalRecord) -> bool {
     records.iter().any(|record| record.data.iter().any(|(_, value)| value.as_str() == Some(id.as_str())))
 }
 
-pub fn config(systems: &[(&str, Traits)]) -> String {
-    let mut text = String::from(
+pub fn config(systems: &[(&str, Traits)], unlinks: bool) -> String {
+    let policy = if unlinks { "unlink" } else { "propagate" };
+    let mut text = format!(
         // Users who overwrite each other with the same few values would look like systems that never agree.
-        "[orchestration]\npush_updates = true\ncircular_update_prevention = { enabled = false }\n[entities.thing]\nkeys = [{ fields = [\"serial\"] }]\nreferences = { peer_id = \"thing\" }\n[entities.part]\nreferences = { thing_id = \"thing\" }\n\
+        "[orchestration]\npush_updates = true\ncircular_update_prevention = {{ enabled = false }}\n[entities.thing]\nkeys = [{{ fields = [\"serial\"] }}]\ndelete = {{ policy = \"{policy}\" }}\nreferences = {{ peer_id = \"thing\" }}\n[entities.part]\nreferences = {{ thing_id = \"thing\" }}\n\
          [entities.thing.survivorship]\nb = \"first\"\n",
     );
     for (name, traits) in systems {
@@ -101,8 +106,8 @@ pub fn config(systems: &[(&str, Traits)]) -> String {
 }
 
 impl World {
-    pub async fn new(traits: &[(&str, Traits)], told: bool) -> Self {
-        let config = Config::from_toml(&config(traits), "model").unwrap_or_else(|errors| panic!("{errors}"));
+    pub async fn new(traits: &[(&str, Traits)], unlinks: bool, told: bool) -> Self {
+        let config = Config::from_toml(&config(traits, unlinks), "model").unwrap_or_else(|errors| panic!("{errors}"));
         let settings = Arc::new(Settings::compile(&config));
         let mut world = Self {
             systems: traits.iter().map(|(name, traits)| System::new(name, *traits)).collect(),
@@ -119,8 +124,10 @@ impl World {
             redelivered: VecDeque::new(),
             arrival: 0,
             broken: None,
+            unlinks,
             split: false,
             merged: false,
+            reserialed: false,
         };
         for _ in 0..2 {
             let orchestrator = world.start_orchestrator().await;
