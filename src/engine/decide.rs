@@ -185,8 +185,9 @@ impl Decider {
             ChangeBody::Upsert(_) => true,
             ChangeBody::Patch(_) => false,
         };
-        self.part_ways(unit, position, &item, &arrival);
-        let (id, footing) = match doing(self.locate(unit, &item, &arrival)).await? {
+        let located = doing(self.locate(unit, &item, &arrival)).await?;
+        self.part_ways(unit, position, &item, &located);
+        let (id, footing) = match located {
             Located::Stuck(waiting_for) => {
                 self.supersede(unit, position, &item, &mut arrival, &situation);
                 if self.park_undecided(unit, position, &item, &arrival, &situation, waiting_for) {

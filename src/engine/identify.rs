@@ -6,10 +6,12 @@ use super::decide::Decider;
 use super::load::ChangeItem;
 use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
+use crate::domain::change::ChangeBody;
 use crate::domain::decide::{Arrival, Footing, old_copy};
 use crate::domain::delete;
 use crate::domain::identity::{Claim, Match, TypedClaim, claims_of, match_owners};
-use crate::domain::ids::{CanonicalId, NativeId, SystemName};
+use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
+use crate::domain::link::LinkState;
 use crate::domain::rules::{Duplicates, TypeRules};
 use crate::domain::waiting::WaitingFor;
 use crate::ports::error::PortError;
@@ -32,10 +34,13 @@ impl Decider {
             // Its keys may be those of a new thing by now.
             return Ok(Located::At(id, Footing::Linked));
         }
-        if let Some(stuck) = unit.linked(key).and_then(|id| duplicate_of(unit.record(id)?, arrival)) {
-            return Ok(Located::Stuck(stuck));
+        let back = unit.linked(key).and_then(|id| unit.record(id)).filter(|record| is_back(record, arrival));
+        if back.is_some() && matches!(item.change.body, ChangeBody::Patch(_)) {
+            return Ok(Located::Unknown);
         }
-        if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some()) {
+        // What its system has another one of by now is looked for like any other.
+        let double = back.and_then(|record| duplicate_of(record, key));
+        if let Some(id) = unit.linked(key).filter(|id| double.is_none() && unit.record(*id).is_some()) {
             return Ok(self.keys_agree(unit, item, arrival, id).await?.unwrap_or(Located::At(id, Footing::Linked)));
         }
         let named =
@@ -45,6 +50,9 @@ impl Decider {
             Some(Located::Unknown) | None => {}
         }
         let claims: BTreeSet<_> = claims_of(&item.types.keys, |path| arrival.leaves.get(path));
+        if let Some(double) = double.filter(|_| claims.is_empty() && item.types.duplicates == Duplicates::Park) {
+            return Ok(Located::Stuck(double));
+        }
         if claims.is_empty() {
             return Ok(if item.types.key_required { Located::Stuck(WaitingFor::NoIdentity) } else { Located::Unknown });
         }
@@ -67,18 +75,16 @@ impl Decider {
         Ok(noted(unit, item, found))
     }
 
-    /// With `duplicates = "separate"`, what its system had let go of and has another one of by now is a thing of its own.
-    pub(super) fn part_ways(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, arrival: &Arrival<'_>) {
+    /// What its system had let go of, and has another one of by now, is another thing than it was.
+    pub(super) fn part_ways(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, located: &Located) {
         let key = &item.change.key;
-        match item.types.duplicates {
-            Duplicates::Park => return,
-            Duplicates::Separate => {}
+        match located {
+            Located::At(_, Footing::Linked) | Located::Stuck(_) => return,
+            Located::Unknown if matches!(item.change.body, ChangeBody::Patch(_)) => return,
+            Located::At(_, Footing::New | Footing::Joins | Footing::Binds) | Located::Unknown => {}
         }
         let Some(draft) = unit.linked(key).and_then(|id| unit.draft_of(id)) else { return };
         let Some(record) = unit.drafts[draft].work.as_mut().map(|work| &mut work.record) else { return };
-        if !record.is_live() || duplicate_of(record, arrival).is_none() {
-            return;
-        }
         let given_up = delete::forget(record, key);
         unit.drafts[draft].inputs.insert(position);
         self.give_up(unit, draft, given_up);
@@ -202,14 +208,17 @@ fn of_this_system(record: &CanonicalRecord, item: &ChangeItem) -> Located {
     }
 }
 
-/// A native record its system had let go of is there again, and by now the system has another one for it. An old copy is not there
-/// again.
-fn duplicate_of(record: &CanonicalRecord, arrival: &Arrival<'_>) -> Option<WaitingFor> {
-    let key = &arrival.change.key;
+/// Whether a native record that its system had let go of is there again. An old copy does not say so.
+fn is_back(record: &CanonicalRecord, arrival: &Arrival<'_>) -> bool {
+    let Some(index) = record.link_of(&arrival.change.key.system, &arrival.change.key.native_id) else { return false };
+    let former = &record.links[index];
+    former.state == LinkState::Detached && matches!(old_copy(&mut former.clone(), arrival), Ok(None))
+}
+
+/// What it waits for, where its system has another one for the record by now.
+fn duplicate_of(record: &CanonicalRecord, key: &NativeKey) -> Option<WaitingFor> {
     let other = record.known_instead(key)?;
-    let mut former = record.links[record.link_of(&key.system, &key.native_id)?].clone();
-    let new = matches!(old_copy(&mut former, arrival), Ok(None));
-    new.then(|| WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() })
+    Some(WaitingFor::DuplicateInSystem { record: record.id, native_id: other.to_string() })
 }
 
 /// A link that another process made after this unit had looked for it in vain.

@@ -4,7 +4,7 @@ use serde_json::json;
 use syncline::domain::ids::{NativeId, SystemName};
 use syncline::engine::acts::{Refusal, Request};
 
-use crate::support::{Scene, delete, whole};
+use crate::support::{Scene, delete, patch, whole};
 
 /// Two systems that both have the device. Then one of them lets go of it.
 fn let_go(more: &str) -> Scene {
@@ -133,4 +133,53 @@ fn what_its_system_has_let_go_of_is_not_taken_out_of_its_record() {
     let natives = vec![(SystemName::new("oem").unwrap(), NativeId::new("o1").unwrap())];
     let Err(Refusal::Cannot(why)) = scene.act(Request::Split { record, natives, reason: None }, "anna") else { panic!("it was split") };
     assert_eq!(why, "oem has let go of o1: there is nothing left of it to take out");
+}
+
+#[test]
+fn what_is_there_again_under_another_key_is_another_thing() {
+    let mut scene = let_go("");
+    scene.says("oem", "device", "o2", json!({"serial": "SN-1", "name": "Fan"}));
+    scene.send(whole("oem", "device", "o1", json!({"serial": "SN-2", "name": "Pump"})).seq(3));
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan 2"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 oem delete device o1 seq=2
+      oem:u4 unchanged: oem let go of the record; it stays as it is for all others (delete.policy = "unlink")
+      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone)]
+    u5 oem device o2 {"name":"Fan","serial":"SN-1"}
+      oem:u5 unchanged: the same thing as in bms: a new link, nothing new in it
+      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2]
+    u6 oem device o1 {"name":"Pump","serial":"SN-2"} seq=3
+      oem:u6 accepted: a new record from oem
+      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem o2]
+      = <device 2> v1 {"name":"Pump","serial":"SN-2"} [oem o1, bms (open create)]
+      → bms: create device - rev 1 {"name":"Pump","serial":"SN-2"} changed: name, serial
+    u7 bms device b1 {"name":"Fan 2","serial":"SN-1"}
+      bms:u7 accepted: taken: name
+      = <device 1> v2 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o2]
+      → oem: update device o2 rev 2 {"id":"o2","name":"Fan 2","serial":"SN-1"} changed: name
+    "#);
+}
+
+#[test]
+fn a_part_of_what_its_system_has_let_go_of_waits_for_the_whole_record() {
+    let mut scene = let_go("");
+    scene.send(patch("oem", "device", "o1", json!({"name": "Pump"})).seq(3));
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan 2"}));
+    scene.send(whole("oem", "device", "o1", json!({"serial": "SN-1", "name": "Pump"})).seq(4));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 oem delete device o1 seq=2
+      oem:u4 unchanged: oem let go of the record; it stays as it is for all others (delete.policy = "unlink")
+      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone)]
+    u5 oem patch device o1 {"name":"Pump"} seq=3
+      oem:u5 parked (no_base): only a part of a record nobody knows yet; waiting for a whole one
+    u6 bms device b1 {"name":"Fan 2","serial":"SN-1"}
+      bms:u6 accepted: taken: name
+      = <device 1> v2 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o1 (gone)]
+    u7 oem device o1 {"name":"Pump","serial":"SN-1"} seq=4
+      oem:u5 superseded: overtaken by oem:u7, a newer record of the same; until then: only a part of a record nobody knows yet; waiting for a whole one
+      oem:u7 dropped: the same thing as in bms: oem joins it; name stays 'Fan 2' from bms (first_contact: fill) | by Rule first_contact: fill | modified_fields: name
+        conflict name: base none, ours "Fan 2" (bms), theirs "Pump" → ours (first_contact: fill)
+      = <device 1> v2 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o1]
+      → oem: update device o1 rev 2 {"id":"o1","name":"Fan 2","serial":"SN-1"} changed: name
+    "#);
 }

@@ -436,6 +436,10 @@ async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), 
     if kind_of(&native) == "thing" && !another {
         world.tell(|| format!("{native} is there again"));
         world.systems[system].restore("thing", &native);
+        if moved {
+            // Whoever makes a thing with that serial meanwhile leaves it to a person which of the two it is.
+            rest(world).await?;
+        }
     }
     Ok(())
 }
