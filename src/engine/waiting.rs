@@ -109,9 +109,13 @@ impl Decider {
             WaitingFor::DuplicateInSystem { record, .. } => {
                 unit.drafts[draft].relied_on.insert(*record);
             }
+            // Its system had let go of the record; somebody else may have seen it take that up again.
+            WaitingFor::NoBase => {
+                let former = unit.linked(&item.change.key);
+                unit.drafts[draft].relied_on.extend(former);
+            }
             WaitingFor::MissingReference { .. }
             | WaitingFor::NoIdentity
-            | WaitingFor::NoBase
             | WaitingFor::OpenCreate { .. }
             | WaitingFor::Review
             | WaitingFor::Brake { .. }
