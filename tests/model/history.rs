@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use syncline::domain::canonical::CanonicalRecord;
+use syncline::domain::ids::SystemName;
+use syncline::domain::value::FieldPath;
 
 use crate::check;
 use crate::system::{Profile, System, Traits};
@@ -430,9 +433,13 @@ async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), 
     let Some((native, row)) = trash.iter().nth(record % trash.len().max(1)).map(|(native, row)| (native.clone(), row.clone())) else {
         return Ok(());
     };
-    let same = |other: &System| other.rows.values().any(|other| other.fields.get("serial") == row.fields.get("serial"));
+    let serial = row.fields.get("serial");
+    let twice = world.systems[system].rows.values().any(|other| other.fields.get("serial") == serial);
     let moved = world.merged || world.reserialed;
-    let another = same(&world.systems[system]) || moved && world.systems.iter().any(same);
+    let name = SystemName::new(&world.systems[system].name).unwrap();
+    let others = |record: &CanonicalRecord| record.native_keys().all(|key| key.system != name || key.native_id.as_str() != native);
+    let has = |record: &CanonicalRecord| record.is_live() && record.data.get(&FieldPath::name("serial")) == serial;
+    let another = twice || moved && check::records(world).await.iter().any(|record| has(record) && others(record));
     if kind_of(&native) == "thing" && !another {
         world.tell(|| format!("{native} is there again"));
         world.systems[system].restore("thing", &native);
