@@ -10,7 +10,8 @@ use super::canonical::CanonicalRecord;
 use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
 use super::decision::{Assumed, Conflict, ConflictBase, Winner};
 use super::handler::UpdateMeta;
-use super::ids::{CanonicalId, NativeKey};
+use super::delete::found_by_create;
+use super::ids::CanonicalId;
 use super::link::{Link, LinkState, SendOp, Sent, SeqSeen, Waits};
 use super::overlay::Overlay;
 use super::planted;
@@ -158,7 +159,7 @@ pub fn prepare(
 
 fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arrival<'_>, situation: &Situation<'_>) -> (usize, Footing) {
     let key = &arrival.change.key;
-    if let Some(open) = for_reservation(record, key) {
+    if let Some(open) = found_by_create(record, &key.system, &key.native_id) {
         let footing = bind(record, open, arrival, situation);
         return (open, footing);
     }
@@ -186,24 +187,6 @@ fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arriva
     record.links.retain(|link| link.system != key.system || link.native_id.is_some() || link.state != LinkState::Detached);
     record.links.push(Link { rev, ..Link::new(key.system.clone(), Some(key.native_id.clone()), nothing) });
     (record.links.len() - 1, footing)
-}
-
-/// A native record its system had let go of is there again while the system is being sent a create of it: the two are one link
-/// from now on, the reservation, which is returned.
-fn for_reservation(record: &mut CanonicalRecord, key: &NativeKey) -> Option<usize> {
-    let former = record.link_of(&key.system, &key.native_id)?;
-    if record.links[former].state != LinkState::Detached || record.links[record.link_with(&key.system)?].state != LinkState::Reserved {
-        return None;
-    }
-    let mut former = record.links.remove(former);
-    let open = record.link_with(&key.system)?;
-    let link = &mut record.links[open];
-    link.rev = link.rev.max(former.rev);
-    link.seq = former.seq;
-    link.shadow.crossing.append(&mut former.shadow.crossing);
-    let ids = former.native_id.into_iter().chain(former.aliases);
-    link.aliases.extend(ids.filter(|id| *id != key.native_id));
-    Some(open)
 }
 
 /// The reservation gets its native id, and what was sent for it becomes what the system holds, if it can have got it.

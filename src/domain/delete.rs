@@ -110,12 +110,13 @@ pub fn let_go(link: &mut Link, data: &Leaves) {
 }
 
 /// The record is to live on, as the system of the link at `source` has it. Every other system that had it and lost it, or is
-/// about to, is to be sent it as a new one if it `takes_creates`, and else has let go of it; returns the native ids that are given
-/// up for this and lead nowhere from now on.
-pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl Fn(&SystemName) -> bool) -> Vec<(SystemName, NativeId)> {
+/// about to, is to be sent it as a new one if it `takes_creates`, and else has let go of it.
+pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl Fn(&SystemName) -> bool) {
     record.tombstone = None;
-    let mut given_up = Vec::new();
-    for index in 0..record.links.len() {
+    // A delete may be on its way to it, too. If it does as it was told, it is sent the record as a new one.
+    record.links[source].state = LinkState::Linked;
+    record.links[source].rejected = None;
+    for index in (0..record.links.len()).filter(|index| *index != source) {
         let link = &record.links[index];
         let told = link.shadow.sends.iter().any(|sent| sent.op == SendOp::Delete);
         let lost = match link.state {
@@ -126,27 +127,54 @@ pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl F
         // A system has it once: of the native records that were this one it is the source's, or the one that is to be made.
         let same = |other: usize| record.links[other].system == link.system && other != index;
         let has = same(source) || record.links.iter().enumerate().any(|(other, link)| same(other) && link.state == LinkState::Reserved);
-        let made_anew = !has && takes_creates(&link.system);
-        let rev = record.used_rev(&link.system);
-        let (link, data) = (&mut record.links[index], &record.data);
-        if index == source {
-            // A delete may be on its way to it, too. If it does as it was told, it is sent the record as a new one.
-            link.state = LinkState::Linked;
-            link.rejected = None;
-        } else if lost && !made_anew {
-            let_go(link, data);
-            link.unlinked = true;
+        if lost && !has && takes_creates(&link.system) {
+            make_anew(record, index);
         } else if lost {
-            given_up.extend(ids_taken(link).map(|id| (link.system.clone(), id)));
-            // The delete may be on its way still: its answer must not be taken for one to the create that follows.
-            link.shadow.sends.retain(|sent| sent.op == SendOp::Delete);
-            link.shadow.held = Overlay::nothing(data);
-            link.state = LinkState::Reserved;
-            link.rejected = None;
-            link.rev = rev;
+            let_go(&mut record.links[index], &record.data);
+            record.links[index].unlinked = true;
         }
     }
-    given_up
+}
+
+/// A system is to be sent the record as a new one. What it had keeps its link, let go of: old copies of that are known by it,
+/// whatever names it means this record, and a delete that may be on its way is told from the create that follows.
+pub fn make_anew(record: &mut CanonicalRecord, index: usize) {
+    let rev = record.used_rev(&record.links[index].system);
+    let CanonicalRecord { links, data, .. } = record;
+    let former = &mut links[index];
+    let mut deletes = former.shadow.sends.clone();
+    deletes.retain(|sent| sent.op == SendOp::Delete);
+    let_go(former, data);
+    former.unlinked = true;
+    former.shadow.sends = deletes;
+    let mut link = Link { rev, ..Link::new(former.system.clone(), None, Overlay::nothing(data)) };
+    // Whichever native record a create makes that is still on its way is the new one.
+    link.shadow.crossing = std::mem::take(&mut former.shadow.crossing);
+    if planted::fault("former_seq_kept") {
+        link.seq.clone_from(&former.seq);
+    }
+    links.push(link);
+}
+
+/// A native record its system had let go of is there again while the system is being sent a create of it: the two are one link
+/// from now on, the reservation, which is returned.
+pub fn found_by_create(record: &mut CanonicalRecord, system: &SystemName, native_id: &NativeId) -> Option<usize> {
+    let former = record.link_of(system, native_id)?;
+    if record.links[former].state != LinkState::Detached || record.links[record.link_with(system)?].state != LinkState::Reserved {
+        return None;
+    }
+    let mut former = record.links.remove(former);
+    let open = record.link_with(system)?;
+    let link = &mut record.links[open];
+    link.rev = link.rev.max(former.rev);
+    link.seq = former.seq;
+    link.shadow.crossing.append(&mut former.shadow.crossing);
+    // A delete may be on its way to it.
+    let sends = std::mem::take(&mut link.shadow.sends);
+    link.shadow.sends = former.shadow.sends.into_iter().chain(sends).collect();
+    let ids = former.native_id.into_iter().chain(former.aliases);
+    link.aliases.extend(ids.filter(|id| id != native_id));
+    Some(open)
 }
 
 /// A system reports a record it was told to delete: it is sent the delete once more.
@@ -289,12 +317,6 @@ fn waits(
     Outcome { decision, waits: Some(Waits { waiting_for, retry_after, change: None, untouched: true }) }
 }
 
-/// The source of a refused delete is to be sent the record again, as a new one: its native id leads nowhere from now on.
-pub fn give_back(link: &mut Link) -> Vec<NativeId> {
-    link.state = LinkState::Reserved;
-    ids_taken(link).collect()
-}
-
 /// A native record that its system had let go of does not belong to the record any more. Returns the native ids that are given up
 /// for this.
 pub fn forget(record: &mut CanonicalRecord, key: &NativeKey) -> Vec<(SystemName, NativeId)> {
@@ -302,13 +324,5 @@ pub fn forget(record: &mut CanonicalRecord, key: &NativeKey) -> Vec<(SystemName,
     let mut link = record.links.remove(index);
     let rev = record.revs.entry(key.system.clone()).or_default();
     *rev = (*rev).max(link.rev);
-    ids_taken(&mut link).map(|id| (key.system.clone(), id)).collect()
-}
-
-/// The native ids of a link, which it has no more. What gets another one has a history of its own, with numbers of its own.
-fn ids_taken(link: &mut Link) -> impl Iterator<Item = NativeId> + use<> {
-    if !planted::fault("former_seq_kept") {
-        link.seq = None;
-    }
-    link.native_id.take().into_iter().chain(std::mem::take(&mut link.aliases))
+    link.native_id.take().into_iter().chain(std::mem::take(&mut link.aliases)).map(|id| (key.system.clone(), id)).collect()
 }

@@ -3,7 +3,7 @@
 use super::canonical::CanonicalRecord;
 use super::change::{DeadReason, Receipt, ReceiptStatus, Rejection};
 use super::decide::Situation;
-use super::delete::let_go;
+use super::delete::{found_by_create, let_go};
 use super::link::{Link, LinkState, SendOp, Sent};
 use super::overlay::Overlay;
 use super::planted;
@@ -35,6 +35,15 @@ pub fn answered_link(record: &CanonicalRecord, receipt: &Receipt) -> Option<usiz
     by_id.or_else(reserved).or_else(let_go)
 }
 
+/// Whether a system says that it has done what was sent to an open reservation.
+fn answers_create(record: &CanonicalRecord, receipt: &Receipt) -> bool {
+    if receipt.status != ReceiptStatus::Applied {
+        return false;
+    }
+    let reserved = record.links.iter().find(|link| link.system == *receipt.system() && link.state == LinkState::Reserved);
+    reserved.is_some_and(|link| link.shadow.sends.first().is_some_and(|first| first.rev <= receipt.rev))
+}
+
 /// Whether an answer gives its link a native id that it does not have.
 #[must_use]
 pub fn binds(link: &Link, receipt: &Receipt) -> bool {
@@ -54,6 +63,9 @@ fn named(link: &Link) -> &str {
 /// Applies a receipt to its link. `stored` are the forms the system keeps, in canonical names.
 pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, situation: &Situation<'_>) -> Result<Answered, Rejection> {
     let system = receipt.system();
+    if let Some(former) = receipt.native_id.as_ref().filter(|_| answers_create(record, receipt)) {
+        found_by_create(record, system, former);
+    }
     let Some(index) = answered_link(record, receipt) else {
         let detail = format!("{system} answers for record {}, which was never sent to it under this id", record.id);
         return Err(Rejection::new(DeadReason::UnknownReceipt, detail));

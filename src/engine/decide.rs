@@ -292,7 +292,7 @@ impl Decider {
         unit.drafts[draft].inputs.insert(position);
         let Some(before) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
         let mut record = before.clone();
-        let given_up = self.revived(&mut record, item);
+        self.revived(&mut record, item);
         let outcome = match prepare(&mut record, footing, arrival, situation) {
             Err(rejection) => {
                 self.bury(unit, position, item, &rejection);
@@ -325,7 +325,6 @@ impl Decider {
                 }
             }
         };
-        self.give_up(unit, draft, given_up);
         self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
     }
 

@@ -81,8 +81,9 @@ impl Decider {
         let let_go = record.links[index].state == LinkState::Detached;
         let refused = outcome.decision.decision == DecisionKind::Dropped;
         let told = record.is_live() && outcome.decision.decision == DecisionKind::Echo;
-        let given_up = if let_go && (refused || told) { self.restored(&mut record, index, &item.source, &item.types) } else { Vec::new() };
-        self.give_up(unit, draft, given_up);
+        if let_go && (refused || told) {
+            self.restored(&mut record, index, &item.source, &item.types);
+        }
         if record.links[index].state != LinkState::Linked {
             self.overtake_all(unit, position, draft, item, situation);
         }
@@ -107,21 +108,14 @@ impl Decider {
     }
 
     /// The source of a delete that nobody wants, or wants no longer, gets the record again, if it is sent records at all.
-    pub(super) fn restored(
-        &self,
-        record: &mut CanonicalRecord,
-        index: usize,
-        source: &Target,
-        types: &TypeRules,
-    ) -> Vec<(SystemName, NativeId)> {
-        let creates = self.settings.rules.creates(&source.side, types);
-        let link = &mut record.links[index];
-        if !creates {
-            link.unlinked = true;
-            link.shadow.sends.clear();
-            return Vec::new();
+    pub(super) fn restored(&self, record: &mut CanonicalRecord, index: usize, source: &Target, types: &TypeRules) {
+        if self.settings.rules.creates(&source.side, types) {
+            delete::make_anew(record, index);
+            return;
         }
-        delete::give_back(link).into_iter().map(|id| (source.system.clone(), id)).collect()
+        let link = &mut record.links[index];
+        link.unlinked = true;
+        link.shadow.sends.clear();
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -350,16 +344,15 @@ impl Decider {
         Ok(())
     }
 
-    /// Takes a deleted record's tombstone away for the system of an update; what is given up for it.
-    pub(super) fn revived(&self, record: &mut CanonicalRecord, item: &ChangeItem) -> Vec<(SystemName, NativeId)> {
+    /// Takes a deleted record's tombstone away for the system of an update.
+    pub(super) fn revived(&self, record: &mut CanonicalRecord, item: &ChangeItem) {
         let key = &item.change.key;
         let index = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
         let targets = self.directory.targets(&record.entity_type);
         let creates = |target: &&Target| self.settings.rules.creates(&target.side, &item.types);
         let takes_creates = |system: &SystemName| targets.iter().find(|target| target.system == *system).filter(creates).is_some();
-        match index {
-            Some(index) if record.tombstone.is_some() => delete::revive(record, index, takes_creates),
-            Some(_) | None => Vec::new(),
+        if let Some(index) = index.filter(|_| record.tombstone.is_some()) {
+            delete::revive(record, index, takes_creates);
         }
     }
 

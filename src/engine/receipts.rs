@@ -78,7 +78,10 @@ impl Decider {
                 return Ok(());
             }
         };
-        self.make_anew(unit, draft, &mut record, receipt, answered.lost, &situation);
+        // Where the system has deleted what is back since, it is sent the record as a new one.
+        if let Some(index) = answered_link(&record, receipt).filter(|_| answered.lost) {
+            self.restored(&mut record, index, source, types);
+        }
         // A key value the system has just overwritten is free again.
         let due = record.claims_due(&types.keys);
         let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
@@ -93,7 +96,7 @@ impl Decider {
             work.record = record;
             work.outbox.extend(outbox);
         }
-        if let Some(key) = key.filter(|_| answered.bound) {
+        if let Some(key) = key.filter(|key| answered.bound && unit.linked(key) != Some(id)) {
             self.note_link(unit, draft, key, id);
         }
         self.note_span(unit, &decision, receipt.trace);
@@ -101,22 +104,6 @@ impl Decider {
         match refused {
             Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
             None => Ok(()),
-        }
-    }
-
-    /// Where the system has deleted what is back since (`lost`), it is sent the record as a new one.
-    fn make_anew(
-        &self,
-        unit: &mut Unit,
-        draft: usize,
-        record: &mut CanonicalRecord,
-        receipt: &Receipt,
-        lost: bool,
-        situation: &Situation<'_>,
-    ) {
-        if let Some(index) = answered_link(record, receipt).filter(|_| lost) {
-            let given_up = self.restored(record, index, situation.source, situation.types);
-            self.give_up(unit, draft, given_up);
         }
     }
 

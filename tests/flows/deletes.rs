@@ -113,11 +113,11 @@ fn s39_or_it_brings_the_record_back_if_so_configured() {
       oem:u4 dropped: bms deleted the record (version 2); a delete wins over what comes later (delete.conflict) | modified_fields: name, serial
     u5 oem device o1 {"name":"Fan 2","serial":"SN-1"}
       oem:u5 accepted: the record is back: oem has it, bms had deleted it; taken: name
-      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem o1]
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1 (gone), oem o1, bms (open create)]
       → bms: create device - rev 1 {"name":"Fan 2","serial":"SN-1"} changed: name, serial
     u6 bms receipt device b2 canonical_id=<device 1> rev=1 status=applied
       bms:u6 unchanged: bms made the record; there it is b2
-      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b2, oem o1]
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1 (gone), oem o1, bms b2]
     "#);
 }
 
@@ -138,11 +138,11 @@ fn who_answers_that_it_deleted_what_is_back_by_then_is_sent_it_anew() {
     insta::assert_snapshot!(scene.story(), @r#"
     u5 oem receipt device o1 canonical_id=<device 1> rev=2 status=applied
       oem:u5 unchanged: oem deleted the record
-      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem (open create)]
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), bms (open create), oem (open create)]
       → oem: create device - rev 4 {"name":"Fan 2","serial":"SN-1"} changed: name, serial
     u6 oem receipt device o2 canonical_id=<device 1> rev=4 status=applied
       oem:u6 unchanged: oem made the record; there it is o2
-      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem o2]
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), bms (open create), oem o2]
     "#);
 }
 
@@ -155,13 +155,13 @@ fn who_reports_that_it_deleted_what_is_back_by_then_is_sent_it_anew() {
     insta::assert_snapshot!(scene.story(), @r#"
     u5 oem delete device o1
       oem:u5 echo: oem deleted the record as it was told before that was back
-      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem (open create)]
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), bms (open create), oem (open create)]
     u6 oem receipt device o1 canonical_id=<device 1> rev=2 status=applied
       oem:u6 unchanged: oem applied rev 2
       → oem: create device - rev 4 {"name":"Fan 2","serial":"SN-1"} changed: name, serial
     u7 oem receipt device o2 canonical_id=<device 1> rev=4 status=applied
       oem:u7 unchanged: oem made the record; there it is o2
-      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms (open create), oem o2]
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), bms (open create), oem o2]
     "#);
 }
 
@@ -204,11 +204,11 @@ fn the_system_that_deleted_it_brings_it_back_by_a_whole_record_of_the_same_id() 
       bms:u5 dropped: bms deleted the record (version 2); it has to send the whole record to bring it back | modified_fields: name
     u6 bms device b1 {"name":"Fan 2","serial":"SN-1"}
       bms:u6 accepted: the record is back: bms has it, bms had deleted it; taken: name and serial
-      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem (open create)]
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o1 (gone), oem (open create)]
       → oem: create device - rev 3 {"name":"Fan 2","serial":"SN-1"} changed: name, serial
     u7 oem receipt device o2 canonical_id=<device 1> rev=3 status=applied
       oem:u7 unchanged: oem made the record; there it is o2
-      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o2]
+      = <device 1> v3 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2]
     "#);
 }
 
@@ -377,14 +377,14 @@ fn a_handler_may_refuse_a_delete_and_its_system_gets_the_record_again() {
     insta::assert_snapshot!(scene.story(), @r#"
     u3 oem delete device o1
       oem:u3 dropped: fans stay | by Handler device
-      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem (open create)]
+      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem (open create)]
       → oem: create device - rev 2 {"name":"Fan","serial":"SN-1"} changed: name, serial
     u4 oem receipt device o2 canonical_id=<device 1> rev=2 status=applied
       oem:u4 unchanged: oem made the record; there it is o2
-      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem o2]
+      = <device 1> v1 {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2]
     u5 bms delete device b1
       bms:u5 accepted: as you like; bms deleted the record: it is deleted everywhere | by Handler device
-      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1 (gone), oem o2]
+      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), oem o2]
       → oem: delete device o2 rev 3 {} changed:
     "#);
 }

@@ -170,7 +170,7 @@ fn a_person_may_keep_the_parent() {
       bms:del parked (review): bms deleted the record, and there are records of type device that refer to it; a person says whether it is deleted (on_parent_delete)
     … anna rejects bms:del
       bms:del dropped: rejected by anna: it is still used | by Person anna | attempt 2
-      = <site 1> v1 {"code":"N"} [bms (open create), oem os1]
+      = <site 1> v1 {"code":"N"} [bms s1 (gone), oem os1, bms (open create)]
       → bms: create site - rev 1 {"code":"N"} changed: code
     "#);
 }
