@@ -9,8 +9,8 @@ use super::breaker;
 use super::canonical::CanonicalRecord;
 use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
 use super::decision::{Assumed, Conflict, ConflictBase, Winner};
-use super::handler::UpdateMeta;
 use super::delete::found_by_create;
+use super::handler::UpdateMeta;
 use super::ids::CanonicalId;
 use super::link::{Link, LinkState, SendOp, Sent, SeqSeen, Waits};
 use super::overlay::Overlay;
@@ -123,6 +123,7 @@ pub fn prepare(
     if let Some(reason) = known.map_or(Ok(None), |index| said_before(&mut record.links[index], arrival))? {
         return Ok(Prepared::Nothing { echo: false, reason });
     }
+    let located = footing;
     let (index, footing) = footing_link(record, footing, arrival, situation);
     if known.is_none()
         && let Some(reason) = said_before(&mut record.links[index], arrival)?
@@ -146,6 +147,9 @@ pub fn prepare(
     }
     if changes.is_empty() && footing != Footing::New {
         let reason = match frozen.as_slice() {
+            [] if (located, footing) == (Footing::Linked, Footing::Joins) => {
+                format!("{} has the record again; nothing new in it", arrival.change.key.system)
+            }
             [] => nothing_reason(&stale, compared.echo, record, arrival, situation.types),
             frozen => format!(
                 "{} is not taken: it answers what it is sent with the same other value, time and again",

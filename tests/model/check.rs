@@ -191,7 +191,10 @@ fn deleted(records: &[CanonicalRecord], value: &Value) -> bool {
 fn is_former(records: &[CanonicalRecord], system: &SystemName, value: &Value, held: &Value) -> bool {
     let parent = records.iter().find(|record| Some(record.id.to_string().as_str()) == value.as_str());
     let mut links = parent.into_iter().flat_map(|parent| &parent.links).filter(|link| link.system == *system);
-    links.any(|link| link.aliases.iter().any(|id| Some(id.as_str()) == held.as_str()))
+    links.any(|link| {
+        let let_go = link.native_id.iter().filter(|_| link.state == LinkState::Detached);
+        link.aliases.iter().chain(let_go).any(|id| Some(id.as_str()) == held.as_str())
+    })
 }
 
 /// Fields that hold the id of a thing.
@@ -216,8 +219,7 @@ fn edits_were_judged_rightly(world: &World, decisions: &[Decision]) -> Result<()
         let Some(truth) = &outgoing.truth else { continue };
         let system = world.systems.iter().find(|system| system.name == decision.source_system.as_str()).unwrap();
         let exact = matches!(system.traits.profile, Profile::Base | Profile::Receipts | Profile::SilentPatches);
-        let first =
-            decision.reason.contains("joins it") || decision.reason.contains("a new record") || decision.reason.contains("a new link");
+        let first = ["joins it", "a new record", "a new link", "has the record again"].iter().any(|told| decision.reason.contains(told));
         let judged = !matches!(decision.decision, DecisionKind::Superseded | DecisionKind::Parked | DecisionKind::Deferred) && !first;
         // What it overtook while that waited is its own change now.
         let overtook = format!("overtaken by {},", decision.update);
