@@ -410,3 +410,26 @@ fn an_edit_on_both_sides_of_one_batch_ends_equal() {
       → bms: update device bmsD1 rev 1 {"id":"bmsD1","name":"from oem","serial":"SN-1"} changed: name
     "#);
 }
+
+#[test]
+fn what_was_rejected_is_sent_again_over_what_is_on_its_way() {
+    let mut scene = known(&devices("", "receipts = \"required\"", ""));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Fan 2"}));
+    scene.receipt_with("oem", "oemD1", "rejected", |receipt| receipt.with("reason", "no such name"));
+    scene.skip_ahead();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Pump"}));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Fan 2"}));
+    scene.applies("oem", "oemD1");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u5 bms device bmsD1 {"name":"Pump","serial":"SN-1"}
+      bms:u5 accepted: taken: name
+      = <device 1> v3 {"name":"Pump","serial":"SN-1"} [bms bmsD1, oem oemD1]
+      → oem: update device oemD1 rev 2 {"id":"oemD1","name":"Pump","serial":"SN-1"} changed: name
+    u6 bms device bmsD1 {"name":"Fan 2","serial":"SN-1"}
+      bms:u6 accepted: taken: name
+      = <device 1> v4 {"name":"Fan 2","serial":"SN-1"} [bms bmsD1, oem oemD1]
+    u7 oem receipt device oemD1 canonical_id=<device 1> rev=2 status=applied
+      oem:u7 unchanged: oem applied rev 2
+      → oem: update device oemD1 rev 3 {"id":"oemD1","name":"Fan 2","serial":"SN-1"} changed: name
+    "#);
+}

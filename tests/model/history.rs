@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use syncline::domain::canonical::CanonicalRecord;
 use syncline::domain::ids::SystemName;
 use syncline::domain::value::FieldPath;
 
 use crate::check;
-use crate::system::{Profile, System, Traits};
+use crate::system::{Profile, Row, System, Traits};
 use crate::world::World;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -398,7 +398,10 @@ async fn create(world: &mut World, system: usize, serial: usize, part: bool) -> 
             return Ok(());
         }
         // The thing may not even be reported yet: that is the point.
-        let thing = world.systems[system].rows.keys().find(|native| kind_of(native) == "thing").cloned();
+        // What is deleted is sent as null, too, and may be back when that null is reported.
+        let comes_back = |row: &Row| row.fields["serial"].as_str().is_some_and(|serial| serial.starts_with('X'));
+        let mut rows = world.systems[system].rows.iter();
+        let thing = rows.find(|(native, row)| kind_of(native) == "thing" && !comes_back(row)).map(|(native, _)| native.clone());
         let Some(thing) = thing else { return Ok(()) };
         world.tell(|| format!("{name} makes a part of {thing}"));
         world.systems[system].create("part", &[("thing_id", json!(thing)), ("a", json!("x"))]);
