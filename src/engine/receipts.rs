@@ -78,10 +78,7 @@ impl Decider {
                 return Ok(());
             }
         };
-        // Where the system has deleted what is back since, it is sent the record as a new one.
-        if let Some(index) = answered_link(&record, receipt).filter(|_| answered.lost) {
-            self.restored(&mut record, index, source, types);
-        }
+        self.make_anew(&mut record, receipt, answered.lost, &situation);
         // A key value the system has just overwritten is free again.
         let due = record.claims_due(&types.keys);
         let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
@@ -104,6 +101,13 @@ impl Decider {
         match refused {
             Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
             None => Ok(()),
+        }
+    }
+
+    /// Where the system has deleted what is back since (`lost`), it is sent the record as a new one.
+    fn make_anew(&self, record: &mut CanonicalRecord, receipt: &Receipt, lost: bool, situation: &Situation<'_>) {
+        if let Some(index) = answered_link(record, receipt).filter(|_| lost) {
+            self.restored(record, index, situation.source, situation.types);
         }
     }
 
