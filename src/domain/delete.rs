@@ -9,7 +9,7 @@ use super::decide::{Arrival, Situation, old_copy};
 use super::decision::{Decision, DecisionKind};
 use super::handler::{Answer, Verdict};
 use super::ids::{EntityType, NativeId, NativeKey, SystemName, UpdateId};
-use super::link::{Link, LinkState, SendOp, Shadow};
+use super::link::{Link, LinkState, SendOp, Sent, Shadow};
 use super::overlay::Overlay;
 use super::planted;
 use super::provenance::{ByKind, DecidedBy};
@@ -127,25 +127,26 @@ pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl F
         // A system has it once: of the native records that were this one it is the source's, or the one that is to be made.
         let same = |other: usize| record.links[other].system == link.system && other != index;
         let has = same(source) || record.links.iter().enumerate().any(|(other, link)| same(other) && link.state == LinkState::Reserved);
-        if lost && !has && takes_creates(&link.system) {
-            make_anew(record, index);
-        } else if lost {
-            let_go(&mut record.links[index], &record.data);
-            record.links[index].unlinked = true;
+        if lost {
+            let anew = !has && takes_creates(&link.system);
+            lose(record, index, anew);
         }
     }
 }
 
-/// A system is to be sent the record as a new one. What it had keeps its link, let go of: old copies of that are known by it,
-/// whatever names it means this record, and a delete that may be on its way is told from the create that follows.
-pub fn make_anew(record: &mut CanonicalRecord, index: usize) {
+/// A system has lost a record that lives on: it is sent it `anew`, or has let go of it. What it had keeps its link, let go of: old
+/// copies of that are known by it, and whatever names it means this record.
+pub fn lose(record: &mut CanonicalRecord, index: usize, anew: bool) {
     let rev = record.used_rev(&record.links[index].system);
     let CanonicalRecord { links, data, .. } = record;
     let former = &mut links[index];
-    let mut deletes = former.shadow.sends.clone();
-    deletes.retain(|sent| sent.op == SendOp::Delete);
+    let deletes = deletes_of(former);
     let_go(former, data);
     former.unlinked = true;
+    if !anew {
+        return;
+    }
+    // A delete may be on its way still: its answer must not be taken for one to the create that follows.
     former.shadow.sends = deletes;
     let mut link = Link { rev, ..Link::new(former.system.clone(), None, Overlay::nothing(data)) };
     // Whichever native record a create makes that is still on its way is the new one.
@@ -154,6 +155,10 @@ pub fn make_anew(record: &mut CanonicalRecord, index: usize) {
         link.seq.clone_from(&former.seq);
     }
     links.push(link);
+}
+
+fn deletes_of(link: &Link) -> Vec<Sent> {
+    link.shadow.sends.iter().filter(|sent| sent.op == SendOp::Delete).cloned().collect()
 }
 
 /// A native record its system had let go of is there again while the system is being sent a create of it: the two are one link
@@ -222,8 +227,7 @@ pub fn prepare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>
     if link.state == LinkState::Detached {
         return Ok(Deleting::Nothing { echo: false, reason: format!("{} has let go of it before", link.system) });
     }
-    let mut deletes = link.shadow.sends.clone();
-    deletes.retain(|sent| sent.op == SendOp::Delete);
+    let deletes = deletes_of(link);
     let told = !deletes.is_empty();
     if tombstone.is_none() && !told {
         return Ok(Deleting::Asked);

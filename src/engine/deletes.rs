@@ -109,13 +109,7 @@ impl Decider {
 
     /// The source of a delete that nobody wants, or wants no longer, gets the record again, if it is sent records at all.
     pub(super) fn restored(&self, record: &mut CanonicalRecord, index: usize, source: &Target, types: &TypeRules) {
-        if self.settings.rules.creates(&source.side, types) {
-            delete::make_anew(record, index);
-            return;
-        }
-        let link = &mut record.links[index];
-        link.unlinked = true;
-        link.shadow.sends.clear();
+        delete::lose(record, index, self.settings.rules.creates(&source.side, types));
     }
 
     #[allow(clippy::too_many_arguments)]
