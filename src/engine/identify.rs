@@ -50,11 +50,11 @@ impl Decider {
             Some(Located::Unknown) | None => {}
         }
         let claims: BTreeSet<_> = claims_of(&item.types.keys, |path| arrival.leaves.get(path));
-        if let Some(double) = double.filter(|_| claims.is_empty() && item.types.duplicates == Duplicates::Park) {
-            return Ok(Located::Stuck(double));
-        }
         if claims.is_empty() {
-            return Ok(if item.types.key_required { Located::Stuck(WaitingFor::NoIdentity) } else { Located::Unknown });
+            // No key says that it is another thing than it was.
+            let double = double.filter(|_| item.types.duplicates == Duplicates::Park);
+            let lacks = item.types.key_required.then_some(WaitingFor::NoIdentity);
+            return Ok(double.or(lacks).map_or(Located::Unknown, Located::Stuck));
         }
         let typed: Vec<_> = claims.iter().map(|claim| TypedClaim { entity_type: key.entity_type.clone(), claim: claim.clone() }).collect();
         let owners = self.owners(unit, &typed).await?;
