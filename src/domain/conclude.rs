@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
-use super::decide::{Arrival, Footing, Proposal, Situation, keep_waiting, trusted_time};
+use super::decide::{Arrival, Footing, Proposal, Situation, trusted_time};
 use super::decision::{Decision, DecisionKind, Winner};
 use super::explain;
 use super::handler::{Answer, Verdict};
@@ -14,6 +14,7 @@ use super::planted;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::representation::same_set;
 use super::rules::TypeRules;
+use super::undecided::keep_waiting;
 use super::value::{FieldPath, Leaves, same_held};
 use super::waiting::{WaitingChange, WaitingFor};
 
@@ -74,8 +75,8 @@ pub fn conclude(
             decision.reason = reason;
             Outcome { decision, waits: None }
         }
-        Verdict::Defer { reason, after } => wait(record, proposal, decision, reason, WaitingFor::Time, Some(after), arrival),
-        Verdict::Review { reason } => wait(record, proposal, decision, reason, WaitingFor::Review, None, arrival),
+        Verdict::Defer { reason, after } => wait(record, proposal, decision, reason, WaitingFor::Time, Some(after), arrival, situation),
+        Verdict::Review { reason } => wait(record, proposal, decision, reason, WaitingFor::Review, None, arrival, situation),
     }
 }
 
@@ -111,6 +112,7 @@ pub fn blank(arrival: &Arrival<'_>, situation: &Situation<'_>, canonical_id: Opt
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn wait(
     record: &mut CanonicalRecord,
     proposal: &Proposal,
@@ -119,6 +121,7 @@ fn wait(
     waiting_for: WaitingFor,
     retry_after: Option<Option<Duration>>,
     arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
 ) -> Outcome {
     decision.decision = if retry_after.is_some() { DecisionKind::Deferred } else { DecisionKind::Parked };
     decision.reason = reason;
@@ -126,7 +129,7 @@ fn wait(
     let change = known.then(|| {
         let change = WaitingChange { canonical_id: record.id, fields: proposal.changes.clone(), unresolved: Vec::new() };
         if let Some(index) = record.link_of(&arrival.change.key.system, &arrival.change.key.native_id) {
-            keep_waiting(record, index, arrival.change, &change);
+            keep_waiting(record, index, arrival.change, &change, situation);
         }
         change
     });

@@ -12,15 +12,16 @@ use super::decision::{Assumed, Conflict, ConflictBase, Winner};
 use super::delete::found_by_create;
 use super::handler::UpdateMeta;
 use super::ids::CanonicalId;
-use super::link::{Link, LinkState, SendOp, Sent, SeqSeen, Waits};
+use super::link::{Link, LinkState, SendOp, Sent, SeqSeen};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::{Equality, same_set};
 use super::rules::{FirstContact, Rules, TypeRules};
 use super::sending::{NOTHING_STORED, Target};
-use super::shadow::{Compared, FieldChange, Knowledge, Report, StaleField, compare_report, settle_through};
+use super::shadow::{Compared, FieldChange, Knowledge, Report, StaleField, compare_report, expected_at, settle_through};
 use super::survivorship::{Contest, Rule, Survivor, survive};
 use super::time::Timestamp;
+use super::undecided::keep_waiting;
 use super::value::{FieldPath, Leaves, same, same_held};
 use super::waiting::{MissingReference, WaitingChange};
 
@@ -139,11 +140,11 @@ pub fn prepare(
     if arrival.waited.is_none() && footing == Footing::Linked {
         frozen = breaker::count(record, index, &mut compared.changes, situation.rules);
     }
-    let changes = overtake(compared.changes, &arrival.overtaken, record, index, arrival);
+    let changes = overtake(compared.changes, &arrival.overtaken, record, index, arrival, situation);
     let mut stale = compared.stale;
     stale.retain(|field| changes.iter().all(|change| change.path != field.path));
     if !arrival.missing.is_empty() {
-        return Ok(Prepared::Waits(wait_for_references(record, index, arrival, changes)));
+        return Ok(Prepared::Waits(wait_for_references(record, index, arrival, changes, situation)));
     }
     if changes.is_empty() && footing != Footing::New {
         let reason = match frozen.as_slice() {
@@ -315,15 +316,24 @@ fn still_meant(
         let mut change = change.clone();
         if waited.unresolved.contains(&change.path) {
             let Some(resolved) = arrival.leaves.get(&change.path) else { continue };
+            resolve(link, data, &change.path, resolved);
             change.value = resolved.clone();
-            link.shadow.held.write(data, &change.path, resolved);
         }
         let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
-        if equality.holds(&change.path, link.shadow.held.get(data, &change.path), Some(&change.value)) {
+        let means = |value: Option<&Value>| equality.holds(&change.path, value, Some(&change.value));
+        if means(link.shadow.held.get(data, &change.path)) || means(expected_at(&link.shadow, data, equality, &change.path)) {
             changes.push(change);
         }
     }
     Compared { changes, ..Compared::default() }
+}
+
+/// A reference that the system holds by an id of its own is the record that id has come to mean, in what it was sent of it, too.
+fn resolve(link: &mut Link, data: &Leaves, path: &FieldPath, resolved: &Value) {
+    let native = link.shadow.held.get(data, path).cloned();
+    let given_back = link.shadow.sends.iter_mut().filter(|sent| sent.values.get(data, path) == native.as_ref());
+    given_back.for_each(|sent| sent.values.set(data, path.clone(), Some(resolved.clone())));
+    link.shadow.held.write(data, path, resolved);
 }
 
 /// Takes over the changes of waiting updates that this one overtakes: their fields are held already, so this record
@@ -334,11 +344,13 @@ fn overtake(
     record: &CanonicalRecord,
     index: usize,
     arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
 ) -> Vec<FieldChange> {
-    let held = &record.links[index].shadow.held;
+    let shadow = &record.links[index].shadow;
+    let equality = Equality { types: situation.types, side: &situation.source.side, stored: &shadow.stored };
     for old in overtaken {
         let missing = arrival.missing.iter().any(|missing| missing.field == old.path);
-        let now = held.get(&record.data, &old.path).cloned().unwrap_or(Value::Null);
+        let now = expected_at(shadow, &record.data, equality, &old.path).cloned().unwrap_or(Value::Null);
         match changes.iter().position(|change| change.path == old.path) {
             Some(at) if same_held(old.base.as_ref(), Some(&changes[at].value)) => {
                 changes.remove(at);
@@ -354,7 +366,13 @@ fn overtake(
 }
 
 /// The change is stored; its fields are not corrected in the source until they are decided.
-fn wait_for_references(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, mut fields: Vec<FieldChange>) -> WaitingChange {
+fn wait_for_references(
+    record: &mut CanonicalRecord,
+    index: usize,
+    arrival: &Arrival<'_>,
+    mut fields: Vec<FieldChange>,
+    situation: &Situation<'_>,
+) -> WaitingChange {
     let id = record.id;
     let mut unresolved = Vec::new();
     let entity = match &arrival.change.body {
@@ -378,15 +396,8 @@ fn wait_for_references(record: &mut CanonicalRecord, index: usize, arrival: &Arr
         fields.push(FieldChange { path: missing.field.clone(), base, value, assumed: false });
     }
     let change = WaitingChange { canonical_id: id, fields, unresolved };
-    keep_waiting(record, index, arrival.change, &change);
+    keep_waiting(record, index, arrival.change, &change, situation);
     change
-}
-
-/// Marks the fields of a waiting change in the source's link.
-pub fn keep_waiting(record: &mut CanonicalRecord, index: usize, change: &NativeChange, waiting: &WaitingChange) {
-    let fields = waiting.fields.iter().map(|field| field.path.clone()).collect();
-    let unresolved = waiting.unresolved.iter().cloned().collect();
-    record.links[index].waits.push(Waits { update: change.update.clone(), fields, unresolved });
 }
 
 /// The changes laid over the record as it is, and what the rules make of them.

@@ -37,5 +37,6 @@ pub mod survivorship;
 pub mod tag;
 pub mod time;
 pub mod trace;
+pub mod undecided;
 pub mod value;
 pub mod waiting;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::canonical::CanonicalRecord;
 use super::change::{DeadReason, Record, Rejection};
 use super::ids::{CanonicalId, EntityType, NativeId, NativeKey};
-use super::link::Link;
+use super::link::{Link, SendOp};
 use super::planted;
 use super::rules::{MissingParent, Side, TypeRules};
 use super::value::{FieldPath, Leaves, same};
@@ -140,16 +140,26 @@ pub fn canonical_references<'a>(data: &'a Leaves, types: &'a TypeRules) -> impl 
     })
 }
 
-/// The canonical ids in references of a link that keep what its system holds, as their change waits.
+/// What the message to a system says at a path: what was recorded with it, whatever waits by now. The same message always has the
+/// same bytes, and what it writes is known. Where none is recorded: what one would say.
+fn said<'a>(record: &'a CanonicalRecord, link: &'a Link, path: &FieldPath) -> Option<&'a Value> {
+    match link.newest().filter(|sent| sent.rev == link.rev && sent.op != SendOp::Delete) {
+        Some(sent) => sent.values.get(&record.data, path),
+        None if link.is_waiting(path) => link.shadow.held.get(&record.data, path),
+        None => record.data.get(path),
+    }
+}
+
+/// The canonical ids in references in which the message to a system says something else than the canonical record: what the system
+/// holds, as its change waits.
 pub fn waiting_references(record: &CanonicalRecord, link: &Link, types: &TypeRules) -> Vec<CanonicalId> {
-    let fields = types.references.keys().filter(|field| link.is_waiting(field) && !link.is_unresolved(field));
-    let mut held = Leaves::new();
-    for field in fields {
-        if let Some(value) = link.shadow.held.get(&record.data, field) {
-            held.set(field.clone(), value.clone());
+    let mut own = Leaves::new();
+    for field in types.references.keys().filter(|field| !link.is_unresolved(field)) {
+        if let Some(value) = said(record, link, field).filter(|value| Some(*value) != record.data.get(field)) {
+            own.set(field.clone(), value.clone());
         }
     }
-    canonical_references(&held, types).map(|(_, id)| id).collect()
+    canonical_references(&own, types).map(|(_, id)| id).collect()
 }
 
 /// Why a native model can't be made yet: the target lacks these records.
@@ -178,7 +188,7 @@ pub struct NativeModel {
 
 /// The native model of one system.
 ///
-/// A field whose change waits for a decision keeps what the system holds. `native_of` gives the target's id of a
+/// A field whose change waited for a decision when the message was recorded keeps what the system holds. `native_of` gives the target's id of a
 /// referenced record, `unlinked` what to do where it has none.
 pub fn native_model(
     record: &CanonicalRecord,
@@ -197,11 +207,12 @@ pub fn native_model(
             left_out.insert(path);
             continue;
         }
-        let value = if link.is_waiting(&path) { link.shadow.held.get(&record.data, &path) } else { record.data.get(&path) };
+        let value = said(record, link, &path);
+        let own = value != record.data.get(&path);
         let mut value = value.cloned().unwrap_or(Value::Null);
-        if link.is_unresolved(&path) {
+        if own && link.is_unresolved(&path) {
             // It is sent back what it said.
-        } else if types.references.contains_key(&path) && link.is_waiting(&path) {
+        } else if own && types.references.contains_key(&path) {
             match own_reference(&value, &native_of) {
                 Some(native) => value = native,
                 None => {

@@ -16,8 +16,9 @@ use super::overlay::Overlay;
 use super::planted;
 use super::representation::{Equality, Stored};
 use super::rules::{NotificationMode, Receipts, Rules, Side, TypeRules};
-use super::shadow::{bound_sends, state_at};
+use super::shadow::{bound_sends, expected_at};
 use super::time::Timestamp;
+use super::undecided::kept_values;
 use super::value::FieldPath;
 
 /// A system that takes part in a type.
@@ -180,21 +181,19 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     }
     // What went out after a refusal, with something else, would stand and be taken for what it is not: it shows the record as it
     // is when it is published.
-    let on_its_way = link.unanswered().is_some_and(|sent| sent.rev == link.rev) && !planted::fault("refusal_outlives_send");
+    let on_its_way = link.unanswered().is_some_and(|sent| sent.rev == link.rev);
     let insisted = context.insist == Some(&target.system) || on_its_way;
     if !insisted && link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
         return None;
     }
-    let mut values = Overlay::new();
-    for path in link.waits.iter().flat_map(|waits| &waits.fields) {
-        values.set(&record.data, path.clone(), link.shadow.held.get(&record.data, path).cloned());
-    }
+    let stored = link.shadow.stored.clone();
+    let equality = Equality { types: context.types, side: &target.side, stored: &stored };
+    let mut values = kept_values(record, link, equality);
     if create {
         for path in &link.omits {
             values.set(&record.data, path.clone(), None);
         }
     }
-    let stored = link.shadow.stored.clone();
     let CanonicalRecord { links, data, version, .. } = record;
     let link = &mut links[index];
     let replaced = link.shadow.sends.pop_if(|sent| sent.fresh);
@@ -226,7 +225,6 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     }
     link.shadow.disputed.clear();
     link.shadow.last = None;
-    let equality = Equality { types: context.types, side: &target.side, stored: &stored };
     let silent = !target.exact() && target.side.echo == Some(false);
     bound_sends(&mut link.shadow, data, equality, target.receipts, silent);
     Some(Due { system: target.system.clone(), rev: link.rev, op })
@@ -278,7 +276,6 @@ fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<
 pub fn outdated(record: &CanonicalRecord, link: &Link, target: &Target, context: &SendContext<'_>) -> BTreeSet<FieldPath> {
     let shadow = &link.shadow;
     let equality = Equality { types: context.types, side: &target.side, stored: &shadow.stored };
-    let newest = shadow.sends.len().checked_sub(1);
     let mut paths: BTreeSet<&FieldPath> = shadow.held.differences().map(|(path, _)| path).collect();
     paths.extend(shadow.sends.iter().flat_map(|sent| sent.values.differences().map(|(path, _)| path)));
     let differs = |path: &FieldPath, expected| !equality.holds(path, record.data.get(path), expected);
@@ -286,7 +283,7 @@ pub fn outdated(record: &CanonicalRecord, link: &Link, target: &Target, context:
     let counts = |path: &FieldPath| target.side.takes(path) && !link.is_waiting(path) && !omitted(path);
     let mut fields: BTreeSet<FieldPath> = paths
         .into_iter()
-        .filter(|path| counts(path) && differs(path, state_at(shadow, &record.data, equality, newest, path)))
+        .filter(|path| counts(path) && differs(path, expected_at(shadow, &record.data, equality, path)))
         .cloned()
         .collect();
     if !target.exact() && !planted::fault("dispute_ignored") {

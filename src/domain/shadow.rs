@@ -352,6 +352,12 @@ pub fn state_at<'a>(
     }
 }
 
+/// What a system is expected to hold at a path in the end: what its newest unconfirmed send writes there, else what it holds.
+#[must_use]
+pub fn expected_at<'a>(shadow: &'a Shadow, canonical: &'a Leaves, equality: Equality<'_>, path: &FieldPath) -> Option<&'a Value> {
+    state_at(shadow, canonical, equality, shadow.sends.len().checked_sub(1), path)
+}
+
 /// Drops every send up to `rev`, which the system is known to have applied; `held` becomes what the last one wrote.
 pub fn settle_through(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, rev: u64) {
     if let Some(index) = shadow.sends.iter().rposition(|sent| sent.rev <= rev) {

@@ -377,13 +377,7 @@ impl Decider {
         } else {
             self.note_frozen(unit, draft, &before, &record, item);
             let grew = decision.version_after > decision.version_before;
-            let due = self.plan_sends(&mut record, &item.types, situation.now, grew.then_some(&item.change.key.system));
-            item.change.follow_on(&mut record, &due, self.settings.spans);
-            decision.notified = due.iter().map(|due| due.system.clone()).collect();
-            let creates_from = unit.creates_later.get(&item.change.update).copied();
-            if let Some(work) = unit.drafts[draft].work.as_mut() {
-                work.outbox.extend(due.into_iter().map(|due| due_from(due, creates_from)));
-            }
+            decision.notified = self.send(unit, draft, &mut record, item, situation, grew);
         }
         if record.version == 0 {
             decision.canonical_id = None;
@@ -391,6 +385,26 @@ impl Decider {
         self.keep(unit, draft, record, item, &before);
         self.write_row(unit, position, draft, item, decision, waits);
         Ok(())
+    }
+
+    /// Records what is due because of an update, and says to whom. `grew`: it made a new version.
+    pub(super) fn send(
+        &mut self,
+        unit: &mut Unit,
+        draft: usize,
+        record: &mut CanonicalRecord,
+        item: &ChangeItem,
+        situation: &Situation<'_>,
+        grew: bool,
+    ) -> Vec<SystemName> {
+        let due = self.plan_sends(record, &item.types, situation.now, grew.then_some(&item.change.key.system));
+        item.change.follow_on(record, &due, self.settings.spans);
+        let notified = due.iter().map(|due| due.system.clone()).collect();
+        let creates_from = unit.creates_later.get(&item.change.update).copied();
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            work.outbox.extend(due.into_iter().map(|due| due_from(due, creates_from)));
+        }
+        notified
     }
 
     /// Puts the record back into its draft and notes its new links; what waited for them wakes.

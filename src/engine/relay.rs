@@ -164,8 +164,8 @@ impl Relay {
         for row in &due {
             let Some(record) = records.get(&row.record) else { continue };
             let types = self.settings.rules.of_type(&record.entity_type);
-            let waiting = record.links.iter().filter(|link| link.system == row.system && !link.waits.is_empty());
-            let held = waiting.flat_map(|link| waiting_references(record, link, &types));
+            let links = record.links.iter().filter(|link| link.system == row.system);
+            let held = links.flat_map(|link| waiting_references(record, link, &types));
             let shown = canonical_references(&record.data, &types).map(|(_, id)| id);
             wanted.extend(shown.chain(held).filter(|id| !records.contains_key(id)));
         }

@@ -11,14 +11,15 @@ use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Inbound, NativeChange, Op, Receipt, Rejection};
 use crate::domain::conclude::{Waits, blank};
-use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, keep_waiting, prepare};
+use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, prepare};
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
-use crate::domain::ids::UpdateId;
+use crate::domain::ids::{SystemName, UpdateId};
 use crate::domain::planted;
 use crate::domain::provenance::{ByKind, DecidedBy};
 use crate::domain::shadow::FieldChange;
 use crate::domain::time::Timestamp;
+use crate::domain::undecided::{is_news, keep_waiting};
 use crate::domain::value::{FieldPath, same_held};
 use crate::domain::waiting::{Waiting, WaitingChange, WaitingFor};
 use crate::ports::store::{DeadLetter, DecisionWrite};
@@ -60,7 +61,7 @@ impl Decider {
                 | WaitingFor::OpenCreate { .. }
                 | WaitingFor::NoBase => true,
                 WaitingFor::Brake { .. } => true,
-                WaitingFor::Review | WaitingFor::Time => is_delete(&waiting) || says_otherwise(&waiting, item, arrival),
+                WaitingFor::Review | WaitingFor::Time => is_delete(&waiting) || says_otherwise(unit, &waiting, item, arrival, situation),
             };
             let overtaken = overtaken && !is_old_copy(&item.change, &waiting);
             if !overtaken || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
@@ -134,9 +135,18 @@ impl Decider {
         decision.decision = if waiting_for.is_deferral() { DecisionKind::Deferred } else { DecisionKind::Parked };
         decision.decided_by = DecidedBy::SYSTEM;
         decision.reason = explain::waiting(&waiting_for);
+        decision.notified = self.give_back(unit, draft, item, situation);
         let retry_after = super::settle::look_again(&waiting_for, item, situation.now).map(Some);
         let waits = Waits { waiting_for, retry_after, change, untouched: false };
         self.write_row(unit, position, draft, item, decision, Some(waits));
+    }
+
+    /// Records what its system is sent because of an update that waits: what it holds, over what is on its way there.
+    fn give_back(&mut self, unit: &mut Unit, draft: usize, item: &ChangeItem, situation: &Situation<'_>) -> Vec<SystemName> {
+        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Vec::new() };
+        let notified = self.send(unit, draft, &mut record, item, situation, false);
+        self.keep_record(unit, draft, record);
+        notified
     }
 
     /// Parks an update before anyone decided about it. Of a record that is linked already, what the system holds is a
@@ -169,7 +179,7 @@ impl Decider {
             Ok(Prepared::Proposal(proposal)) => {
                 let change = WaitingChange { canonical_id: record.id, fields: proposal.changes, unresolved: Vec::new() };
                 if let Some(index) = linked(&record) {
-                    keep_waiting(&mut record, index, &item.change, &change);
+                    keep_waiting(&mut record, index, &item.change, &change, situation);
                 }
                 change
             }
@@ -259,10 +269,11 @@ impl Decider {
         let change = known.then(|| WaitingChange { canonical_id: record.id, fields: proposal.changes.clone(), unresolved: Vec::new() });
         let draft = if let Some(change) = &change {
             if let Some(index) = record.link_of(&item.change.key.system, &item.change.key.native_id) {
-                keep_waiting(&mut record, index, &item.change, change);
+                keep_waiting(&mut record, index, &item.change, change, situation);
             }
             let draft = unit.by_record[&record.id];
             self.keep_record(unit, draft, record);
+            decision.notified = self.give_back(unit, draft, item, situation);
             draft
         } else {
             unit.add_loose()
@@ -368,10 +379,20 @@ fn is_delete(waiting: &Waiting) -> bool {
 }
 
 /// Whether a newer whole record leaves nothing of an update that waits.
-fn says_otherwise(waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>) -> bool {
+fn says_otherwise(unit: &Unit, waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>, situation: &Situation<'_>) -> bool {
     match &waiting.change {
         Some(change) => {
-            let gone = |field: &FieldChange| arrival.leaves.get(&field.path).is_some_and(|now| !same_held(Some(now), Some(&field.value)));
+            let key = &item.change.key;
+            let record = unit.linked(key).and_then(|id| unit.record(id));
+            let linked = record.and_then(|record| Some((record, &record.links[record.link_of(&key.system, &key.native_id)?])));
+            // What it was sent over what waits, and is given back over, is not its own word.
+            let own = |path: &FieldPath, now: &Value| {
+                linked.is_none_or(|(record, link)| is_news(record, link, (path, now), item.change.base, situation))
+            };
+            let gone = |field: &FieldChange| {
+                let now = arrival.leaves.get(&field.path).filter(|now| !same_held(Some(now), Some(&field.value)));
+                now.is_some_and(|now| own(&field.path, now))
+            };
             change.fields.iter().all(gone)
         }
         // Its record was not known when it came. Judged after this one, what it says otherwise would look like a change back.

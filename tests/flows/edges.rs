@@ -283,7 +283,7 @@ fn what_waits_is_overtaken_in_the_record_it_belongs_to_by_now() {
       erp:first superseded: overtaken by erp:second, a newer record of the same; until then: waiting for a person
       erp:second parked (review): a name is for a person | by Handler device
         conflict name: base assumed, ours "Fan" (crm), theirs "Spool" → theirs (latest)
-      → erp: update device e2 rev 2 {"id":"e2","name":"Spool","serial":"S1"} changed: serial
+      → erp: update device e2 rev 2 {"id":"e2","name":"Spool","serial":"S1"} changed: name, serial
     … anna rejects erp:second
       erp:second dropped: rejected by anna | by Person anna | modified_fields: name | attempt 2
         conflict name: base assumed, ours "Fan" (crm), theirs "Spool" → ours (anna)

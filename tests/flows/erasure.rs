@@ -80,7 +80,7 @@ fn case_erasure_of_a_person_leaves_ids_and_no_values() {
       syncline:erase accepted: its values are erased, here and in all that was decided about it; it is deleted everywhere: anna says so: she asked for it | by Person anna
       dead letter crm:waits#70d71b35ab2c6886 id_reuse: erased, with the values of the record
       = <person 2> v4 deleted {"boss_id":"<person 1>","home":{"city":{"erased":true}},"mail":{"erased":true},"name":{"erased":true}} [crm c1, erp e1]
-      → crm: delete person c1 rev 3 {} changed: 
+      → crm: delete person c1 rev 4 {} changed: 
       → erp: delete person e1 rev 2 {} changed: 
     late erp patch person e1 {"name":"Rear Admiral"} base=1
       erp:late dropped: the values of the record were erased (version 4); a delete wins over what comes later (delete.conflict) | modified_fields: name
@@ -111,7 +111,7 @@ fn the_same_person_may_come_again() {
       syncline:erase accepted: its values are erased, here and in all that was decided about it; it is deleted everywhere: anna says so: she asked for it | by Person anna
       dead letter crm:waits#70d71b35ab2c6886 id_reuse: erased, with the values of the record
       = <person 2> v4 deleted {"boss_id":"<person 1>","home":{"city":{"erased":true}},"mail":{"erased":true},"name":{"erased":true}} [crm c1, erp e1]
-      → crm: delete person c1 rev 3 {} changed: 
+      → crm: delete person c1 rev 4 {} changed: 
       → erp: delete person e1 rev 2 {} changed: 
     … restart
     u5 crm person c2 {"mail":"grace@x","name":"Grace"}

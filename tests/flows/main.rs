@@ -31,4 +31,5 @@ mod saga;
 mod sending;
 mod story;
 mod support;
+mod undecided;
 mod unlinking;

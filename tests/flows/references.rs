@@ -417,7 +417,6 @@ fn a_reference_that_waits_is_not_corrected_in_its_source() {
       = <sensor 1> v3 {"device_id":"<device 2>","tag":"T1","unit":"K"} [bms bmsS1, oem oemS1]
       = <device 2> v1 {"serial":"SN-2"} [bms bmsD2, oem (open create)]
       → oem: create device - rev 1 {"serial":"SN-2"} changed: serial
-      → bms: update sensor bmsS1 rev 2 {"device_id":"bmsD2","id":"bmsS1","tag":"T1","unit":"K"} changed: device_id
     u8 oem device oemD2 {"serial":"SN-2"}
       oem:u8 echo: oem made the record it was sent
       = <device 2> v1 {"serial":"SN-2"} [bms bmsD2, oem oemD2]

@@ -89,7 +89,7 @@ const FAULTS: &[&str] = &[
     "freed_key_not_handed_over",
     "split_not_remembered",
     "moved_shadow_not_rebased",
-    "refusal_outlives_send",
+    "waiting_overwritten",
     "gone_while_sent_unsaid",
     "refusal_outlives_agreement",
     "taken_back_forgotten",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use syncline::config::Config;
 use syncline::domain::canonical::CanonicalRecord;
+use syncline::domain::ids::{CanonicalId, SystemName};
 use syncline::domain::review::{Says, Word};
 use syncline::domain::waiting::WaitingFor;
 use syncline::engine::acts::{Act, Request};
@@ -69,6 +70,12 @@ pub struct World {
 fn is_named(records: &[CanonicalRecord], named: &CanonicalRecord) -> bool {
     let id = named.id.to_string();
     records.iter().any(|record| record.data.iter().any(|(_, value)| value.as_str() == Some(id.as_str())))
+}
+
+/// The records that one refers to.
+fn named_by<'r>(records: &'r [CanonicalRecord], record: &'r CanonicalRecord) -> impl Iterator<Item = &'r CanonicalRecord> {
+    let named = record.data.iter().filter_map(|(_, value)| CanonicalId::parse(value.as_str()?).ok());
+    named.filter_map(|id| records.iter().find(|record| record.id == id))
 }
 
 pub fn config(systems: &[(&str, Traits)], unlinks: bool) -> String {
@@ -319,10 +326,16 @@ impl World {
             return;
         }
         let (winner, loser) = (&records[winner % records.len()], &records[loser % records.len()]);
-        if winner.entity_type == loser.entity_type && !is_named(&records, loser) {
+        // What a system is never sent, and does not have, it can't be sent the name of either: that would be owed for ever.
+        let can_be_said = [winner, loser].into_iter().flat_map(|record| named_by(&records, record)).all(|named| self.is_everywhere(named));
+        if winner.entity_type == loser.entity_type && !is_named(&records, loser) && can_be_said {
             self.merged = true;
             self.act(Request::Merge { winner: winner.id, loser: loser.id, reason: None }).await;
         }
+    }
+
+    fn is_everywhere(&self, thing: &CanonicalRecord) -> bool {
+        self.systems.iter().all(|system| system.traits.takes_creates || thing.native_id(&SystemName::new(&system.name).unwrap()).is_some())
     }
 
     /// A person takes a native record out of its record.

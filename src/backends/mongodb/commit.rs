@@ -85,13 +85,14 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, careful: b
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session };
-    let mut writer = Writer { shared, batch, staged, careful, late: 0, tx };
+    let mut writer = Writer { shared, batch, staged, careful, late: 0, owed: outbox::Written::new(), tx };
     let written = writer.write(places).await;
-    let late = writer.late;
+    let (late, owed) = (writer.late, writer.owed);
     match written {
         Ok(proof) => {
             end(shared, &mut session, &proof).await?;
             shared.late.fetch_max(late, Ordering::Relaxed);
+            shared.recall.wrote(owed);
             Ok(())
         }
         Err(trouble) => {
@@ -245,6 +246,8 @@ struct Writer<'a> {
     careful: bool,
     /// How much later than its time a place is, if that is more than is stored.
     late: i64,
+    /// What is owed of its records once it is committed.
+    owed: outbox::Written,
     tx: Transaction<'a>,
 }
 
@@ -266,7 +269,7 @@ impl Writer<'_> {
         self.records(records).await?;
         self.owners(LINKS, &self.staged.links).await?;
         self.owners(CLAIMS, &self.staged.claims).await?;
-        outbox::change(&mut self.tx, self.batch, places, self.careful).await?;
+        self.owed = outbox::change(&mut self.tx, self.batch, places, self.careful).await?;
         self.creates().await?;
         parked::apply(&mut self.tx, self.shared, self.staged).await?;
         self.bury().await?;

@@ -1,7 +1,7 @@
 //! What systems are owed of records: one document a record, with a row for each system, as a change is mostly owed to all
 //! of them at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -134,8 +134,12 @@ impl Rows {
 
 type Touched = BTreeMap<CanonicalId, Rows>;
 
+/// Documents as they are written.
+pub(super) type Written = Vec<(CanonicalId, recall::Document)>;
+
 /// Applies the changes of a batch. Unless it is `careful`, what is new is taken to be new: if it is not, that is a race.
-pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, places: Places<'_>, careful: bool) -> Result<(), Trouble> {
+/// Returns what is stored once the transaction is committed.
+pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, places: Places<'_>, careful: bool) -> Result<Written, Trouble> {
     let all: BTreeSet<CanonicalId> = batch.outbox().map(|(record, _)| record).collect();
     let asked = if careful { all } else { may_have_rows(places.shared, batch, all) };
     let mut touched = stored(tx, asked).await?;
@@ -171,8 +175,8 @@ async fn stored(tx: &mut Transaction<'_>, records: BTreeSet<CanonicalId>) -> Res
 }
 
 /// Whoever changes a document after this transaction has read it is met when it is written: only one of two may write.
-async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_>) -> Result<(), Trouble> {
-    let (mut new, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_>) -> Result<Written, Trouble> {
+    let (mut new, mut kept, mut gone, mut written) = (Vec::new(), Vec::new(), Vec::new(), Written::new());
     let (recall, stamp) = (&places.shared.recall, new_stamp());
     let mut touched: Vec<(CanonicalId, Rows)> = touched.into_iter().filter(|(_, rows)| rows.fate != Fate::Same).collect();
     touched.sort_by_key(|(_, rows)| rows.fate);
@@ -183,14 +187,17 @@ async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_
             (Some(_), _) if rows.rows.is_empty() => gone.push(record),
             (Some(place), Fate::Same | Fate::Noted) => {
                 kept.push(Update::of_id(&record.to_string(), codec::owed(record, &rows.rows, (place, stamp))));
+                written.push((record, recall::Document { stamp, rows: rows.rows }));
             }
             (stored, _) => {
                 let place = places.next(stored).await.map_err(Trouble::Fatal)?;
-                let document = codec::owed(record, &rows.renumbered(), (place, stamp));
+                let rows = rows.renumbered();
+                let document = codec::owed(record, &rows, (place, stamp));
                 match stored {
                     None => new.push(document),
                     Some(_) => kept.push(Update::of_id(&record.to_string(), document)),
                 }
+                written.push((record, recall::Document { stamp, rows }));
             }
         }
     }
@@ -201,12 +208,12 @@ async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_
     })?;
     tx.update(OWED, kept).await?;
     if gone.is_empty() {
-        return Ok(());
+        return Ok(written);
     }
     let ids: Vec<String> = gone.iter().map(ToString::to_string).collect();
     tx.delete(OWED, vec![doc! {"_id": {"$in": ids}}]).await?;
     places.shared.recall.gone(gone);
-    Ok(())
+    Ok(written)
 }
 
 /// By which a state of a document is known from every other one of it, whoever wrote that.
@@ -295,7 +302,7 @@ async fn note_rows(tx: &mut Transaction<'_>, shared: &Shared, messages: &[Publis
         rows.change(&message.system, turn, |row| row.map_or(Next::Same, |row| confirmed(row, message)));
     }
     // Nothing becomes due by this, so nothing changes its place.
-    write(tx, touched, Places::none(shared)).await
+    write(tx, touched, Places::none(shared)).await.map(drop)
 }
 
 /// Rows after a position.
@@ -339,8 +346,9 @@ pub(super) async fn of(shared: &Shared, pairs: &[(CanonicalId, SystemName)]) -> 
         return Ok(Vec::new());
     }
     let ids: BTreeSet<CanonicalId> = pairs.iter().map(|(record, _)| *record).collect();
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let (mut found, mut stamped) = (HashMap::new(), Vec::new());
+    // Mostly it was committed here just before.
+    let (mut found, mut stamped) = (shared.recall.fresh(&ids), Vec::new());
+    let ids: Vec<String> = ids.iter().filter(|record| !found.contains_key(*record)).map(ToString::to_string).collect();
     for document in shared.find(READ, OWED, doc! {"_id": {"$in": &ids}}).limit(ids.len()).all().await? {
         let (record, _, rows) = codec::read_owed(READ, &document)?;
         // Without a stamp it is by an earlier version.

@@ -25,6 +25,8 @@ struct Remembered {
     /// Records of which there may be rows, written here.
     written: HashSet<CanonicalId>,
     read: HashMap<CanonicalId, Document>,
+    /// Those of them that were written here, and not asked for since.
+    fresh: HashSet<CanonicalId>,
 }
 
 /// What was owed of a record when it was read.
@@ -54,6 +56,7 @@ impl Recall {
         let mut remembered = self.remembered();
         for record in records {
             remembered.read.remove(&record);
+            remembered.fresh.remove(&record);
             remembered.written.insert(record);
         }
         if remembered.written.len() > WRITTEN {
@@ -66,6 +69,8 @@ impl Recall {
     pub fn gone(&self, records: impl IntoIterator<Item = CanonicalId>) {
         let mut remembered = self.remembered();
         for record in records {
+            remembered.read.remove(&record);
+            remembered.fresh.remove(&record);
             remembered.written.remove(&record);
         }
     }
@@ -78,6 +83,25 @@ impl Recall {
     /// There was nothing at all in the outbox: what others write from now on is met by chance only.
     pub fn saw_nothing(&self) {
         self.remembered().alone = true;
+    }
+
+    /// Something is stored now, as it was written here.
+    pub fn wrote(&self, documents: Vec<(CanonicalId, Document)>) {
+        let records: Vec<CanonicalId> = documents.iter().map(|(record, _)| *record).collect();
+        self.saw(documents);
+        let mut remembered = self.remembered();
+        if remembered.fresh.len() >= READ {
+            remembered.fresh.clear();
+        }
+        remembered.fresh.extend(records);
+    }
+
+    /// What was written here of these records just now. It is told once: whoever asks again may want to know what others have
+    /// made of it.
+    pub fn fresh(&self, records: &BTreeSet<CanonicalId>) -> HashMap<CanonicalId, Vec<Row>> {
+        let mut remembered = self.remembered();
+        let fresh: Vec<CanonicalId> = records.iter().filter(|record| remembered.fresh.remove(*record)).copied().collect();
+        fresh.into_iter().filter_map(|record| Some((record, remembered.read.get(&record)?.rows.clone()))).collect()
     }
 
     /// Something was read.
@@ -126,6 +150,17 @@ mod tests {
         recall.saw_nothing();
         recall.writes(ids(0..=WRITTEN as u128));
         assert_eq!(recall.may_have_rows(ids([1])), ids([1]));
+    }
+
+    #[test]
+    fn what_was_written_is_told_once() {
+        let recall = Recall::default();
+        let document = || Document { stamp: 7, rows: Vec::new() };
+        recall.wrote(ids([1, 2]).into_iter().map(|id| (id, document())).collect());
+        recall.writes(ids([2]));
+        assert_eq!(recall.fresh(&ids([1, 2, 3])).into_keys().collect::<BTreeSet<_>>(), ids([1]));
+        assert!(recall.fresh(&ids([1, 2, 3])).is_empty());
+        assert_eq!(recall.take(ids([1, 2])).into_keys().collect::<BTreeSet<_>>(), ids([1]));
     }
 
     #[test]
