@@ -59,6 +59,8 @@ pub struct Arrival<'a> {
     pub approval: Option<super::handler::Approval>,
     /// A person requeued it: that its own `seq` was seen already is no reason to leave it out.
     pub requeued: bool,
+    /// The last `rev` its native record is known to have been sent, of whatever record it was part of.
+    pub used_rev: u64,
 }
 
 /// How the native record stands to the canonical one.
@@ -169,7 +171,7 @@ fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arriva
         return (open, footing);
     }
     if let Some(index) = record.link_of(&key.system, &key.native_id) {
-        let rev = record.used_rev(&key.system);
+        let rev = record.used_rev(&key.system).max(arrival.used_rev);
         let link = &mut record.links[index];
         if link.state == LinkState::Detached {
             // Its system may have had another one meanwhile.
@@ -187,8 +189,9 @@ fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arriva
         return (index, footing);
     }
     let nothing = Overlay::nothing(&record.data);
-    // The number of the last message goes on, and what only said that the system does not have the record ends.
-    let rev = record.used_rev(&key.system);
+    // The number of the last message goes on, and what only said that the system does not have the record ends. What a native
+    // record was sent as part of another record has its numbers, too: by them its system says what it had applied.
+    let rev = record.used_rev(&key.system).max(arrival.used_rev);
     record.links.retain(|link| link.system != key.system || link.native_id.is_some() || link.state != LinkState::Detached);
     record.links.push(Link { rev, ..Link::new(key.system.clone(), Some(key.native_id.clone()), nothing) });
     (record.links.len() - 1, footing)

@@ -162,6 +162,7 @@ impl Decider {
             overtaken: Vec::new(),
             approval: item.word.as_ref().and_then(Word::approval),
             requeued: item.requeued,
+            used_rev: item.change.base.unwrap_or(0),
         }
     }
 
@@ -186,7 +187,7 @@ impl Decider {
             ChangeBody::Patch(_) => false,
         };
         let located = doing(self.locate(unit, &item, &arrival)).await?;
-        self.part_ways(unit, position, &item, &located);
+        arrival.used_rev = arrival.used_rev.max(self.part_ways(unit, position, &item, &located));
         let (id, footing) = match located {
             Located::Stuck(waiting_for) => {
                 self.supersede(unit, position, &item, &mut arrival, &situation);

@@ -425,6 +425,7 @@ pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situa
         overtaken: Vec::new(),
         approval: None,
         requeued: false,
+        used_rev: 0,
     };
     let mut decision = blank(&arrival, situation, waiting.change.as_ref().map(|change| change.canonical_id));
     decision.decision = DecisionKind::Superseded;

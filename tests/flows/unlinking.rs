@@ -135,6 +135,8 @@ fn what_is_there_again_under_another_key_is_another_thing() {
     scene.says("oem", "device", "o2", json!({"serial": "SN-1", "name": "Fan"}));
     scene.send(whole("oem", "device", "o1", json!({"serial": "SN-2", "name": "Pump"})).seq(3));
     scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan 2"}));
+    // It has applied rev 1 as what it was: what it is sent now has other numbers.
+    scene.says("bms", "device", "b2", json!({"serial": "SN-2", "name": "Pump 2"}));
     insta::assert_snapshot!(scene.story(), @r#"
     u4 oem delete device o1 seq=2
       oem:u4 unchanged: oem let go of the record; it stays as it is for all others (delete.policy = "unlink")
@@ -151,6 +153,10 @@ fn what_is_there_again_under_another_key_is_another_thing() {
       bms:u7 accepted: taken: name
       = <device 1> v2 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o2]
       → oem: update device o2 rev 2 {"id":"o2","name":"Fan 2","serial":"SN-1"} changed: name
+    u8 bms device b2 {"name":"Pump 2","serial":"SN-2"}
+      bms:u8 accepted: bms made the record it was sent; taken: name
+      = <device 2> v2 {"name":"Pump 2","serial":"SN-2"} [oem o1, bms b2]
+      → oem: update device o1 rev 2 {"id":"o1","name":"Pump 2","serial":"SN-2"} changed: name
     "#);
 }
 
