@@ -54,13 +54,22 @@ pub struct Arrival<'a> {
     /// The stored change, if it waited and its shadow has moved on already.
     pub waited: Option<WaitingChange>,
     /// Changes of waiting updates that this one overtakes.
-    pub overtaken: Vec<FieldChange>,
+    pub overtaken: Vec<Overtaken>,
     /// A person's approval, if it was in review.
     pub approval: Option<super::handler::Approval>,
     /// A person requeued it: that its own `seq` was seen already is no reason to leave it out.
     pub requeued: bool,
     /// The last `rev` its native record is known to have been sent, of whatever record it was part of.
     pub used_rev: u64,
+}
+
+/// A change that waited until a newer record came.
+#[derive(Clone, Debug)]
+pub struct Overtaken {
+    /// What it was.
+    pub change: FieldChange,
+    /// Its value is a native id of which nobody knows the record.
+    pub unresolved: bool,
 }
 
 /// How the native record stands to the canonical one.
@@ -319,8 +328,8 @@ fn still_meant(
         let mut change = change.clone();
         if waited.unresolved.contains(&change.path) {
             let Some(resolved) = arrival.leaves.get(&change.path) else { continue };
-            resolve(link, data, &change.path, resolved);
-            change.value = resolved.clone();
+            let native = std::mem::replace(&mut change.value, resolved.clone());
+            resolve(link, data, &change.path, &native, resolved);
         }
         let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
         let means = |value: Option<&Value>| equality.holds(&change.path, value, Some(&change.value));
@@ -331,19 +340,23 @@ fn still_meant(
     Compared { changes, ..Compared::default() }
 }
 
-/// A reference that the system holds by an id of its own is the record that id has come to mean, in what it was sent of it, too.
-fn resolve(link: &mut Link, data: &Leaves, path: &FieldPath, resolved: &Value) {
-    let native = link.shadow.held.get(data, path).cloned();
-    let given_back = link.shadow.sends.iter_mut().filter(|sent| sent.values.get(data, path) == native.as_ref());
-    given_back.for_each(|sent| sent.values.set(data, path.clone(), Some(resolved.clone())));
-    link.shadow.held.write(data, path, resolved);
+/// A reference that the system holds by an id of its own, or is given back by it, is the record that id has come to mean.
+fn resolve(link: &mut Link, data: &Leaves, path: &FieldPath, native: &Value, resolved: &Value) {
+    let by_own_id = |overlay: &Overlay| same_held(overlay.get(data, path), Some(native));
+    let shadow = &mut link.shadow;
+    for sent in shadow.sends.iter_mut().filter(|sent| by_own_id(&sent.values)) {
+        sent.values.set(data, path.clone(), Some(resolved.clone()));
+    }
+    if by_own_id(&shadow.held) {
+        shadow.held.write(data, path, resolved);
+    }
 }
 
 /// Takes over the changes of waiting updates that this one overtakes: their fields are held already, so this record
 /// repeating them would look untouched.
 fn overtake(
     mut changes: Vec<FieldChange>,
-    overtaken: &[FieldChange],
+    overtaken: &[Overtaken],
     record: &CanonicalRecord,
     index: usize,
     arrival: &Arrival<'_>,
@@ -351,7 +364,7 @@ fn overtake(
 ) -> Vec<FieldChange> {
     let shadow = &record.links[index].shadow;
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: &shadow.stored };
-    for old in overtaken {
+    for Overtaken { change: old, unresolved } in overtaken {
         let missing = arrival.missing.iter().any(|missing| missing.field == old.path);
         let now = expected_at(shadow, &record.data, equality, &old.path).cloned().unwrap_or(Value::Null);
         match changes.iter().position(|change| change.path == old.path) {
@@ -361,7 +374,7 @@ fn overtake(
             Some(at) => changes[at].base.clone_from(&old.base),
             // What it held then was overwritten by something we sent: that is no edit.
             None if !same_held(Some(&old.value), Some(&now)) => {}
-            None if missing || same_held(old.base.as_ref(), Some(&now)) => {}
+            None if missing || *unresolved || same_held(old.base.as_ref(), Some(&now)) => {}
             None => changes.push(FieldChange { value: now, ..old.clone() }),
         }
     }
@@ -378,10 +391,6 @@ fn wait_for_references(
 ) -> WaitingChange {
     let id = record.id;
     let mut unresolved = Vec::new();
-    let entity = match &arrival.change.body {
-        ChangeBody::Upsert(entity) | ChangeBody::Patch(entity) => Some(entity),
-        ChangeBody::Delete | ChangeBody::Rekey(_) => None,
-    };
     for missing in &arrival.missing {
         if unresolved.contains(&missing.field) {
             continue;
@@ -391,11 +400,10 @@ fn wait_for_references(
             continue;
         }
         // Said before, by an update this one overtakes: the base is what the system held before that.
-        let earlier = arrival.overtaken.iter().find(|change| change.path == missing.field);
+        let earlier = arrival.overtaken.iter().map(|old| &old.change).find(|change| change.path == missing.field);
         let held = || record.links[index].shadow.held.get(&record.data, &missing.field).cloned();
         let base = earlier.map_or_else(held, |change| change.base.clone());
-        let native = entity.and_then(|entity| entity.get(missing.field.as_str())).cloned();
-        let value = native.unwrap_or_else(|| Value::from(missing.key.native_id.as_str()));
+        let value = arrival.leaves.get(&missing.field).cloned().unwrap_or_else(|| Value::from(missing.key.native_id.as_str()));
         fields.push(FieldChange { path: missing.field.clone(), base, value, assumed: false });
     }
     let change = WaitingChange { canonical_id: id, fields, unresolved };

@@ -11,7 +11,7 @@ use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Inbound, NativeChange, Op, Receipt, Rejection};
 use crate::domain::conclude::{Waits, blank};
-use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, prepare};
+use crate::domain::decide::{Arrival, Footing, Overtaken, Prepared, Proposal, Situation, prepare};
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
 use crate::domain::ids::{SystemName, UpdateId};
@@ -54,8 +54,8 @@ impl Decider {
         let own = item.woken.as_ref().map(|woken| woken.arrival);
         for waiting in unit.waiting_of(&item.change.key) {
             let overtaken = match &waiting.waiting_for {
-                WaitingFor::MissingReference { .. }
-                | WaitingFor::MatchCollision { .. }
+                WaitingFor::MissingReference { .. } => !keeps_reference(unit, &waiting, item, arrival, situation),
+                WaitingFor::MatchCollision { .. }
                 | WaitingFor::DuplicateInSystem { .. }
                 | WaitingFor::NoIdentity
                 | WaitingFor::OpenCreate { .. }
@@ -78,8 +78,9 @@ impl Decider {
                 // A reference that was never resolved and is not said again means nothing any more.
                 let lost = |path: &FieldPath| change.unresolved.contains(path) && arrival.leaves.get(path).is_none();
                 for field in change.fields.iter().filter(|field| !lost(&field.path)) {
-                    if arrival.overtaken.iter().all(|taken| taken.path != field.path) {
-                        arrival.overtaken.push(field.clone());
+                    if arrival.overtaken.iter().all(|taken| taken.change.path != field.path) {
+                        let unresolved = change.unresolved.contains(&field.path);
+                        arrival.overtaken.push(Overtaken { change: field.clone(), unresolved });
                     }
                 }
             }
@@ -382,17 +383,8 @@ fn is_delete(waiting: &Waiting) -> bool {
 fn says_otherwise(unit: &Unit, waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>, situation: &Situation<'_>) -> bool {
     match &waiting.change {
         Some(change) => {
-            let key = &item.change.key;
-            let record = unit.linked(key).and_then(|id| unit.record(id));
-            let linked = record.and_then(|record| Some((record, &record.links[record.link_of(&key.system, &key.native_id)?])));
-            // What it was sent over what waits, and is given back over, is not its own word.
-            let own = |path: &FieldPath, now: &Value| {
-                linked.is_none_or(|(record, link)| is_news(record, link, (path, now), item.change.base, situation))
-            };
-            let gone = |field: &FieldChange| {
-                let now = arrival.leaves.get(&field.path).filter(|now| !same_held(Some(now), Some(&field.value)));
-                now.is_some_and(|now| own(&field.path, now))
-            };
+            let gone =
+                |field: &FieldChange| says_other(field, arrival).is_some_and(|now| is_own_word(unit, item, (&field.path, now), situation));
             change.fields.iter().all(gone)
         }
         // Its record was not known when it came. Judged after this one, what it says otherwise would look like a change back.
@@ -404,6 +396,27 @@ fn says_otherwise(unit: &Unit, waiting: &Waiting, item: &ChangeItem, arrival: &A
             ChangeBody::Delete | ChangeBody::Rekey(_) => false,
         },
     }
+}
+
+/// Whether a reference that waits for its record goes on waiting: what a newer record says instead is only what its system had
+/// been sent before.
+fn keeps_reference(unit: &Unit, waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>, situation: &Situation<'_>) -> bool {
+    let Some(change) = &waiting.change else { return false };
+    let mut unresolved = change.fields.iter().filter(|field| change.unresolved.contains(&field.path));
+    unresolved.any(|field| says_other(field, arrival).is_some_and(|now| !is_own_word(unit, item, (&field.path, now), situation)))
+}
+
+/// What a record says in the place of a change that waits.
+fn says_other<'a>(field: &FieldChange, arrival: &'a Arrival<'_>) -> Option<&'a Value> {
+    arrival.leaves.get(&field.path).filter(|now| !same_held(Some(now), Some(&field.value)))
+}
+
+/// Whether a system says this of itself. What it was sent over what waits, and is given back over, is not its own word.
+fn is_own_word(unit: &Unit, item: &ChangeItem, said: (&FieldPath, &Value), situation: &Situation<'_>) -> bool {
+    let key = &item.change.key;
+    let record = unit.linked(key).and_then(|id| unit.record(id));
+    let linked = record.and_then(|record| Some((record, &record.links[record.link_of(&key.system, &key.native_id)?])));
+    linked.is_none_or(|(record, link)| is_news(record, link, said, item.change.base, situation))
 }
 
 /// Nothing of a record waits for this update any more.
