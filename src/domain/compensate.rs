@@ -12,7 +12,7 @@ use super::planted;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::sending::Due;
 use super::time::Timestamp;
-use super::value::{FieldPath, Leaves};
+use super::value::{FieldPath, Leaves, same_held};
 
 /// What a target's refusal means for the change it refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,9 @@ pub fn carried(record: &CanonicalRecord, link: &Link, rev: u64) -> BTreeSet<Upda
     let Some(refused) = link.shadow.sends.iter().find(|sent| sent.rev == rev) else { return BTreeSet::new() };
     // What earlier messages were to change and nobody has confirmed is in this one as well.
     let open = link.shadow.sends.iter().filter(|sent| sent.rev <= rev);
-    let sources = open.flat_map(|sent| &sent.fields).filter_map(|field| record.provenance.of(field));
+    // What it is given back as its own is nobody else's change.
+    let shown = |field: &&FieldPath| same_held(refused.values.get(&record.data, field), record.data.get(field));
+    let sources = open.flat_map(|sent| &sent.fields).filter(shown).filter_map(|field| record.provenance.of(field));
     let new =
         |source: &&Source| source.version <= refused.version && source.version > link.shadow.known_version && source.system != link.system;
     let taken_back = link.shadow.sends.iter().filter(|sent| sent.rev <= rev && sent.rev > link.shadow.answered_rev);

@@ -125,9 +125,14 @@ fn wait(
 ) -> Outcome {
     decision.decision = if retry_after.is_some() { DecisionKind::Deferred } else { DecisionKind::Parked };
     decision.reason = reason;
-    let known = matches!(proposal.footing, Footing::Linked | Footing::Binds);
+    let known = matches!(proposal.footing, Footing::Linked | Footing::Binds) || arrival.waited.is_some();
     let change = known.then(|| {
-        let change = WaitingChange { canonical_id: record.id, fields: proposal.changes.clone(), unresolved: Vec::new() };
+        let change = WaitingChange {
+            canonical_id: record.id,
+            fields: proposal.changes.clone(),
+            unresolved: Vec::new(),
+            joins: proposal.footing == Footing::Joins,
+        };
         if let Some(index) = record.link_of(&arrival.change.key.system, &arrival.change.key.native_id) {
             keep_waiting(record, index, arrival.change, &change, situation);
         }

@@ -59,8 +59,8 @@ pub struct Arrival<'a> {
     pub approval: Option<super::handler::Approval>,
     /// A person requeued it: that its own `seq` was seen already is no reason to leave it out.
     pub requeued: bool,
-    /// The last `rev` its native record is known to have been sent, of whatever record it was part of.
-    pub used_rev: u64,
+    /// The last `rev` its native record was sent as what it was until now, if that was part of another record.
+    pub former_rev: u64,
 }
 
 /// A change that waited until a newer record came.
@@ -142,11 +142,16 @@ pub fn prepare(
     {
         return Ok(Prepared::Nothing { echo: false, reason });
     }
+    // What has waited is judged as it would have been.
+    let footing = if arrival.waited.as_ref().is_some_and(|waited| waited.joins) { Footing::Joins } else { footing };
     let mut compared = match (&arrival.waited, footing) {
-        (Some(waited), _) => still_meant(record, index, waited, arrival, situation),
+        (Some(waited), _) => still_meant(record, index, waited, arrival),
         (None, Footing::New | Footing::Joins) => first_report(record, index, arrival, footing),
         (None, Footing::Binds | Footing::Linked) => compare(record, index, arrival, situation),
     };
+    if arrival.waited.is_none() {
+        take_over(&mut record.links[index], &compared.changes);
+    }
     let mut frozen = Vec::new();
     if arrival.waited.is_none() && footing == Footing::Linked {
         frozen = breaker::count(record, index, &mut compared.changes, situation.rules);
@@ -155,11 +160,11 @@ pub fn prepare(
     let mut stale = compared.stale;
     stale.retain(|field| changes.iter().all(|change| change.path != field.path));
     if !arrival.missing.is_empty() {
-        return Ok(Prepared::Waits(wait_for_references(record, index, arrival, changes, situation)));
+        return Ok(Prepared::Waits(wait_for_references(record, index, arrival, footing, changes, situation)));
     }
     if changes.is_empty() && footing != Footing::New {
         let reason = match frozen.as_slice() {
-            [] if (located, footing) == (Footing::Linked, Footing::Joins) => {
+            [] if (located, footing) == (Footing::Linked, Footing::Joins) && arrival.waited.is_none() => {
                 format!("{} has the record again; nothing new in it", arrival.change.key.system)
             }
             [] => nothing_reason(&stale, compared.echo, record, arrival, situation.types),
@@ -180,7 +185,7 @@ fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arriva
         return (open, footing);
     }
     if let Some(index) = record.link_of(&key.system, &key.native_id) {
-        let rev = record.used_rev(&key.system).max(arrival.used_rev);
+        let rev = record.used_rev(&key.system).max(arrival.former_rev);
         let link = &mut record.links[index];
         if link.state == LinkState::Detached {
             // Its system may have had another one meanwhile.
@@ -200,7 +205,7 @@ fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arriva
     let nothing = Overlay::nothing(&record.data);
     // The number of the last message goes on, and what only said that the system does not have the record ends. What a native
     // record was sent as part of another record has its numbers, too: by them its system says what it had applied.
-    let rev = record.used_rev(&key.system).max(arrival.used_rev);
+    let rev = record.used_rev(&key.system).max(arrival.former_rev);
     record.links.retain(|link| link.system != key.system || link.native_id.is_some() || link.state != LinkState::Detached);
     record.links.push(Link { rev, ..Link::new(key.system.clone(), Some(key.native_id.clone()), nothing) });
     (record.links.len() - 1, footing)
@@ -312,30 +317,27 @@ fn compare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, si
     compared
 }
 
+/// A newer word of the system about a field takes that out of what waits.
+fn take_over(link: &mut Link, changes: &[FieldChange]) {
+    let said = |field: &FieldPath| changes.iter().any(|change| field.is_within(&change.path) || change.path.is_within(field));
+    link.waits.iter_mut().for_each(|waits| waits.fields.retain(|field| !said(field)));
+}
+
 /// A stored change, judged again: fields the source itself has moved on from are no longer meant.
-fn still_meant(
-    record: &mut CanonicalRecord,
-    index: usize,
-    waited: &WaitingChange,
-    arrival: &Arrival<'_>,
-    situation: &Situation<'_>,
-) -> Compared {
+fn still_meant(record: &mut CanonicalRecord, index: usize, waited: &WaitingChange, arrival: &Arrival<'_>) -> Compared {
     let CanonicalRecord { links, data, .. } = record;
     let link = &mut links[index];
-    link.waits.retain(|waits| waits.update != arrival.change.update);
+    let own = link.waits.iter().position(|waits| waits.update == arrival.change.update).map(|at| link.waits.remove(at));
+    let is_meant = |path: &FieldPath| own.as_ref().is_some_and(|waits| waits.fields.contains(path));
     let mut changes = Vec::new();
-    for change in &waited.fields {
+    for change in waited.fields.iter().filter(|change| is_meant(&change.path)) {
         let mut change = change.clone();
         if waited.unresolved.contains(&change.path) {
             let Some(resolved) = arrival.leaves.get(&change.path) else { continue };
             let native = std::mem::replace(&mut change.value, resolved.clone());
             resolve(link, data, &change.path, &native, resolved);
         }
-        let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
-        let means = |value: Option<&Value>| equality.holds(&change.path, value, Some(&change.value));
-        if means(link.shadow.held.get(data, &change.path)) || means(expected_at(&link.shadow, data, equality, &change.path)) {
-            changes.push(change);
-        }
+        changes.push(change);
     }
     Compared { changes, ..Compared::default() }
 }
@@ -386,6 +388,7 @@ fn wait_for_references(
     record: &mut CanonicalRecord,
     index: usize,
     arrival: &Arrival<'_>,
+    footing: Footing,
     mut fields: Vec<FieldChange>,
     situation: &Situation<'_>,
 ) -> WaitingChange {
@@ -406,7 +409,7 @@ fn wait_for_references(
         let value = arrival.leaves.get(&missing.field).cloned().unwrap_or_else(|| Value::from(missing.key.native_id.as_str()));
         fields.push(FieldChange { path: missing.field.clone(), base, value, assumed: false });
     }
-    let change = WaitingChange { canonical_id: id, fields, unresolved };
+    let change = WaitingChange { canonical_id: id, fields, unresolved, joins: footing == Footing::Joins };
     keep_waiting(record, index, arrival.change, &change, situation);
     change
 }

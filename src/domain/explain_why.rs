@@ -165,6 +165,7 @@ mod tests {
             unannounced: false,
             trace: None,
             takes_back: BTreeSet::new(),
+            gives_back: 0,
         });
         record.links = vec![Link::new(iso, Some(NativeId::new("AW").unwrap()), Overlay::new()), geonames];
         record

@@ -12,7 +12,7 @@ use super::planted;
 use super::representation::Stored;
 use super::time::Timestamp;
 use super::trace::TraceParent;
-use super::value::{FieldPath, Leaves};
+use super::value::{FieldPath, Leaves, same_held};
 
 /// Whether the system has the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -71,6 +71,9 @@ pub struct Sent {
     /// The compensations it tells of. A field that one has taken out has no source that would say so.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub takes_back: BTreeSet<UpdateId>,
+    /// How many in a row, with this one, give the system back what it holds while its change waits; 0: it does not.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub gives_back: u32,
 }
 
 /// Fields whose change waits for a decision: not corrected in the source until then.
@@ -212,8 +215,10 @@ impl Shadow {
     /// longer counts, although an adapter that says its base has not reported it yet.
     #[must_use]
     pub fn identifies<'a>(&'a self, canonical: &'a Leaves, path: &FieldPath) -> Option<&'a Value> {
-        let overwritten = |sent: &Sent| sent.rev <= self.answered_rev && sent.fields.contains(path);
-        if self.sends.iter().any(overwritten) { None } else { self.held.get(canonical, path) }
+        let held = self.held.get(canonical, path);
+        let overwritten =
+            |sent: &Sent| sent.rev <= self.answered_rev && sent.fields.contains(path) && !same_held(sent.values.get(canonical, path), held);
+        if self.sends.iter().any(overwritten) { None } else { held }
     }
 
     /// Every message that is remembered.

@@ -10,7 +10,7 @@ use super::ids::{CanonicalId, EntityType, NativeId, NativeKey};
 use super::link::{Link, SendOp};
 use super::planted;
 use super::rules::{MissingParent, Side, TypeRules};
-use super::value::{FieldPath, Leaves, same};
+use super::value::{FieldPath, Leaves, same, same_held};
 use super::waiting::MissingReference;
 
 /// A native record in canonical names and values; its references are still native ids.
@@ -142,7 +142,7 @@ pub fn canonical_references<'a>(data: &'a Leaves, types: &'a TypeRules) -> impl 
 
 /// What the message to a system says at a path: what was recorded with it, whatever waits by now. The same message always has the
 /// same bytes, and what it writes is known. Where none is recorded: what one would say.
-fn said<'a>(record: &'a CanonicalRecord, link: &'a Link, path: &FieldPath) -> Option<&'a Value> {
+fn told<'a>(record: &'a CanonicalRecord, link: &'a Link, path: &FieldPath) -> Option<&'a Value> {
     match link.newest().filter(|sent| sent.rev == link.rev && sent.op != SendOp::Delete) {
         Some(sent) => sent.values.get(&record.data, path),
         None if link.is_waiting(path) => link.shadow.held.get(&record.data, path),
@@ -152,10 +152,10 @@ fn said<'a>(record: &'a CanonicalRecord, link: &'a Link, path: &FieldPath) -> Op
 
 /// The canonical ids in references in which the message to a system says something else than the canonical record: what the system
 /// holds, as its change waits.
-pub fn waiting_references(record: &CanonicalRecord, link: &Link, types: &TypeRules) -> Vec<CanonicalId> {
+pub fn own_references(record: &CanonicalRecord, link: &Link, types: &TypeRules) -> Vec<CanonicalId> {
     let mut own = Leaves::new();
     for field in types.references.keys().filter(|field| !link.is_unresolved(field)) {
-        if let Some(value) = said(record, link, field).filter(|value| Some(*value) != record.data.get(field)) {
+        if let Some(value) = told(record, link, field).filter(|value| Some(*value) != record.data.get(field)) {
             own.set(field.clone(), value.clone());
         }
     }
@@ -207,13 +207,11 @@ pub fn native_model(
             left_out.insert(path);
             continue;
         }
-        let value = said(record, link, &path);
-        let own = value != record.data.get(&path);
+        let value = told(record, link, &path);
+        let is_own = !same_held(value, record.data.get(&path));
         let mut value = value.cloned().unwrap_or(Value::Null);
-        if own && link.is_unresolved(&path) {
-            // It is sent back what it said.
-        } else if own && types.references.contains_key(&path) {
-            match own_reference(&value, &native_of) {
+        if is_own && types.references.contains_key(&path) {
+            match own_reference(&value, &native_of, link.is_unresolved(&path)) {
                 Some(native) => value = native,
                 None => {
                     left_out.insert(path);
@@ -251,12 +249,14 @@ pub fn native_model(
     Ok(NativeModel { entity, left_out })
 }
 
-/// A reference whose change waits, as its system holds it; `None` if that cannot be said, as the system lacks the record.
-fn own_reference(value: &Value, native_of: &impl Fn(CanonicalId) -> Option<NativeId>) -> Option<Value> {
+/// A reference as its system holds it, by its own ids; `None` if that cannot be said, as the system lacks the record. `unresolved`:
+/// it may be an id of its own already, whatever that looks like.
+fn own_reference(value: &Value, native_of: &impl Fn(CanonicalId) -> Option<NativeId>, unresolved: bool) -> Option<Value> {
+    let own = |item: &Value| own_reference(item, native_of, unresolved);
     match value {
-        Value::Array(items) => items.iter().map(|item| own_reference(item, native_of)).collect::<Option<Vec<_>>>().map(Value::Array),
+        Value::Array(items) => items.iter().map(own).collect::<Option<Vec<_>>>().map(Value::Array),
         value => match value.as_str().map(CanonicalId::parse) {
-            Some(Ok(id)) => native_of(id).map(|native| Value::from(native.as_str())),
+            Some(Ok(id)) => native_of(id).map(|native| Value::from(native.as_str())).or_else(|| unresolved.then(|| value.clone())),
             Some(Err(_)) | None => Some(value.clone()),
         },
     }

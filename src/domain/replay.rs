@@ -262,6 +262,6 @@ fn arrival<'a>(change: &'a NativeChange, row: &Decision) -> Arrival<'a> {
         overtaken: Vec::new(),
         approval: None,
         requeued: false,
-        used_rev: 0,
+        former_rev: 0,
     }
 }

@@ -197,11 +197,11 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let CanonicalRecord { links, data, version, .. } = record;
     let link = &mut links[index];
     let replaced = link.shadow.sends.pop_if(|sent| sent.fresh);
-    let (mut trace, mut takes_back) = (None, BTreeSet::new());
+    let (mut trace, mut takes_back, mut gives_back) = (None, BTreeSet::new(), 0);
     match replaced {
         Some(replaced) => {
             fields.extend(replaced.fields);
-            (trace, takes_back) = (replaced.trace, replaced.takes_back);
+            (trace, takes_back, gives_back) = (replaced.trace, replaced.takes_back, replaced.gives_back);
         }
         None => link.rev += 1,
     }
@@ -221,6 +221,7 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
             unannounced: false,
             trace,
             takes_back,
+            gives_back,
         });
     }
     link.shadow.disputed.clear();
@@ -262,6 +263,7 @@ fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<
                 unannounced: false,
                 trace: None,
                 takes_back: BTreeSet::new(),
+                gives_back: 0,
             });
             due.push(Due { system: target.system.clone(), rev: link.rev, op: SendOp::Delete });
         }

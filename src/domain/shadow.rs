@@ -137,7 +137,7 @@ impl Comparison<'_> {
         let repeated = self.shadow.said == Some(hash) && sends > 0;
         self.shadow.said = Some(hash);
         let uncertain = sends > 0 || self.too_old;
-        if let Some(index) = (0..sends).find(|&index| self.says_all_of(report, index)) {
+        if let Some(index) = (0..sends).find(|&index| self.says_all_of(report, index) && !self.may_be_from_before(report, index)) {
             self.settle_by_inference(index);
             return Compared { echo: true, ..Compared::default() };
         }
@@ -168,6 +168,13 @@ impl Comparison<'_> {
         let filled = |path: &FieldPath| self.state(Some(index), path).is_some() && self.state(None, path).is_none();
         let unsaid = self.shadow.sends[index].fields.iter().any(|path| filled(path) && !named(path));
         !unsaid && self.differing(report, Some(index)).is_empty()
+    }
+
+    /// Whether a record that says what one of the sends does says what the system held before them as well, and one in between
+    /// says otherwise: it gives the system back what that one takes, and nobody knows whether either has arrived.
+    fn may_be_from_before(&self, report: &Report<'_>, index: usize) -> bool {
+        let otherwise = |index| !self.differing(report, Some(index)).is_empty();
+        (0..index).any(otherwise) && self.differing(report, None).is_empty()
     }
 
     /// The same record again while sends are unconfirmed: not seen yet within their window, a real change back after it.

@@ -1,5 +1,7 @@
 //! What a system keeps of its own while nobody has decided about it (§1.8).
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
@@ -13,6 +15,10 @@ use super::shadow::{FieldChange, expected_at, state_at};
 use super::value::{FieldPath, Leaves, same_held};
 use super::waiting::WaitingChange;
 
+/// How often in a row a system is given something back. A field that it changes whenever it is sent anything, such as the time of
+/// its last change, would go to and fro until somebody decides.
+const GIVEN_BACK_MAX: u32 = 3;
+
 /// Marks the fields of a waiting change in the source's link.
 ///
 /// What is on its way to the source was recorded before and says otherwise: applied, it would overwrite what waits, and what it
@@ -25,7 +31,7 @@ pub fn keep_waiting(record: &mut CanonicalRecord, index: usize, change: &NativeC
     link.waits.push(Waits { update: change.update.clone(), fields, unresolved });
     let stored = std::mem::take(&mut link.shadow.stored);
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: &stored };
-    let overwritten = waiting.fields.iter().filter(|field| overwrites(link, data, equality, field));
+    let overwritten = waiting.fields.iter().filter(|field| is_overwritten(link, data, equality, field));
     let overwritten: Vec<FieldPath> = overwritten.map(|field| field.path.clone()).collect();
     link.shadow.stored = stored;
     if !overwritten.is_empty() && !planted::fault("waiting_overwritten") {
@@ -33,24 +39,30 @@ pub fn keep_waiting(record: &mut CanonicalRecord, index: usize, change: &NativeC
     }
 }
 
-/// Whether the system is expected to hold neither what it holds nor what waits.
-fn overwrites(link: &Link, data: &Leaves, equality: Equality<'_>, field: &FieldChange) -> bool {
+/// Whether the system is expected to end with another value than the one it holds, or the one that waits.
+fn is_overwritten(link: &Link, data: &Leaves, equality: Equality<'_>, field: &FieldChange) -> bool {
     let expected = expected_at(&link.shadow, data, equality, &field.path);
-    let keeps = same_held(expected, link.shadow.held.get(data, &field.path)) || same_held(expected, Some(&field.value));
-    equality.side.takes(&field.path) && !keeps
+    let stays = same_held(expected, link.shadow.held.get(data, &field.path)) || same_held(expected, Some(&field.value));
+    equality.side.takes(&field.path) && !stays
 }
 
 /// Records that the source is told what it holds in these fields.
 fn give_back(link: &mut Link, data: &Leaves, fields: &[FieldPath], situation: &Situation<'_>) {
     let Some(newest) = link.shadow.sends.last().filter(|sent| sent.op != SendOp::Delete) else { return };
     if !newest.fresh {
+        if newest.gives_back >= GIVEN_BACK_MAX {
+            return;
+        }
         link.rev += 1;
-        let next = Sent { rev: link.rev, at: situation.now, op: SendOp::Update, fields: Default::default(), fresh: true, ..newest.clone() };
+        let (fields, gives_back) = (BTreeSet::new(), newest.gives_back);
+        let next = Sent { rev: link.rev, at: situation.now, op: SendOp::Update, fields, fresh: true, gives_back, ..newest.clone() };
         link.shadow.sends.push(next);
     }
     let held = &link.shadow.held;
     let Some(next) = link.shadow.sends.last_mut() else { return };
-    next.unannounced = true;
+    if !next.unannounced {
+        (next.unannounced, next.gives_back) = (true, next.gives_back + 1);
+    }
     for path in fields {
         next.values.set(data, path.clone(), held.get(data, path).cloned());
         next.unsaid.remove(path);

@@ -145,4 +145,7 @@ pub struct WaitingChange {
     /// Which of the fields hold such a native id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<FieldPath>,
+    /// It is the first its system says of the record, which others knew before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joins: bool,
 }

@@ -162,7 +162,7 @@ impl Decider {
             overtaken: Vec::new(),
             approval: item.word.as_ref().and_then(Word::approval),
             requeued: item.requeued,
-            used_rev: item.change.base.unwrap_or(0),
+            former_rev: 0,
         }
     }
 
@@ -187,7 +187,6 @@ impl Decider {
             ChangeBody::Patch(_) => false,
         };
         let located = doing(self.locate(unit, &item, &arrival)).await?;
-        arrival.used_rev = arrival.used_rev.max(self.part_ways(unit, position, &item, &located));
         let (id, footing) = match located {
             Located::Stuck(waiting_for) => {
                 self.supersede(unit, position, &item, &mut arrival, &situation);
@@ -228,6 +227,9 @@ impl Decider {
         }
         if doing(self.set_aside(unit, position, &item, &arrival, &situation, id, footing)).await {
             return Ok(());
+        }
+        if footing != Footing::Linked {
+            arrival.former_rev = self.part_ways(unit, position, &item);
         }
         self.supersede(unit, position, &item, &mut arrival, &situation);
         doing(self.judge(unit, position, &item, &arrival, &situation, id, footing)).await

@@ -77,13 +77,8 @@ impl Decider {
 
     /// What its system had let go of, and has another one of by now, is another thing than it was. Returns the last `rev` it was
     /// sent as what it was.
-    pub(super) fn part_ways(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, located: &Located) -> u64 {
+    pub(super) fn part_ways(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem) -> u64 {
         let key = &item.change.key;
-        match located {
-            Located::At(_, Footing::Linked) | Located::Stuck(_) => return 0,
-            Located::Unknown if matches!(item.change.body, ChangeBody::Patch(_)) => return 0,
-            Located::At(_, Footing::New | Footing::Joins | Footing::Binds) | Located::Unknown => {}
-        }
         let Some(draft) = unit.linked(key).and_then(|id| unit.draft_of(id)) else { return 0 };
         let Some(record) = unit.drafts[draft].work.as_mut().map(|work| &mut work.record) else { return 0 };
         let used_rev = record.link_of(&key.system, &key.native_id).map_or(0, |index| record.links[index].rev);

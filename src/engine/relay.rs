@@ -15,7 +15,7 @@ use crate::domain::change::Record;
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
 use crate::domain::link::{Link, LinkState, SendOp, Sent};
 use crate::domain::planted;
-use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name, waiting_references};
+use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name, own_references};
 use crate::domain::rules::{MissingTarget, TypeRules};
 use crate::domain::sending::Target;
 use crate::domain::time::Timestamp;
@@ -165,7 +165,7 @@ impl Relay {
             let Some(record) = records.get(&row.record) else { continue };
             let types = self.settings.rules.of_type(&record.entity_type);
             let links = record.links.iter().filter(|link| link.system == row.system);
-            let held = links.flat_map(|link| waiting_references(record, link, &types));
+            let held = links.flat_map(|link| own_references(record, link, &types));
             let shown = canonical_references(&record.data, &types).map(|(_, id)| id);
             wanted.extend(shown.chain(held).filter(|id| !records.contains_key(id)));
         }

@@ -136,14 +136,14 @@ impl Decider {
         decision.decision = if waiting_for.is_deferral() { DecisionKind::Deferred } else { DecisionKind::Parked };
         decision.decided_by = DecidedBy::SYSTEM;
         decision.reason = explain::waiting(&waiting_for);
-        decision.notified = self.give_back(unit, draft, item, situation);
+        decision.notified = self.send_back(unit, draft, item, situation);
         let retry_after = super::settle::look_again(&waiting_for, item, situation.now).map(Some);
         let waits = Waits { waiting_for, retry_after, change, untouched: false };
         self.write_row(unit, position, draft, item, decision, Some(waits));
     }
 
     /// Records what its system is sent because of an update that waits: what it holds, over what is on its way there.
-    fn give_back(&mut self, unit: &mut Unit, draft: usize, item: &ChangeItem, situation: &Situation<'_>) -> Vec<SystemName> {
+    fn send_back(&mut self, unit: &mut Unit, draft: usize, item: &ChangeItem, situation: &Situation<'_>) -> Vec<SystemName> {
         let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Vec::new() };
         let notified = self.send(unit, draft, &mut record, item, situation, false);
         self.keep_record(unit, draft, record);
@@ -178,7 +178,12 @@ impl Decider {
             Ok(Prepared::Nothing { .. }) => return false,
             Ok(Prepared::Waits(change)) => change,
             Ok(Prepared::Proposal(proposal)) => {
-                let change = WaitingChange { canonical_id: record.id, fields: proposal.changes, unresolved: Vec::new() };
+                let change = WaitingChange {
+                    canonical_id: record.id,
+                    fields: proposal.changes,
+                    unresolved: Vec::new(),
+                    joins: proposal.footing == Footing::Joins,
+                };
                 if let Some(index) = linked(&record) {
                     keep_waiting(&mut record, index, &item.change, &change, situation);
                 }
@@ -252,7 +257,7 @@ impl Decider {
         error: &str,
     ) {
         let attempt = arrival.attempt;
-        let known = matches!(proposal.footing, Footing::Linked | Footing::Binds);
+        let known = matches!(proposal.footing, Footing::Linked | Footing::Binds) || arrival.waited.is_some();
         let max = self.settings.max_attempts;
         if attempt >= max {
             let detail = format!("the handler failed {attempt} times, the last time: {error}; mend it, then requeue this message");
@@ -267,14 +272,19 @@ impl Decider {
         decision.version_after = before.version;
         decision.reason = format!("the handler failed (attempt {attempt} of {max}): {error}; it is tried again");
         let mut record = record;
-        let change = known.then(|| WaitingChange { canonical_id: record.id, fields: proposal.changes.clone(), unresolved: Vec::new() });
+        let change = known.then(|| WaitingChange {
+            canonical_id: record.id,
+            fields: proposal.changes.clone(),
+            unresolved: Vec::new(),
+            joins: proposal.footing == Footing::Joins,
+        });
         let draft = if let Some(change) = &change {
             if let Some(index) = record.link_of(&item.change.key.system, &item.change.key.native_id) {
                 keep_waiting(&mut record, index, &item.change, change, situation);
             }
             let draft = unit.by_record[&record.id];
             self.keep_record(unit, draft, record);
-            decision.notified = self.give_back(unit, draft, item, situation);
+            decision.notified = self.send_back(unit, draft, item, situation);
             draft
         } else {
             unit.add_loose()
@@ -383,8 +393,9 @@ fn is_delete(waiting: &Waiting) -> bool {
 fn says_otherwise(unit: &Unit, waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>, situation: &Situation<'_>) -> bool {
     match &waiting.change {
         Some(change) => {
-            let gone =
-                |field: &FieldChange| says_other(field, arrival).is_some_and(|now| is_own_word(unit, item, (&field.path, now), situation));
+            let gone = |field: &FieldChange| {
+                says_instead(field, arrival).is_some_and(|now| is_own_word(unit, item, (&field.path, now), situation))
+            };
             change.fields.iter().all(gone)
         }
         // Its record was not known when it came. Judged after this one, what it says otherwise would look like a change back.
@@ -403,11 +414,16 @@ fn says_otherwise(unit: &Unit, waiting: &Waiting, item: &ChangeItem, arrival: &A
 fn keeps_reference(unit: &Unit, waiting: &Waiting, item: &ChangeItem, arrival: &Arrival<'_>, situation: &Situation<'_>) -> bool {
     let Some(change) = &waiting.change else { return false };
     let mut unresolved = change.fields.iter().filter(|field| change.unresolved.contains(&field.path));
-    unresolved.any(|field| says_other(field, arrival).is_some_and(|now| !is_own_word(unit, item, (&field.path, now), situation)))
+    unresolved.any(|field| match (arrival.leaves.get(&field.path), says_instead(field, arrival)) {
+        (Some(_), None) => false,
+        (Some(_), Some(now)) => !is_own_word(unit, item, (&field.path, now), situation),
+        // It does not say it any more because it was sent otherwise, or of itself.
+        (None, _) => is_own_word(unit, item, (&field.path, &field.value), situation),
+    })
 }
 
-/// What a record says in the place of a change that waits.
-fn says_other<'a>(field: &FieldChange, arrival: &'a Arrival<'_>) -> Option<&'a Value> {
+/// What a whole record says in the place of a change that waits.
+fn says_instead<'a>(field: &FieldChange, arrival: &'a Arrival<'_>) -> Option<&'a Value> {
     arrival.leaves.get(&field.path).filter(|now| !same_held(Some(now), Some(&field.value)))
 }
 
@@ -438,7 +454,7 @@ pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situa
         overtaken: Vec::new(),
         approval: None,
         requeued: false,
-        used_rev: 0,
+        former_rev: 0,
     };
     let mut decision = blank(&arrival, situation, waiting.change.as_ref().map(|change| change.canonical_id));
     decision.decision = DecisionKind::Superseded;

@@ -7,7 +7,7 @@ use super::ViewError;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Record;
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
-use crate::domain::link::Link;
+use crate::domain::link::{Link, Shadow};
 use crate::domain::overlay::Overlay;
 use crate::domain::projection::{Unlinked, canonical_references, native_model};
 use crate::domain::rules::{Side, TypeRules};
@@ -24,7 +24,9 @@ pub async fn held(
     let Some(link) = record.link_with(system).map(|index| &record.links[index]) else { return Ok(None) };
     let Some(native_id) = link.native_id.clone() else { return Ok(None) };
     let data = link.shadow.held.all(&record.data).map(|(path, value)| (path.clone(), value.clone())).collect();
-    let there = CanonicalRecord { data, ..record.clone() };
+    let mut there = CanonicalRecord { data, ..record.clone() };
+    // What is on its way there is not there yet.
+    there.links.iter_mut().for_each(|link| link.shadow = Shadow::default());
     Ok(Some((native_id, model(store, &there, system, side, types).await?)))
 }
 

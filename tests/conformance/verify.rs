@@ -76,6 +76,7 @@ fn sent(rev: u64) -> Sent {
         unannounced: false,
         trace: None,
         takes_back: BTreeSet::new(),
+        gives_back: 0,
     }
 }
 

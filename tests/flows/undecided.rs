@@ -8,7 +8,7 @@ use syncline::domain::handler::{UpdateMeta, Verdict};
 use syncline::domain::review::{Says, Word};
 use syncline::engine::acts::Request;
 
-use crate::support::{Scene, whole};
+use crate::support::{Scene, patch, whole};
 
 const DEVICES: &str = r#"
 [orchestration]
@@ -24,11 +24,12 @@ references = { site_id = "site" }
 receipts = "required"
 "#;
 
-/// What the OEM calls a device is for a person.
-fn names_are_reviewed(_: &mut Record, current: Option<&Record>, meta: &UpdateMeta) -> Verdict {
-    let is_name = meta.source() == "oem" && meta.changed().iter().any(|field| field.as_str() == "name");
-    if is_name && current.is_some() && meta.approval().is_none() {
-        Verdict::review("a name is for a person")
+/// A blower is for a person, and so is how often it ran.
+fn blowers_are_reviewed(proposed: &mut Record, current: Option<&Record>, meta: &UpdateMeta) -> Verdict {
+    let changed = |name: &str| meta.changed().iter().any(|field| field.as_str() == name);
+    let is_for_a_person = changed("name") && proposed["name"] == "Blower" || changed("runs");
+    if meta.source() == "oem" && is_for_a_person && current.is_some() && meta.approval().is_none() {
+        Verdict::review("is it a blower?")
     } else {
         Verdict::accept(None)
     }
@@ -37,7 +38,7 @@ fn names_are_reviewed(_: &mut Record, current: Option<&Record>, meta: &UpdateMet
 /// Both systems have a fan.
 fn fan(reviewed: bool) -> Scene {
     let setting = Scene::with(DEVICES);
-    let setting = if reviewed { setting.handler("device", names_are_reviewed) } else { setting };
+    let setting = if reviewed { setting.handler("device", blowers_are_reviewed) } else { setting };
     let mut scene = setting.start();
     scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan"}));
     scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan"}));
@@ -69,7 +70,7 @@ fn what_waits_is_not_overwritten_by_what_was_sent_before() {
       = <device 1> v2 {"name":"Pump","serial":"S1"} [bms b1, oem o1]
       → oem: update device o1 rev 1 {"id":"o1","name":"Pump","serial":"S1"} changed: name
     blower oem device o1 {"name":"Blower","serial":"S1"}
-      oem:blower parked (review): a name is for a person | by Handler device
+      oem:blower parked (review): is it a blower? | by Handler device
         conflict name: base "Fan", ours "Pump" (bms), theirs "Blower" → theirs (latest)
     u4 oem receipt device o1 canonical_id=<device 1> rev=1 status=applied
       oem:u4 unchanged: oem applied rev 1
@@ -103,7 +104,7 @@ fn what_a_person_rejects_is_corrected_afterwards() {
       = <device 1> v2 {"name":"Pump","serial":"S1"} [bms b1, oem o1]
       → oem: update device o1 rev 1 {"id":"o1","name":"Pump","serial":"S1"} changed: name
     blower oem device o1 {"name":"Blower","serial":"S1"}
-      oem:blower parked (review): a name is for a person | by Handler device
+      oem:blower parked (review): is it a blower? | by Handler device
         conflict name: base "Fan", ours "Pump" (bms), theirs "Blower" → theirs (latest)
     u4 oem receipt device o1 canonical_id=<device 1> rev=1 status=applied
       oem:u4 unchanged: oem applied rev 1
@@ -154,5 +155,123 @@ fn a_message_says_what_was_recorded_of_it() {
       = <site 1> v1 {"code":"S"} [oem os1]
       → bms: update device b1 rev 1 {"id":"b1","name":"Blower","serial":"S1"} changed: name
     … 1s later
+    "#);
+}
+
+#[test]
+fn a_newer_word_about_a_field_is_the_one_that_counts() {
+    let mut scene = fan(true);
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump"}));
+    scene.send(patch("oem", "device", "o1", json!({"name": "Blower", "room": "A1"})).id("blower"));
+    scene.send(patch("oem", "device", "o1", json!({"name": "Drum"})));
+    scene.applies("oem", "o1");
+    scene.applies("oem", "o1");
+    scene.anna_says("oem:blower", Says::Approved { edited: None });
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 bms device b1 {"name":"Pump","serial":"S1"}
+      bms:u3 accepted: taken: name | by Handler device
+      = <device 1> v2 {"name":"Pump","serial":"S1"} [bms b1, oem o1]
+      → oem: update device o1 rev 1 {"id":"o1","name":"Pump","serial":"S1"} changed: name
+    blower oem patch device o1 {"name":"Blower","room":"A1"}
+      oem:blower parked (review): is it a blower? | by Handler device
+        conflict name: base "Fan", ours "Pump" (bms), theirs "Blower" → theirs (latest)
+    u4 oem patch device o1 {"name":"Drum"}
+      oem:u4 accepted: taken: name | by Handler device
+        conflict name: base "Blower", ours "Pump" (bms), theirs "Drum" → theirs (latest)
+      = <device 1> v3 {"name":"Drum","serial":"S1"} [bms b1, oem o1]
+      → bms: update device b1 rev 1 {"id":"b1","name":"Drum","serial":"S1"} changed: name
+    u5 oem receipt device o1 canonical_id=<device 1> rev=1 status=applied
+      oem:u5 unchanged: oem applied rev 1
+      → oem: update device o1 rev 3 {"id":"o1","name":"Drum","room":"A1","serial":"S1"} changed: name, room
+    u6 oem receipt device o1 canonical_id=<device 1> rev=3 status=applied
+      oem:u6 unchanged: oem applied rev 3
+    … anna approves oem:blower
+      oem:blower accepted: approved by anna; taken: room | by Person anna | attempt 2
+      = <device 1> v4 {"name":"Drum","room":"A1","serial":"S1"} [bms b1, oem o1]
+      → bms: update device b1 rev 2 {"id":"b1","name":"Drum","room":"A1","serial":"S1"} changed: room
+    "#);
+}
+
+#[test]
+fn a_reference_that_waits_is_not_taken_back_by_what_was_sent_before() {
+    let mut scene = fan(false);
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump"}));
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "site_id": "os1"}));
+    scene.applies("oem", "o1");
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Pump"}));
+    scene.applies("oem", "o1");
+    scene.says("oem", "site", "os1", json!({"code": "S"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 bms device b1 {"name":"Pump","serial":"S1"}
+      bms:u3 accepted: taken: name
+      = <device 1> v2 {"name":"Pump","serial":"S1"} [bms b1, oem o1]
+      → oem: update device o1 rev 1 {"id":"o1","name":"Pump","serial":"S1"} changed: name
+    u4 oem device o1 {"name":"Fan","serial":"S1","site_id":"os1"}
+      oem:u4 parked (missing_reference): waiting for oem's site os1 (site_id), not known yet
+    u5 oem receipt device o1 canonical_id=<device 1> rev=1 status=applied
+      oem:u5 unchanged: oem applied rev 1
+      → oem: update device o1 rev 2 {"id":"o1","name":"Pump","serial":"S1","site_id":"os1"} changed: site_id
+    u6 oem device o1 {"name":"Pump","serial":"S1"}
+      oem:u6 echo: oem says back what it was sent
+    u7 oem receipt device o1 canonical_id=<device 1> rev=2 status=applied
+      oem:u7 unchanged: oem applied rev 2
+    u8 oem site os1 {"code":"S"}
+      oem:u8 accepted: a new record from oem
+      oem:u4 accepted: taken: site_id | attempt 2
+      = <device 1> v3 {"name":"Pump","serial":"S1","site_id":"<site 1>"} [bms b1, oem o1]
+      = <site 1> v1 {"code":"S"} [oem os1]
+      → bms: update device b1 rev 1 {"id":"b1","name":"Pump","serial":"S1"} changed:
+    "#);
+}
+
+#[test]
+fn what_a_system_changes_with_every_message_does_not_go_to_and_fro() {
+    let mut scene = fan(true);
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump"}));
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "runs": 1}));
+    for runs in 2..8 {
+        scene.applies("oem", "o1");
+        scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Pump", "runs": runs}));
+    }
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 bms device b1 {"name":"Pump","serial":"S1"}
+      bms:u3 accepted: taken: name | by Handler device
+      = <device 1> v2 {"name":"Pump","serial":"S1"} [bms b1, oem o1]
+      → oem: update device o1 rev 1 {"id":"o1","name":"Pump","serial":"S1"} changed: name
+    u4 oem device o1 {"name":"Fan","runs":1,"serial":"S1"}
+      oem:u4 parked (review): is it a blower? | by Handler device
+    u5 oem receipt device o1 canonical_id=<device 1> rev=1 status=applied
+      oem:u5 unchanged: oem applied rev 1
+      → oem: update device o1 rev 2 {"id":"o1","name":"Pump","runs":1,"serial":"S1"} changed: runs
+    u6 oem device o1 {"name":"Pump","runs":2,"serial":"S1"}
+      oem:u4 superseded: overtaken by oem:u6, a newer record of the same; until then: waiting for a person
+      oem:u6 parked (review): is it a blower? | by Handler device
+    u7 oem receipt device o1 canonical_id=<device 1> rev=2 status=applied
+      oem:u7 unchanged: oem applied rev 2
+      → oem: update device o1 rev 3 {"id":"o1","name":"Pump","runs":2,"serial":"S1"} changed: runs
+    u8 oem device o1 {"name":"Pump","runs":3,"serial":"S1"}
+      oem:u6 superseded: overtaken by oem:u8, a newer record of the same; until then: waiting for a person
+      oem:u8 parked (review): is it a blower? | by Handler device
+    u9 oem receipt device o1 canonical_id=<device 1> rev=3 status=applied
+      oem:u9 unchanged: oem applied rev 3
+      → oem: update device o1 rev 4 {"id":"o1","name":"Pump","runs":3,"serial":"S1"} changed: runs
+    u10 oem device o1 {"name":"Pump","runs":4,"serial":"S1"}
+      oem:u8 superseded: overtaken by oem:u10, a newer record of the same; until then: waiting for a person
+      oem:u10 parked (review): is it a blower? | by Handler device
+    u11 oem receipt device o1 canonical_id=<device 1> rev=4 status=applied
+      oem:u11 unchanged: oem applied rev 4
+    u12 oem device o1 {"name":"Pump","runs":5,"serial":"S1"}
+      oem:u10 superseded: overtaken by oem:u12, a newer record of the same; until then: waiting for a person
+      oem:u12 parked (review): is it a blower? | by Handler device
+    u13 oem receipt device o1 canonical_id=<device 1> rev=4 status=applied
+      oem:u13 unchanged: oem applied rev 4
+    u14 oem device o1 {"name":"Pump","runs":6,"serial":"S1"}
+      oem:u12 superseded: overtaken by oem:u14, a newer record of the same; until then: waiting for a person
+      oem:u14 parked (review): is it a blower? | by Handler device
+    u15 oem receipt device o1 canonical_id=<device 1> rev=4 status=applied
+      oem:u15 unchanged: oem applied rev 4
+    u16 oem device o1 {"name":"Pump","runs":7,"serial":"S1"}
+      oem:u14 superseded: overtaken by oem:u16, a newer record of the same; until then: waiting for a person
+      oem:u16 parked (review): is it a blower? | by Handler device
     "#);
 }

@@ -180,7 +180,7 @@ async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_
     let (recall, stamp) = (&places.shared.recall, new_stamp());
     let mut touched: Vec<(CanonicalId, Rows)> = touched.into_iter().filter(|(_, rows)| rows.fate != Fate::Same).collect();
     touched.sort_by_key(|(_, rows)| rows.fate);
-    recall.writes(touched.iter().filter(|(_, rows)| !rows.rows.is_empty()).map(|(record, _)| *record));
+    recall.writes(touched.iter().filter(|(_, rows)| !rows.rows.is_empty()).map(|(record, _)| *record), stamp);
     for (record, rows) in touched {
         match (rows.place, rows.fate) {
             (None, _) if rows.rows.is_empty() => {}
@@ -347,7 +347,7 @@ pub(super) async fn of(shared: &Shared, pairs: &[(CanonicalId, SystemName)]) -> 
     }
     let ids: BTreeSet<CanonicalId> = pairs.iter().map(|(record, _)| *record).collect();
     // Mostly it was committed here just before.
-    let (mut found, mut stamped) = (shared.recall.fresh(&ids), Vec::new());
+    let (mut found, mut stamped) = (shared.recall.unasked(&ids), Vec::new());
     let ids: Vec<String> = ids.iter().filter(|record| !found.contains_key(*record)).map(ToString::to_string).collect();
     for document in shared.find(READ, OWED, doc! {"_id": {"$in": &ids}}).limit(ids.len()).all().await? {
         let (record, _, rows) = codec::read_owed(READ, &document)?;

@@ -1,7 +1,8 @@
 //! What this orchestrator remembers of the outbox, so as not to ask for what it knows.
 //!
-//! It is never believed: an insert fails where something is stored, and what is deleted must be stored just as it was read.
-//! What fails is done again with everything asked for.
+//! Nothing is written on its word: an insert fails where something is stored, and what is deleted must be stored just as it was
+//! read. What fails is done again with everything asked for. What was committed here just before is told once without asking, to
+//! be sent: if somebody has answered it meanwhile, it is sent twice, which does no harm.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,10 @@ struct Remembered {
     /// Records of which there may be rows, written here.
     written: HashSet<CanonicalId>,
     read: HashMap<CanonicalId, Document>,
-    /// Those of them that were written here, and not asked for since.
-    fresh: HashSet<CanonicalId>,
+    /// Documents as they were committed here, not asked for since.
+    unasked: HashMap<CanonicalId, Document>,
+    /// The stamps of documents that are being written here.
+    writing: HashMap<CanonicalId, i64>,
 }
 
 /// What was owed of a record when it was read.
@@ -51,13 +54,16 @@ impl Recall {
         records.into_iter().filter(|record| remembered.written.contains(record)).collect()
     }
 
-    /// Rows of these records are written, or about to be.
-    pub fn writes(&self, records: impl IntoIterator<Item = CanonicalId>) {
+    /// Rows of these records are written with this stamp, or about to be.
+    pub fn writes(&self, records: impl IntoIterator<Item = CanonicalId>, stamp: i64) {
         let mut remembered = self.remembered();
+        if remembered.writing.len() > READ {
+            remembered.writing.clear();
+        }
         for record in records {
-            remembered.read.remove(&record);
-            remembered.fresh.remove(&record);
+            remembered.forget(record);
             remembered.written.insert(record);
+            remembered.writing.insert(record, stamp);
         }
         if remembered.written.len() > WRITTEN {
             remembered.written = HashSet::new();
@@ -69,8 +75,7 @@ impl Recall {
     pub fn gone(&self, records: impl IntoIterator<Item = CanonicalId>) {
         let mut remembered = self.remembered();
         for record in records {
-            remembered.read.remove(&record);
-            remembered.fresh.remove(&record);
+            remembered.forget(record);
             remembered.written.remove(&record);
         }
     }
@@ -85,40 +90,56 @@ impl Recall {
         self.remembered().alone = true;
     }
 
-    /// Something is stored now, as it was written here.
+    /// This is committed, unless something else was written since.
     pub fn wrote(&self, documents: Vec<(CanonicalId, Document)>) {
-        let records: Vec<CanonicalId> = documents.iter().map(|(record, _)| *record).collect();
-        self.saw(documents);
         let mut remembered = self.remembered();
-        if remembered.fresh.len() >= READ {
-            remembered.fresh.clear();
+        if remembered.unasked.len() >= READ {
+            remembered.unasked.clear();
         }
-        remembered.fresh.extend(records);
+        for (record, document) in documents {
+            if remembered.writing.get(&record) == Some(&document.stamp) {
+                remembered.writing.remove(&record);
+                remembered.unasked.insert(record, document);
+            }
+        }
     }
 
-    /// What was written here of these records just now. It is told once: whoever asks again may want to know what others have
+    /// What was committed here of these records just now. It is told once: whoever asks again may want to know what others have
     /// made of it.
-    pub fn fresh(&self, records: &BTreeSet<CanonicalId>) -> HashMap<CanonicalId, Vec<Row>> {
+    pub fn unasked(&self, records: &BTreeSet<CanonicalId>) -> HashMap<CanonicalId, Vec<Row>> {
         let mut remembered = self.remembered();
-        let fresh: Vec<CanonicalId> = records.iter().filter(|record| remembered.fresh.remove(*record)).copied().collect();
-        fresh.into_iter().filter_map(|record| Some((record, remembered.read.get(&record)?.rows.clone()))).collect()
+        let unasked: Vec<_> = records.iter().filter_map(|record| remembered.unasked.remove_entry(record)).collect();
+        remembered.saw(unasked.iter().cloned());
+        unasked.into_iter().map(|(record, document)| (record, document.rows)).collect()
     }
 
     /// Something was read.
     pub fn saw(&self, documents: impl IntoIterator<Item = (CanonicalId, Document)>) {
-        let mut remembered = self.remembered();
-        for (record, document) in documents {
-            if remembered.read.len() >= READ {
-                remembered.read.clear();
-            }
-            remembered.read.insert(record, document);
-        }
+        self.remembered().saw(documents);
     }
 
     /// What was read of these records last; it is forgotten.
     pub fn take(&self, records: impl IntoIterator<Item = CanonicalId>) -> HashMap<CanonicalId, Document> {
         let mut remembered = self.remembered();
         records.into_iter().filter_map(|record| remembered.read.remove_entry(&record)).collect()
+    }
+}
+
+impl Remembered {
+    fn saw(&mut self, documents: impl IntoIterator<Item = (CanonicalId, Document)>) {
+        for (record, document) in documents {
+            if self.read.len() >= READ {
+                self.read.clear();
+            }
+            self.read.insert(record, document);
+        }
+    }
+
+    /// What is known of a record is not so any more.
+    fn forget(&mut self, record: CanonicalId) {
+        self.read.remove(&record);
+        self.unasked.remove(&record);
+        self.writing.remove(&record);
     }
 }
 
@@ -135,7 +156,7 @@ mod tests {
     fn everything_is_asked_for_until_nothing_was_seen() {
         let recall = Recall::default();
         assert_eq!(recall.may_have_rows(ids([1, 2])), ids([1, 2]));
-        recall.writes(ids([2]));
+        recall.writes(ids([2]), 7);
         recall.saw_nothing();
         assert_eq!(recall.may_have_rows(ids([1, 2])), ids([2]));
         recall.gone(ids([2]));
@@ -148,18 +169,21 @@ mod tests {
     fn too_much_to_remember_is_asked_for() {
         let recall = Recall::default();
         recall.saw_nothing();
-        recall.writes(ids(0..=WRITTEN as u128));
+        recall.writes(ids(0..=WRITTEN as u128), 7);
         assert_eq!(recall.may_have_rows(ids([1])), ids([1]));
     }
 
     #[test]
-    fn what_was_written_is_told_once() {
+    fn what_was_committed_is_told_once() {
         let recall = Recall::default();
-        let document = || Document { stamp: 7, rows: Vec::new() };
-        recall.wrote(ids([1, 2]).into_iter().map(|id| (id, document())).collect());
-        recall.writes(ids([2]));
-        assert_eq!(recall.fresh(&ids([1, 2, 3])).into_keys().collect::<BTreeSet<_>>(), ids([1]));
-        assert!(recall.fresh(&ids([1, 2, 3])).is_empty());
+        let documents = |numbers: &[u128]| ids(numbers.iter().copied()).into_iter().map(|id| (id, Document { stamp: 7, rows: Vec::new() }));
+        recall.writes(ids([1, 2, 3]), 7);
+        // Before it is known to be committed, something else is written, or it is taken away.
+        recall.writes(ids([2]), 8);
+        recall.gone(ids([3]));
+        recall.wrote(documents(&[1, 2, 3]).collect());
+        assert_eq!(recall.unasked(&ids([1, 2, 3])).into_keys().collect::<BTreeSet<_>>(), ids([1]));
+        assert!(recall.unasked(&ids([1, 2, 3])).is_empty());
         assert_eq!(recall.take(ids([1, 2])).into_keys().collect::<BTreeSet<_>>(), ids([1]));
     }
 
@@ -167,7 +191,7 @@ mod tests {
     fn what_is_written_is_not_as_it_was_read() {
         let recall = Recall::default();
         recall.saw(ids([1, 2]).into_iter().map(|id| (id, Document { stamp: 7, rows: Vec::new() })));
-        recall.writes(ids([1]));
+        recall.writes(ids([1]), 8);
         assert_eq!(recall.take(ids([1, 2])).into_keys().collect::<BTreeSet<_>>(), ids([2]));
         assert!(recall.take(ids([2])).is_empty());
     }
