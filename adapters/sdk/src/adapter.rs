@@ -245,7 +245,7 @@ impl Reading {
         // Should the broker want it back, it sends a create: that must not be taken for a change of the record that is gone.
         let state = &self.adapter.inner.state;
         if let Some(applied) = state.of_native(T::TYPE, native_id)? {
-            state.save(&Applied { native_id: None, ..applied })?;
+            state.save(&applied.deleted())?;
         }
         self.settled([ticket]).await
     }

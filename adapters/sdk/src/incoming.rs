@@ -88,16 +88,27 @@ impl Adapter {
     async fn take(&self, message: Outbound) -> Result<(), Error> {
         let gate = self.inner.gate.clone().write_owned().await;
         let known = self.inner.state.of_canonical(&message.canonical_id)?;
-        let system = &self.inner.system;
-        let receipt = match known.filter(|known| !message.is_newer_than(known.epoch, known.rev)) {
-            // Answered all the same, so that the broker lets go of it.
-            Some(Applied { native_id, .. }) => {
-                Update { native_id: native_id.or(message.native_id.clone()), ..Update::applied(new_id(), system, &message, "") }
+        match known.filter(|known| !message.is_newer_than(known.epoch, known.rev)) {
+            Some(known) => self.answer_again(&message, known).await?,
+            None => {
+                let receipt = self.apply(&message).await?;
+                self.inner.outgoing.put(&receipt).await?;
             }
-            None => self.apply(&message).await?,
-        };
-        self.inner.outgoing.put(&receipt).await?;
+        }
         drop(gate);
+        Ok(())
+    }
+
+    /// Answers what was applied before, so that the broker lets go of it.
+    async fn answer_again(&self, message: &Outbound, known: Applied) -> Result<(), Error> {
+        let (system, outgoing) = (&self.inner.system, &self.inner.outgoing);
+        let native_id = known.native_id.clone().or_else(|| message.native_id.clone()).or_else(|| known.former_id.clone());
+        outgoing.put(&Update { native_id, ..Update::applied(new_id(), system, message, "") }).await?;
+        // The first answer may have been lost: then the broker learns only now under which id the record was made, and could not
+        // know before what was deleted.
+        if let (OutboundOp::Create, None, Some(gone)) = (message.op, &known.native_id, &known.former_id) {
+            outgoing.put(&Update::delete(new_id(), system, &message.entity_type, gone)).await?;
+        }
         Ok(())
     }
 
@@ -124,13 +135,15 @@ impl Adapter {
             }
         };
         let native_id = done.native_id.or(native_id).unwrap_or_default();
-        self.inner.state.save(&Applied {
+        let applied = Applied {
             canonical_id: message.canonical_id.clone(),
             entity_type: message.entity_type.clone(),
-            native_id: (message.op != OutboundOp::Delete).then(|| native_id.clone()),
+            native_id: Some(native_id.clone()),
+            former_id: None,
             epoch: message.epoch,
             rev: message.rev,
-        })?;
+        };
+        self.inner.state.save(&if message.op == OutboundOp::Delete { applied.deleted() } else { applied })?;
         Ok(Update { stored: done.stored, ..Update::applied(new_id(), system, message, native_id) })
     }
 

@@ -19,10 +19,21 @@ pub struct Applied {
     pub entity_type: String,
     /// The id in this system; `None` once the record is deleted.
     pub native_id: Option<String>,
+    /// The id it had, once the record is deleted: what comes again about it is answered with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_id: Option<String>,
     /// The epoch of the message.
     pub epoch: u64,
     /// The rev of the message: the `base` of what is read from now on.
     pub rev: u64,
+}
+
+impl Applied {
+    /// The same once the record is deleted here.
+    #[must_use]
+    pub fn deleted(self) -> Self {
+        Self { former_id: self.native_id.or(self.former_id), native_id: None, ..self }
+    }
 }
 
 /// What went wrong with the state, in a sentence.
@@ -192,7 +203,14 @@ mod tests {
     use super::*;
 
     fn applied(canonical: &str, native: Option<&str>, rev: u64) -> Applied {
-        Applied { canonical_id: canonical.into(), entity_type: "device".into(), native_id: native.map(Into::into), epoch: 1, rev }
+        Applied {
+            canonical_id: canonical.into(),
+            entity_type: "device".into(),
+            native_id: native.map(Into::into),
+            former_id: None,
+            epoch: 1,
+            rev,
+        }
     }
 
     #[test]

@@ -222,6 +222,32 @@ async fn a_record_that_was_deleted_here_and_is_wanted_back_is_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_create_that_comes_again_for_what_is_deleted_here_is_answered_with_the_id_it_had() {
+    let broker = Broker::new();
+    let adapter = broker.adapter("oem");
+    let log = listen(&adapter);
+    start(&adapter);
+    let create = |id: &str| broker.create("device", id, 1, json!({"name": "Pump"}));
+    broker.push(create("c1"));
+    assert_eq!(next(&broker).await, "receipt oemD1 rev 1 applied");
+    adapter.delete::<Device>("oemD1").await.unwrap();
+    assert_eq!(next(&broker).await, "delete oemD1 base 1");
+    // Who had lost the first answer could not know what was deleted.
+    broker.push(create("c1"));
+    assert_eq!(next(&broker).await, "receipt oemD1 rev 1 applied");
+    assert_eq!(next(&broker).await, "delete oemD1");
+    // The same if the broker had it deleted.
+    broker.push(create("c2"));
+    assert_eq!(next(&broker).await, "receipt oemD2 rev 1 applied");
+    broker.push(broker.delete("device", "c2", "oemD2", 2));
+    assert_eq!(next(&broker).await, "receipt oemD2 rev 2 applied");
+    broker.push(create("c2"));
+    assert_eq!(next(&broker).await, "receipt oemD2 rev 1 applied");
+    assert_eq!(next(&broker).await, "delete oemD2");
+    assert_eq!(*log.lock().unwrap(), ["create Pump", "create Pump", "delete oemD2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_handler_cannot_do_is_answered_with_its_reason() {
     let broker = Broker::new();
     let adapter = broker.adapter("oem");
