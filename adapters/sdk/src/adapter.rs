@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::handlers::{CreateHandler, Done, Handler, Handlers, Registration, Stored, UpdateHandler, model};
 use crate::outgoing::{Outgoing, Ticket};
-use crate::state::{Applied, MemoryState, State};
+use crate::state::{MemoryState, State};
 use crate::transport::{Http, Transport};
 use crate::{Credentials, Error};
 
