@@ -230,10 +230,11 @@ impl Shadow {
 impl Sent {
     /// Says the same against a canonical record that moved on in `changed`.
     pub fn rebase(&mut self, old: &Leaves, new: &Leaves, changed: &[FieldPath]) {
-        for path in changed.iter().filter(|path| old.get(path).is_none() && !self.fields.contains(*path)) {
-            if !planted::fault("unsaid_ignored") {
-                self.unsaid.insert(path.clone());
-            }
+        // What it said of a field that was taken out and is there again, it has said.
+        let unsaid = |path: &FieldPath| old.get(path).is_none() && !self.fields.contains(path) && self.values.get(old, path).is_none();
+        let unsaid: Vec<FieldPath> = changed.iter().filter(|path| unsaid(path)).cloned().collect();
+        if !planted::fault("unsaid_ignored") {
+            self.unsaid.extend(unsaid);
         }
         self.values.rebase(old, new, changed);
     }
