@@ -286,8 +286,13 @@ pub fn old_copy(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>
 fn first_report(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, footing: Footing) -> Compared {
     let mut changes = Vec::new();
     let CanonicalRecord { links, data, version, .. } = record;
-    links[index].shadow.known_version = *version;
-    let held = &mut links[index].shadow.held;
+    let link = &mut links[index];
+    link.shadow.known_version = *version;
+    // Nothing else is known of what it holds, so it is known from what this was read at.
+    if let Some(base) = arrival.change.base.filter(|base| *base <= link.rev) {
+        link.shadow.held_rev = base;
+    }
+    let held = &mut link.shadow.held;
     for (path, value) in arrival.leaves.iter() {
         held.write(data, path, value);
         let says = footing == Footing::New || !value.is_null() && !same_held(data.get(path), Some(value));
