@@ -219,7 +219,7 @@ pub fn native_model(
                 }
             }
         } else if types.references.contains_key(&path) {
-            match native_reference(&value, &path, &native_of, &unlinked) {
+            match native_reference(&value, &path, &native_of, &unlinked, link.is_unresolved(&path)) {
                 Ok(Some(native)) => value = native,
                 Ok(None) => {
                     left_out.insert(path);
@@ -283,9 +283,13 @@ fn native_reference(
     path: &FieldPath,
     native_of: &impl Fn(CanonicalId) -> Option<NativeId>,
     unlinked: &impl Fn(&FieldPath, CanonicalId) -> Unlinked,
+    unresolved: bool,
 ) -> Result<Option<Value>, Vec<CanonicalId>> {
     let one = |value: &Value| -> Result<Option<Value>, Vec<CanonicalId>> {
-        let Some(id) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else { return Ok(Some(Value::Null)) };
+        let Some(id) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else {
+            // What it holds by an id of its own that nobody knows yet is that.
+            return Ok(Some(if unresolved { value.clone() } else { Value::Null }));
+        };
         match (native_of(id), unlinked(path, id)) {
             (_, Unlinked::Null) => Ok(Some(Value::Null)),
             (Some(native), _) => Ok(Some(Value::from(native.as_str()))),
