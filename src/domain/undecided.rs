@@ -1,4 +1,4 @@
-//! What a system keeps of its own while nobody has decided about it (§1.8).
+//! What a system keeps of its own while nobody has decided about it, and what becomes of its change by then (§1.8, §1.4).
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,23 @@ use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
 use super::change::NativeChange;
-use super::decide::Situation;
+use super::decide::{Arrival, Footing, Situation};
 use super::link::{Link, SendOp, Sent, Waits};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::Equality;
-use super::shadow::{FieldChange, expected_at, state_at};
+use super::shadow::{Compared, FieldChange, expected_at, state_at};
 use super::value::{FieldPath, Leaves, same_held};
 use super::waiting::WaitingChange;
+
+/// A change that waited until a newer record came.
+#[derive(Clone, Debug)]
+pub struct Overtaken {
+    /// What it was.
+    pub change: FieldChange,
+    /// Its value is a native id of which nobody knows the record.
+    pub unresolved: bool,
+}
 
 /// How often in a row a system is given something back. A field that it changes whenever it is sent anything, such as the time of
 /// its last change, would go to and fro until somebody decides.
@@ -94,4 +103,101 @@ pub fn is_news(record: &CanonicalRecord, link: &Link, field: (&FieldPath, &Value
         None if situation.source.receipts => !says(None),
         None => !says(None) && !(0..shadow.sends.len()).any(|sent| says(Some(sent))),
     }
+}
+
+/// A newer word of the system about a field takes that out of what waits.
+pub(super) fn take_over(link: &mut Link, changes: &[FieldChange]) {
+    let said = |field: &FieldPath| changes.iter().any(|change| field.is_within(&change.path) || change.path.is_within(field));
+    link.waits.iter_mut().for_each(|waits| waits.fields.retain(|field| !said(field)));
+}
+
+/// A stored change, judged again: fields the source itself has moved on from are no longer meant.
+pub(super) fn still_meant(record: &mut CanonicalRecord, index: usize, waited: &WaitingChange, arrival: &Arrival<'_>) -> Compared {
+    let CanonicalRecord { links, data, .. } = record;
+    let link = &mut links[index];
+    let own = link.waits.iter().position(|waits| waits.update == arrival.change.update).map(|at| link.waits.remove(at));
+    let is_meant = |path: &FieldPath| own.as_ref().is_some_and(|waits| waits.fields.contains(path));
+    let mut changes = Vec::new();
+    for change in waited.fields.iter().filter(|change| is_meant(&change.path)) {
+        let mut change = change.clone();
+        if waited.unresolved.contains(&change.path) {
+            let Some(resolved) = arrival.leaves.get(&change.path) else { continue };
+            let native = std::mem::replace(&mut change.value, resolved.clone());
+            resolve(link, data, &change.path, &native, resolved);
+        }
+        changes.push(change);
+    }
+    Compared { changes, ..Compared::default() }
+}
+
+/// A reference that the system holds by an id of its own, or is given back by it, is the record that id has come to mean.
+fn resolve(link: &mut Link, data: &Leaves, path: &FieldPath, native: &Value, resolved: &Value) {
+    let by_own_id = |overlay: &Overlay| same_held(overlay.get(data, path), Some(native));
+    let shadow = &mut link.shadow;
+    for sent in shadow.sends.iter_mut().filter(|sent| by_own_id(&sent.values)) {
+        sent.values.set(data, path.clone(), Some(resolved.clone()));
+    }
+    if by_own_id(&shadow.held) {
+        shadow.held.write(data, path, resolved);
+    }
+}
+
+/// Takes over the changes of waiting updates that this one overtakes: their fields are held already, so this record
+/// repeating them would look untouched.
+pub(super) fn overtake(
+    mut changes: Vec<FieldChange>,
+    overtaken: &[Overtaken],
+    record: &CanonicalRecord,
+    index: usize,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> Vec<FieldChange> {
+    let shadow = &record.links[index].shadow;
+    let equality = Equality { types: situation.types, side: &situation.source.side, stored: &shadow.stored };
+    for Overtaken { change: old, unresolved } in overtaken {
+        let missing = arrival.missing.iter().any(|missing| missing.field == old.path);
+        let now = expected_at(shadow, &record.data, equality, &old.path).cloned().unwrap_or(Value::Null);
+        match changes.iter().position(|change| change.path == old.path) {
+            Some(at) if same_held(old.base.as_ref(), Some(&changes[at].value)) => {
+                changes.remove(at);
+            }
+            Some(at) => changes[at].base.clone_from(&old.base),
+            // What it held then was overwritten by something we sent: that is no edit.
+            None if !same_held(Some(&old.value), Some(&now)) => {}
+            None if missing || *unresolved || same_held(old.base.as_ref(), Some(&now)) => {}
+            None => changes.push(FieldChange { value: now, ..old.clone() }),
+        }
+    }
+    changes
+}
+
+/// The change is stored; its fields are not corrected in the source until they are decided.
+pub(super) fn wait_for_references(
+    record: &mut CanonicalRecord,
+    index: usize,
+    arrival: &Arrival<'_>,
+    footing: Footing,
+    mut fields: Vec<FieldChange>,
+    situation: &Situation<'_>,
+) -> WaitingChange {
+    let id = record.id;
+    let mut unresolved = Vec::new();
+    for missing in &arrival.missing {
+        if unresolved.contains(&missing.field) {
+            continue;
+        }
+        unresolved.push(missing.field.clone());
+        if fields.iter().any(|change| change.path == missing.field) {
+            continue;
+        }
+        // Said before, by an update this one overtakes: the base is what the system held before that.
+        let earlier = arrival.overtaken.iter().map(|old| &old.change).find(|change| change.path == missing.field);
+        let held = || record.links[index].shadow.held.get(&record.data, &missing.field).cloned();
+        let base = earlier.map_or_else(held, |change| change.base.clone());
+        let value = arrival.leaves.get(&missing.field).cloned().unwrap_or_else(|| Value::from(missing.key.native_id.as_str()));
+        fields.push(FieldChange { path: missing.field.clone(), base, value, assumed: false });
+    }
+    let change = WaitingChange { canonical_id: id, fields, unresolved, joins: footing == Footing::Joins };
+    keep_waiting(record, index, arrival.change, &change, situation);
+    change
 }
