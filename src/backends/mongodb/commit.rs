@@ -229,8 +229,7 @@ async fn expect(tx: &mut Transaction<'_>, revisions: &HashMap<String, i64>) -> R
     if revisions.is_empty() {
         return Ok(());
     }
-    let ids: Vec<&str> = revisions.keys().map(String::as_str).collect();
-    let found = tx.find(CANONICAL, doc! {"_id": {"$in": ids}}, doc! {"revision": 1}, 0).await?;
+    let found = tx.find_ids(CANONICAL, revisions.keys().cloned().collect(), doc! {"revision": 1}).await?;
     let as_expected = |row: &RawDocumentBuf| {
         let id = row.get_str("_id").ok();
         id.and_then(|id| revisions.get(id)).is_some_and(|revision| codec::integer(row, "revision").is_ok_and(|stored| stored == *revision))

@@ -1,6 +1,6 @@
 //! What an error of the driver means to the caller.
 
-use mongodb::error::{Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR};
+use mongodb::error::{Error, ErrorKind, IndexedWriteError, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR};
 
 use crate::ports::error::{PortError, PortErrorKind};
 
@@ -23,6 +23,9 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(Error) -> PortError + C
 }
 
 fn meaning(error: &Error) -> (PortErrorKind, String) {
+    if let Some(first) = first_of(error) {
+        return of_code(first.code, &first.message, error);
+    }
     match &*error.kind {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
             (PortErrorKind::Unavailable, format!("the connection to MongoDB failed: {}", error.kind))
@@ -70,7 +73,19 @@ pub(super) fn is_too_large(error: &Error) -> bool {
 
 /// Whether others wrote the same at the same time.
 pub(super) fn is_race(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(command) if is_race_code(command.code))
+    let code = match &*error.kind {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => first_of(error).map(|first| first.code),
+    };
+    code.is_some_and(is_race_code)
+}
+
+/// What was wrong with the first document that could not be inserted.
+fn first_of(error: &Error) -> Option<&IndexedWriteError> {
+    match &*error.kind {
+        ErrorKind::InsertMany(many) => many.write_errors.as_ref()?.first(),
+        _ => None,
+    }
 }
 
 /// The same, of one statement.

@@ -93,7 +93,7 @@ async fn dead_letters(shared: &Shared, ids: Vec<&str>) -> Result<HashMap<String,
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let found = shared.find(COMMIT, DEAD_LETTERS, doc! {"_id": {"$in": ids}}).all().await?;
+    let found = shared.find_ids(COMMIT, DEAD_LETTERS, ids.into_iter().map(str::to_owned).collect()).all().await?;
     let read = |row: &RawDocumentBuf| codec::read_dead_letter(COMMIT, row).map(|(_, letter)| (letter.id.clone(), letter));
     found.iter().map(read).collect()
 }
@@ -108,7 +108,7 @@ async fn markers<'u>(
         return Ok(HashMap::new());
     }
     let only = doc! {"content_hash": 1, "waiting": 1, "place": 1, "decided": 1};
-    let found = shared.find(operation, DECISIONS, doc! {"_id": {"$in": ids}}).project(only).all().await?;
+    let found = shared.find_ids(operation, DECISIONS, ids).project(only).all().await?;
     for row in &found {
         let place = codec::integer(row, "place").or_else(|_| codec::integer(row, "decided"));
         shared.numbers.saw(place.unwrap_or(0));
@@ -125,7 +125,7 @@ async fn owners(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let found = shared.find(operation, collection, doc! {"_id": {"$in": keys}}).all().await?;
+    let found = shared.find_ids(operation, collection, keys.to_vec()).all().await?;
     let read = |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
         Ok((row.get_str("_id")?.to_owned(), CanonicalId::parse(row.get_str("record")?)?))
     };
@@ -137,7 +137,7 @@ async fn revisions(shared: &Shared, ids: HashSet<CanonicalId>) -> Result<HashMap
         return Ok(HashMap::new());
     }
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let found = shared.find(COMMIT, CANONICAL, doc! {"_id": {"$in": ids}}).project(doc! {"revision": 1}).all().await?;
+    let found = shared.find_ids(COMMIT, CANONICAL, ids).project(doc! {"revision": 1}).all().await?;
     let read = |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
         Ok((CanonicalId::parse(row.get_str("_id")?)?, number(row, "revision")?))
     };
@@ -202,7 +202,7 @@ pub(super) async fn records(shared: &Shared, ids: &[CanonicalId]) -> Result<Vec<
     }
     let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let mut found = HashMap::new();
-    for row in shared.find(LOAD, CANONICAL, doc! {"_id": {"$in": texts}}).all().await? {
+    for row in shared.find_ids(LOAD, CANONICAL, texts).all().await? {
         let versioned = versioned(shared, LOAD, &row)?;
         found.insert(versioned.record.id, versioned);
     }

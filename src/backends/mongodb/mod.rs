@@ -8,6 +8,7 @@ mod codec;
 mod commit;
 mod error;
 mod forget;
+mod holds;
 mod keys;
 mod lookup;
 mod outbox;
@@ -238,12 +239,12 @@ impl Store for MongoStore {
     }
 
     async fn holds(&self) -> Result<Vec<HoldRow>, PortError> {
-        self.0.run("read holds", |shared| async move { queries::holds(&shared).await }).await
+        self.0.run("read holds", |shared| async move { holds::all(&shared).await }).await
     }
 
     async fn put_hold(&self, row: &HoldRow) -> Result<(), PortError> {
         let row = row.clone();
-        self.0.run("keep a hold", |shared| async move { queries::put_hold(&shared, &row).await }).await
+        self.0.run("keep a hold", |shared| async move { holds::put(&shared, &row).await }).await
     }
 
     async fn attend(&self, presence: &Presence) -> Result<Vec<Presence>, PortError> {

@@ -11,7 +11,7 @@ use super::commit::wait;
 use super::schema::{COUNTERS, OWED};
 use super::shared::Shared;
 use super::spans::{Axis, Spans};
-use super::writes::{Transaction, Trouble, Update, met};
+use super::writes::{Transaction, Trouble, Update};
 use super::{codec, recall};
 use crate::domain::ids::{CanonicalId, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
@@ -166,7 +166,7 @@ async fn stored(tx: &mut Transaction<'_>, records: BTreeSet<CanonicalId>) -> Res
         return Ok(Touched::new());
     }
     let ids: Vec<String> = records.iter().map(ToString::to_string).collect();
-    let found = tx.find(OWED, doc! {"_id": {"$in": ids}}, Document::new(), 0).await?;
+    let found = tx.find_ids(OWED, ids, Document::new()).await?;
     let read = |document: RawDocumentBuf| {
         let (record, place, rows) = codec::read_owed(tx.operation, &document).map_err(Trouble::Fatal)?;
         Ok((record, Rows { place: Some(place), rows, fate: Fate::Same }))
@@ -256,36 +256,38 @@ async fn end_known(shared: &Shared, messages: &[Published]) -> Vec<Published> {
         ends.entry(document.stamp).or_default().insert(record);
     }
     let ended: BTreeSet<CanonicalId> = ends.values().flatten().copied().collect();
-    if ended.is_empty() || !delete_as_read(shared, &ends).await.is_ok_and(|deleted| deleted == ended.len() as i64) {
+    if ended.is_empty() || delete_as_read(shared, &ends, ended.len() as i64).await.is_err() {
         return messages.to_vec();
     }
     shared.recall.gone(ended.iter().copied());
     messages.iter().filter(|message| !ended.contains(&message.record)).cloned().collect()
 }
 
-/// Deletes the documents that have these stamps still; how many there were.
-async fn delete_as_read(shared: &Shared, ends: &BTreeMap<i64, BTreeSet<CanonicalId>>) -> Result<i64, Trouble> {
-    let statement = |(stamp, records): (&i64, &BTreeSet<CanonicalId>)| {
+/// Deletes the documents that have these stamps still, if all of them have.
+async fn delete_as_read(shared: &Shared, ends: &BTreeMap<i64, BTreeSet<CanonicalId>>, expected: i64) -> Result<(), Trouble> {
+    let filter = |(stamp, records): (&i64, &BTreeSet<CanonicalId>)| {
         let ids: Vec<String> = records.iter().map(ToString::to_string).collect();
-        doc! {"q": {"_id": {"$in": ids}, "stamp": stamp}, "limit": 0}
+        doc! {"_id": {"$in": ids}, "stamp": stamp}
     };
-    let statements: Vec<Document> = ends.iter().map(statement).collect();
-    let durable = doc! {"w": "majority", "j": true};
-    let answer = shared.db.run_command(doc! {"delete": OWED, "deletes": statements, "writeConcern": durable}).await;
-    let answer = answer.map_err(|error| Trouble::of(NOTE, error))?;
-    if answer.contains_key("writeConcernError") {
-        let message = "it is not on a majority of the nodes yet";
-        return Err(Trouble::Again(PortError::new(PortErrorKind::Unavailable, NOTE, message)));
-    }
-    met(NOTE, &answer)
+    let filters = ends.iter().map(filter).collect();
+    in_transaction(shared, async |tx| match tx.delete(OWED, filters).await? {
+        deleted if deleted == expected => Ok(()),
+        _ => Err(Trouble::Race),
+    })
+    .await
 }
 
 async fn note(shared: &Shared, messages: &[Published]) -> Result<(), Trouble> {
+    in_transaction(shared, async |tx| note_rows(tx, shared, messages).await).await
+}
+
+/// Does something whole or not at all.
+async fn in_transaction(shared: &Shared, work: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<(), Trouble>) -> Result<(), Trouble> {
     let trouble = |error| Trouble::of(NOTE, error);
     let mut session = super::presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let mut tx = Transaction { operation: NOTE, db: &shared.db, session: &mut session };
-    match note_rows(&mut tx, shared, messages).await {
+    match work(&mut tx).await {
         Ok(()) => session.commit_transaction().await.map_err(trouble),
         Err(trouble) => {
             // The server has done it already, or will.
@@ -349,7 +351,7 @@ pub(super) async fn of(shared: &Shared, pairs: &[(CanonicalId, SystemName)]) -> 
     // Mostly it was committed here just before.
     let (mut found, mut stamped) = (shared.recall.unasked(&ids), Vec::new());
     let ids: Vec<String> = ids.iter().filter(|record| !found.contains_key(*record)).map(ToString::to_string).collect();
-    for document in shared.find(READ, OWED, doc! {"_id": {"$in": &ids}}).limit(ids.len()).all().await? {
+    for document in shared.find_ids(READ, OWED, ids).all().await? {
         let (record, _, rows) = codec::read_owed(READ, &document)?;
         // Without a stamp it is by an earlier version.
         let stamp = codec::integer(&document, "stamp").ok();

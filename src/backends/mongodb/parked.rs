@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::options::FindOptions;
 
 use super::codec::{self, integer};
 use super::error::failed;
@@ -40,13 +41,13 @@ impl Judged {
     }
 
     /// The links they wait for.
-    fn links(&self) -> Vec<&String> {
-        self.0.values().flat_map(|wants| &wants.links).collect::<HashSet<_>>().into_iter().collect()
+    fn links(&self) -> Vec<String> {
+        self.0.values().flat_map(|wants| &wants.links).collect::<HashSet<_>>().into_iter().cloned().collect()
     }
 
     /// The updates they queue behind.
-    fn behind(&self) -> Vec<&String> {
-        self.0.values().filter_map(|wants| wants.behind.as_ref()).collect::<HashSet<_>>().into_iter().collect()
+    fn behind(&self) -> Vec<String> {
+        self.0.values().filter_map(|wants| wants.behind.as_ref()).collect::<HashSet<_>>().into_iter().cloned().collect()
     }
 
     /// Those of which it must be noted that nothing is missing any more, and those that miss something again.
@@ -94,7 +95,7 @@ pub(super) async fn apply(tx: &mut Transaction<'_>, shared: &Shared, staged: &St
     // Who waits for a link that came or went, or queues behind an update that did.
     let moved: Vec<String> = staged.waiting.keys().map(ToString::to_string).collect();
     let touched = doc! {"$or": [{"refs": {"$in": links}}, {"behind": {"$in": moved}}]};
-    for document in tx.find(WAITING, touched, shape(), JUDGED).await? {
+    for document in tx.find(WAITING, touched, FindOptions::builder().projection(shape()).limit(JUDGED).build()).await? {
         judged.add(&document);
     }
     judge(tx, &judged).await
@@ -105,8 +106,8 @@ async fn judge(tx: &mut Transaction<'_>, judged: &Judged) -> Result<(), Trouble>
         return Ok(());
     }
     let only_id = || doc! {"_id": 1};
-    let linked = tx.find(LINKS, doc! {"_id": {"$in": judged.links()}}, only_id(), 0).await?;
-    let waiting = tx.find(WAITING, doc! {"_id": {"$in": judged.behind()}}, only_id(), 0).await?;
+    let linked = tx.find_ids(LINKS, judged.links(), only_id()).await?;
+    let waiting = tx.find_ids(WAITING, judged.behind(), only_id()).await?;
     let (ready, missing) = judged.verdict(&ids(&linked), &ids(&waiting));
     let verdicts = [(ready, true), (missing, false)].into_iter().filter(|(ids, _)| !ids.is_empty());
     let set = |(ids, ready)| Update { many: true, ..Update::replace(doc! {"_id": {"$in": ids}}, doc! {"$set": {"ready": ready}}) };
@@ -128,8 +129,8 @@ pub(super) async fn sweep(shared: &Shared) -> Result<(), PortError> {
         return Ok(());
     }
     let only_id = || doc! {"_id": 1};
-    let linked = shared.find(SWEEP, LINKS, doc! {"_id": {"$in": judged.links()}}).project(only_id()).all().await?;
-    let waiting = shared.find(SWEEP, WAITING, doc! {"_id": {"$in": judged.behind()}}).project(only_id()).all().await?;
+    let linked = shared.find_ids(SWEEP, LINKS, judged.links()).project(only_id()).all().await?;
+    let waiting = shared.find_ids(SWEEP, WAITING, judged.behind()).project(only_id()).all().await?;
     let (ready, _) = judged.verdict(&ids(&linked), &ids(&waiting));
     if ready.is_empty() {
         return Ok(());

@@ -6,7 +6,7 @@ use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 
 use super::codec::{self, integer, signed, text};
 use super::error::{failed, unreadable};
-use super::schema::{CANONICAL, DEAD_LETTERS, DECISIONS, HOLDS, META, SYSTEMS, WAITING};
+use super::schema::{CANONICAL, DEAD_LETTERS, DECISIONS, META, SYSTEMS, WAITING};
 use super::shared::Shared;
 use super::spans::{Axis, Spans};
 use super::{lookup, parked};
@@ -15,7 +15,6 @@ use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::hold::HoldRow;
 use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned, words_of};
 
 const DECISION: &str = "read a decision";
@@ -24,7 +23,6 @@ const RECORDS: &str = "list records";
 const WAITING_LISTED: &str = "list waiting updates";
 const DEAD: &str = "list dead letters";
 const FACTS: &str = "read facts";
-const HOLDS_READ: &str = "read holds";
 
 /// Rows a search for words looks through at most: some ten milliseconds.
 const LOOKED_THROUGH: usize = 400;
@@ -329,23 +327,4 @@ pub(super) async fn facts(shared: &Shared) -> Result<Vec<SystemFacts>, PortError
         })
     };
     rows.iter().map(|row| read(row).map_err(|error| unreadable(FACTS, "fact", error))).collect()
-}
-
-/// What is kept back, or was once.
-pub(super) async fn holds(shared: &Shared) -> Result<Vec<HoldRow>, PortError> {
-    let rows = shared.find(HOLDS_READ, HOLDS, Document::new()).sort(doc! {"_id": 1}).all().await?;
-    let read =
-        |row: &RawDocumentBuf| -> Result<_, Box<dyn std::error::Error + Send + Sync>> { Ok(serde_json::from_str(row.get_str("body")?)?) };
-    rows.iter().map(|row| read(row).map_err(|error| unreadable(HOLDS_READ, "hold", error))).collect()
-}
-
-/// Keeps a hold.
-pub(super) async fn put_hold(shared: &Shared, row: &HoldRow) -> Result<(), PortError> {
-    let operation = "keep a hold";
-    let body = serde_json::to_string(row).map_err(|error| unreadable(operation, "hold", error))?;
-    let id = row.hold.to_string();
-    let document = doc! {"_id": &id, "holds": row.holds, "since": codec::date(row.since), "body": body};
-    let holds = shared.db.collection::<Document>(HOLDS);
-    let put = holds.replace_one(doc! {"_id": id}, document).upsert(true);
-    put.await.map(|_| ()).map_err(failed(operation))
 }

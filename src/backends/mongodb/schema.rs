@@ -102,6 +102,7 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
         late: AtomicI64::new(i64::MAX),
         pages: Pages::default(),
         recall: super::recall::Recall::default(),
+        holds: super::holds::Holds::default(),
         attendance: super::presence::Attendance::default(),
     };
     remember(&mut shared).await?;

@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub pages: Pages,
     /// What is known of the outbox.
     pub recall: super::recall::Recall,
+    /// What is known of what is kept back.
+    pub holds: super::holds::Holds,
     /// Who else is at work.
     pub attendance: super::presence::Attendance,
 }
@@ -128,6 +130,11 @@ impl Shared {
         Find { shared: self, operation, collection, filter, options: FindOptions::builder().batch_size(PAGE).build() }
     }
 
+    /// Asks for the documents of some ids.
+    pub fn find_ids(&self, operation: &'static str, collection: &'static str, ids: Vec<String>) -> Find<'_> {
+        self.find(operation, collection, of_ids(ids)).sort(in_order())
+    }
+
     /// Adds to a counter and returns its new value.
     pub async fn add(&self, operation: &'static str, collection: &str, name: &str, count: i64) -> Result<i64, PortError> {
         let counters = self.db.collection::<RawDocumentBuf>(collection);
@@ -136,6 +143,16 @@ impl Shared {
         let value = counter.as_ref().map(|counter| integer(counter, "value")).transpose();
         value.map_err(|error| unreadable(operation, "counter", error)).map(Option::unwrap_or_default)
     }
+}
+
+/// The documents of these ids…
+pub(super) fn of_ids(ids: Vec<String>) -> Document {
+    doc! {"_id": {"$in": ids}}
+}
+
+/// …in the order in which a server comes by them. One that is not told so may think long about the order it would find them in.
+pub(super) fn in_order() -> Document {
+    doc! {"_id": 1}
 }
 
 /// Written on a majority of the nodes, and on their disks.

@@ -3,9 +3,11 @@
 use mongodb::bson::raw::RawArrayBuf;
 use mongodb::bson::{Document, RawDocumentBuf, cstr, doc, rawdoc};
 use mongodb::error::Error;
+use mongodb::options::FindOptions;
 use mongodb::{ClientSession, Database};
 
 use super::error::{failed, is_race, is_race_code, is_too_large, is_transient, of_statement};
+use super::shared::{in_order, of_ids};
 use crate::ports::error::{PortError, PortErrorKind};
 
 /// Bytes of one command at most; MongoDB takes 16 MiB.
@@ -116,7 +118,6 @@ pub(super) struct Transaction<'s> {
 
 #[derive(Clone, Copy)]
 enum Command {
-    Insert,
     Update,
     Delete,
 }
@@ -124,7 +125,6 @@ enum Command {
 impl Command {
     fn raw(self, collection: &str, statements: RawArrayBuf) -> RawDocumentBuf {
         match self {
-            Self::Insert => rawdoc! {"insert": collection, "ordered": true, "documents": statements},
             Self::Update => rawdoc! {"update": collection, "ordered": true, "updates": statements},
             Self::Delete => rawdoc! {"delete": collection, "ordered": true, "deletes": statements},
         }
@@ -134,8 +134,14 @@ impl Command {
 impl Transaction<'_> {
     /// Adds documents; one whose `_id` is taken is a race.
     pub async fn insert(&mut self, collection: &str, documents: Vec<impl Into<Content>>) -> Result<(), Trouble> {
-        let documents = documents.into_iter().map(|document| document.into().written()).collect();
-        self.run(Command::Insert, collection, documents).await.map(|_| ())
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let fit = |document| self.fit(collection, document);
+        let documents: Vec<RawDocumentBuf> = documents.into_iter().map(|new| fit(new.into().written())).collect::<Result<_, _>>()?;
+        // The driver's way to send many of them, as it spares the server to read them out of a command.
+        let inserted = self.db.collection::<RawDocumentBuf>(collection).insert_many(documents).session(&mut *self.session).await;
+        inserted.map(drop).map_err(|error| Trouble::of(self.operation, error))
     }
 
     /// Changes documents; if one is not as the filter says, it is a race.
@@ -156,19 +162,18 @@ impl Transaction<'_> {
         self.run(Command::Delete, collection, statements).await
     }
 
-    /// Reads documents as this transaction sees them.
-    pub async fn find(
-        &mut self,
-        collection: &str,
-        filter: Document,
-        projection: Document,
-        limit: i64,
-    ) -> Result<Vec<RawDocumentBuf>, Trouble> {
+    /// Reads the documents of some ids as this transaction sees them.
+    pub async fn find_ids(&mut self, collection: &str, ids: Vec<String>, projection: Document) -> Result<Vec<RawDocumentBuf>, Trouble> {
+        let options = FindOptions::builder().sort(in_order()).projection(projection).build();
+        self.find(collection, of_ids(ids), options).await
+    }
+
+    /// The same, of those a filter admits.
+    pub async fn find(&mut self, collection: &str, filter: Document, mut options: FindOptions) -> Result<Vec<RawDocumentBuf>, Trouble> {
         let trouble = |error| Trouble::of(self.operation, error);
         let collection = self.db.collection::<RawDocumentBuf>(collection);
-        let found = collection.find(filter).projection(projection).limit(limit);
-        let batch = u32::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(10_000);
-        let mut cursor = found.batch_size(batch).session(&mut *self.session).await.map_err(trouble)?;
+        options.batch_size = Some(10_000);
+        let mut cursor = collection.find(filter).with_options(options).session(&mut *self.session).await.map_err(trouble)?;
         let mut documents = Vec::new();
         while cursor.advance(self.session).await.map_err(trouble)? {
             documents.push(cursor.current().to_owned());
@@ -180,11 +185,8 @@ impl Transaction<'_> {
     async fn run(&mut self, command: Command, collection: &str, statements: Vec<Written>) -> Result<i64, Trouble> {
         let (mut met, mut part, mut bytes, mut count) = (0, RawArrayBuf::new(), 0, 0);
         for statement in statements {
-            let raw = statement.map_err(|error| self.unfit(collection, &error.to_string()))?;
+            let raw = self.fit(collection, statement)?;
             let size = raw.as_bytes().len();
-            if size > DOCUMENT_BYTES {
-                return Err(self.unfit(collection, "it is larger than the 16 MiB MongoDB takes"));
-            }
             if bytes + size > COMMAND_BYTES || count == COMMAND_STATEMENTS {
                 met += self.send(command.raw(collection, std::mem::take(&mut part))).await?;
                 (bytes, count) = (0, 0);
@@ -197,6 +199,15 @@ impl Transaction<'_> {
             met += self.send(command.raw(collection, part)).await?;
         }
         Ok(met)
+    }
+
+    /// What can be sent.
+    fn fit(&self, collection: &str, written: Written) -> Result<RawDocumentBuf, Trouble> {
+        let raw = written.map_err(|error| self.unfit(collection, &error.to_string()))?;
+        if raw.as_bytes().len() > DOCUMENT_BYTES {
+            return Err(self.unfit(collection, "it is larger than the 16 MiB MongoDB takes"));
+        }
+        Ok(raw)
     }
 
     fn unfit(&self, collection: &str, why: &str) -> Trouble {
@@ -214,7 +225,7 @@ impl Transaction<'_> {
 }
 
 /// How many documents a write command met or made, from its answer.
-pub(super) fn met(operation: &'static str, answer: &Document) -> Result<i64, Trouble> {
+fn met(operation: &'static str, answer: &Document) -> Result<i64, Trouble> {
     if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
         let code = error.get_i32("code").unwrap_or(0);
         if is_race_code(code) {
