@@ -1,16 +1,19 @@
 //! The same messages and the same documents by hand: no logic, no engine.
 //!
-//! Takes what the engine has left: its records, and the decisions about the changes. One task consumes, writes a
-//! transaction and acknowledges; another one publishes, waits for the confirmations and notes them.
+//! Takes what the engine has left: its records, the decisions about the changes, and the messages about them. One task consumes,
+//! writes a transaction and acknowledges; another one publishes, waits for the confirmations and notes them.
 
 use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions, QueuePurgeOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel};
+use lapin::{BasicProperties, Channel, ExchangeKind};
 use mongodb::bson::{Document, doc};
 use mongodb::options::WriteConcern;
 use mongodb::{ClientSession, Database};
@@ -31,16 +34,50 @@ async fn queue(channel: &Channel, name: &str) {
     channel.queue_purge(name.into(), QueuePurgeOptions::default()).await.unwrap();
 }
 
-async fn publish(channel: &Channel, queue: &str, bodies: &[Vec<u8>]) {
-    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+/// A message with its properties.
+type Message = (BasicProperties, Vec<u8>);
+
+async fn publish(channel: &Channel, exchange: &str, key: &str, messages: &[Message]) {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let mut confirms = Vec::with_capacity(bodies.len());
-    for body in bodies {
-        confirms.push(channel.basic_publish("".into(), queue.into(), options, body, properties.clone()).await.unwrap());
+    let mut confirms = Vec::with_capacity(messages.len());
+    for (properties, body) in messages {
+        confirms.push(channel.basic_publish(exchange.into(), key.into(), options, body, properties.clone()).await.unwrap());
     }
     for confirm in join_all(confirms).await {
         confirm.unwrap();
     }
+}
+
+/// Messages the engine has sent a system; they are taken out of its queue.
+async fn messages(servers: &Servers, channel: &Channel, system: &str, count: u64) -> Vec<Message> {
+    let queue = format!("{}.updates.{system}", servers.name);
+    let mut messages = Vec::new();
+    for _ in 0..count {
+        let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true }).await.unwrap();
+        let delivery = got.expect("the engine comes first").delivery;
+        messages.push((delivery.properties, delivery.data));
+    }
+    messages
+}
+
+/// An exchange with a queue for each system, as the engine has one.
+async fn outbound(servers: &Servers, channel: &Channel) -> String {
+    let exchange = format!("{}.bare.outbound", servers.name);
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, durable, FieldTable::default()).await.unwrap();
+    for system in &SYSTEMS[1..] {
+        let name = format!("{}.bare.{system}", servers.name);
+        queue(channel, &name).await;
+        let bind = channel.queue_bind(
+            name.as_str().into(),
+            exchange.as_str().into(),
+            (*system).into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bind.await.unwrap();
+    }
+    exchange
 }
 
 /// The documents the engine has written for the changes.
@@ -84,20 +121,24 @@ pub async fn run(servers: &Servers, updates: u64, group: usize) {
     }
     copy_earlier(&servers.database(&servers.name).await, &database).await;
     let (connection, channel) = servers.channel().await;
-    let queues = ["in", "oem", "crm"].map(|queue| format!("{}.bare.{queue}", servers.name));
-    for name in &queues {
-        queue(&channel, name).await;
-    }
-    let bodies: Vec<Vec<u8>> = (0..updates).map(|n| message(n, 1)).collect();
-    for page in bodies.chunks(1000) {
-        publish(&channel, &queues[0], page).await;
+    let inbox = format!("{}.bare.in", servers.name);
+    queue(&channel, &inbox).await;
+    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+    let inbound: Vec<Message> = (0..updates).map(|n| (properties.clone(), message(n, 1))).collect();
+    for page in inbound.chunks(1000) {
+        publish(&channel, "", &inbox, page).await;
     }
     channel.basic_qos(1000, BasicQosOptions::default()).await.unwrap();
     let (hand_over, handed) = mpsc::channel::<Vec<String>>(2);
     let (outgoing, publishing) = servers.channel().await;
-    let sender = tokio::spawn(send(publishing, queues[1..].to_vec(), bodies[0].clone(), servers.database(&name).await, handed));
+    let exchange = outbound(servers, &publishing).await;
+    let mut sent = Vec::new();
+    for system in &SYSTEMS[1..] {
+        sent.push(((*system).to_owned(), messages(servers, &publishing, system, updates).await));
+    }
+    let sender = tokio::spawn(send(publishing, exchange, sent, servers.database(&name).await, handed));
     let began = Instant::now();
-    let consume = channel.basic_consume(queues[0].as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    let consume = channel.basic_consume(inbox.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
     let mut consumer = consume.await.unwrap().ready_chunks(group);
     let mut done = 0;
     while done < updates as usize {
@@ -146,14 +187,19 @@ async fn write(database: &Database, records: &[Document], decisions: &[Document]
 }
 
 /// Two messages for each record, confirmed, and then what was owed of it goes.
-async fn send(channel: Channel, queues: Vec<String>, body: Vec<u8>, database: Database, mut handed: mpsc::Receiver<Vec<String>>) {
-    // About what an outbound message has besides.
-    let body = [body, vec![b' '; 200]].concat();
+async fn send(
+    channel: Channel,
+    exchange: String,
+    messages: Vec<(String, Vec<Message>)>,
+    database: Database,
+    mut handed: mpsc::Receiver<Vec<String>>,
+) {
+    let mut done = 0;
     while let Some(records) = handed.recv().await {
-        let bodies = vec![body.clone(); records.len()];
-        for queue in &queues {
-            publish(&channel, queue, &bodies).await;
+        for (system, messages) in &messages {
+            publish(&channel, &exchange, system, &messages[done..done + records.len()]).await;
         }
+        done += records.len();
         let owed = database.collection::<Document>("owed");
         owed.delete_many(doc! {"_id": {"$in": records}}).write_concern(durable()).await.unwrap();
     }

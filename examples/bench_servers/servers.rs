@@ -73,7 +73,7 @@ impl Servers {
         for queue in ["orchestrator".to_owned(), "dead".to_owned()].into_iter().chain(systems).chain(bare) {
             let _ = channel.queue_delete(format!("{}.{queue}", self.name).as_str().into(), QueueDeleteOptions::default()).await;
         }
-        for exchange in ["inbound", "outbound", "dead"] {
+        for exchange in ["inbound", "outbound", "dead", "bare.outbound"] {
             let _ = channel.exchange_delete(format!("{}.{exchange}", self.name).as_str().into(), ExchangeDeleteOptions::default()).await;
         }
         let _ = connection.close(200, "done".into()).await;

@@ -1,12 +1,13 @@
 //! When messages that have come are handed on to the one who decides.
 //!
 //! Every batch costs a few questions to the store, be it large or small. So messages are gathered while a commit is under way:
-//! what they wait for then they would wait for decided, too. Without one nothing is gained by waiting.
+//! what they wait for then they would wait for decided, too. Without one nothing is gained by waiting. They are handed on when the
+//! commit is expected to be nearly done, so that they are decided by then.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -17,12 +18,16 @@ use crate::ports::error::PortError;
 
 /// How long one look for messages lasts.
 const LOOK: Duration = Duration::from_secs(1);
+/// A commit that took longer, in microseconds, counts as this.
+const COMMIT_MAX: u64 = 100_000;
 
 /// Whether the one who decides has nothing else to do.
 #[derive(Debug, Default)]
 pub struct Demand {
     asks: AtomicBool,
     rings: Notify,
+    /// How long a commit takes lately, in microseconds.
+    commit_us: AtomicU64,
 }
 
 impl Demand {
@@ -36,6 +41,18 @@ impl Demand {
     /// It is busy again.
     pub fn withdraw(&self) {
         self.asks.store(false, Ordering::SeqCst);
+    }
+
+    /// Notes how long a commit took.
+    pub fn took(&self, commit: Duration) {
+        let took = u64::try_from(commit.as_micros()).unwrap_or(u64::MAX).min(COMMIT_MAX);
+        let usual = self.commit_us.load(Ordering::Relaxed);
+        self.commit_us.store(usual - usual / 4 + took / 4, Ordering::Relaxed);
+    }
+
+    /// How long what comes during a commit may wait for more.
+    fn patience(&self) -> Duration {
+        Duration::from_micros(self.commit_us.load(Ordering::Relaxed) * 3 / 5)
     }
 
     /// Waits until it is so. It is answered once for each time it is said.
@@ -54,7 +71,7 @@ pub struct Gathering {
     demand: Arc<Demand>,
     /// Messages of a batch at most.
     size: usize,
-    /// How long the first message of a batch waits for the others, unless the batch is asked for.
+    /// How long the first message of a batch waits for the others, unless the batch is asked for. Longer while commits take longer.
     timeout: Duration,
     /// The look for messages that is under way. It is not given up half-way: what it has taken would not come again before the
     /// next start.
@@ -94,7 +111,7 @@ impl Gathering {
                         // The next look meets it again.
                         Err(_) => break,
                     }
-                    until.get_or_insert_with(|| Instant::now() + self.timeout);
+                    until.get_or_insert_with(|| Instant::now() + self.timeout.max(self.demand.patience()));
                 }
                 () = ripe(&self.demand, until) => break,
             }
