@@ -89,7 +89,15 @@ async fn all(name: &str, store: Arc<dyn Store>, seconds: f64) {
     let start = Instant::now();
     let mut noted = 0;
     for batch in 0..batches.min(50) {
-        let sent = |n| Published { record: sample::id(n), system: sample::system("oem"), rev: 3, awaits_receipt: false, answer_by: None };
+        let sent = |n| Published {
+            record: sample::id(n),
+            system: sample::system("oem"),
+            rev: 3,
+            nothing: false,
+            tried: (0, None),
+            awaits_receipt: false,
+            answer_by: None,
+        };
         let messages: Vec<_> = (batch * BATCH..(batch + 1) * BATCH).map(sent).collect();
         store.published(&messages).await.unwrap();
         noted += BATCH;

@@ -31,6 +31,7 @@ async fn start(embedded: &Embedded, broker: Arc<dyn Broker>, push: bool) -> Runn
         ids: Arc::new(RandomIds),
         settings: Arc::new(Settings::compile(&config)),
         handlers: Arc::new(Handlers::default()),
+        others: Arc::default(),
     };
     supervisor::start(parts).await.unwrap()
 }

@@ -44,6 +44,7 @@ async fn start(servers: &Servers, broker: Arc<dyn Broker>, push: bool, receipts:
         ids: Arc::new(RandomIds),
         settings: Arc::new(Settings::compile(&config)),
         handlers: Arc::new(Handlers::default()),
+        others: Arc::default(),
     };
     supervisor::start(parts).await.unwrap()
 }

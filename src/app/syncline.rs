@@ -202,6 +202,7 @@ impl Syncline {
             ids: Arc::new(RandomIds),
             settings: settings.clone(),
             handlers: Arc::new(self.handlers),
+            others: attendance.others.clone(),
         })
         .await?;
         Ok(Orchestrator { running, attendance, store, inbox, queues, clock, settings, server: None })

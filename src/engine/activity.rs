@@ -1,6 +1,6 @@
 //! What the engine does besides taking messages, so that others can wait until it rests, and can have it look again.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 pub struct Activity {
     open: AtomicUsize,
     ended: Notify,
+    committing: AtomicBool,
     decider: Looks,
     sender: Looks,
 }
@@ -83,6 +84,16 @@ impl Activity {
     pub(super) fn busy(&self, begun: usize) -> Busy<'_> {
         self.begin();
         Busy(self, begun + 1)
+    }
+
+    /// Says whether a commit is under way.
+    pub(super) fn set_committing(&self, committing: bool) {
+        self.committing.store(committing, Ordering::SeqCst);
+    }
+
+    /// Whether a commit is under way, which may have more to be sent.
+    pub(super) fn is_committing(&self) -> bool {
+        self.committing.load(Ordering::SeqCst)
     }
 
     /// Waits until the one who decides is to look; returns how often that was asked for.

@@ -1,6 +1,7 @@
 //! Several orchestrators on one store: each says that it is at work, and none decides by other rules than the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub struct Attendance {
     store: Arc<dyn Store>,
     presence: Presence,
+    /// Whether there are others, as far as is known: it is looked for once a second.
+    pub others: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -34,17 +37,20 @@ impl Attendance {
     pub async fn join(store: Arc<dyn Store>, clock: &dyn Clock, config: &str, rolling: bool) -> Result<Self, PortError> {
         let presence = Presence { id: uuid::Uuid::now_v7().to_string(), config: config.to_owned(), since: clock.now() };
         let mut tries = 0;
-        while let Some(other) = store.attend(&presence).await?.into_iter().find(|other| other.config != config && !rolling) {
+        let others = loop {
+            let present = store.attend(&presence).await?;
+            let Some(other) = present.iter().find(|other| other.config != config && !rolling) else { break !present.is_empty() };
             tries += 1;
             if tries >= PATIENCE {
                 store.leave(&presence).await?;
-                return Err(refused(&other, config));
+                return Err(refused(other, config));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        };
+        let others = Arc::new(AtomicBool::new(others));
         let (stop, told) = watch::channel(false);
-        let task = tokio::spawn(stay(store.clone(), presence.clone(), told));
-        Ok(Self { store, presence, stop, task })
+        let task = tokio::spawn(stay(store.clone(), presence.clone(), others.clone(), told));
+        Ok(Self { store, presence, others, stop, task })
     }
 
     /// Leaves. What can't be said any more is found out by the others.
@@ -87,7 +93,7 @@ fn refused(other: &Presence, config: &str) -> PortError {
     PortError::new(PortErrorKind::Invalid, "join the orchestrators at work", message)
 }
 
-async fn stay(store: Arc<dyn Store>, presence: Presence, mut stop: watch::Receiver<bool>) {
+async fn stay(store: Arc<dyn Store>, presence: Presence, others: Arc<AtomicBool>, mut stop: watch::Receiver<bool>) {
     let mut reached = true;
     loop {
         tokio::select! {
@@ -99,5 +105,8 @@ async fn stay(store: Arc<dyn Store>, presence: Presence, mut stop: watch::Receiv
             tracing::warn!(error = %error, "can't say that this orchestrator is at work");
         }
         reached = outcome.is_ok();
+        if let Ok(present) = outcome {
+            others.store(!present.is_empty(), Ordering::Relaxed);
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Keeps the relay going: what a commit made due at once, what failed or was forgotten by a scan.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::input::{InputKind, Resend};
@@ -24,6 +26,8 @@ const SCANNED: usize = 2_000;
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 /// Pairs remembered; beyond, a scan finds them.
 const REMEMBERED: usize = 4_000;
+/// How long what was sent waits to be noted as sent, as long as a commit may bring more: noting many at once costs little more than one.
+const MARK_WITHIN: Duration = Duration::from_millis(50);
 /// The wait after a system could not be sent something, doubled up to the last one.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(60);
@@ -161,6 +165,10 @@ pub struct Dispatch {
     pub position: u64,
     /// Systems that can't be sent anything for now: until when, and after how many failures.
     pub backoff: HashMap<SystemName, (Timestamp, u32)>,
+    /// When what was sent is noted as sent at the latest; the engine does not rest before.
+    pub mark_by: Option<Instant>,
+    /// Whether there are others who look through the outbox: what is not noted they would send again.
+    pub others: Arc<AtomicBool>,
 }
 
 impl Dispatch {
@@ -176,6 +184,7 @@ impl Dispatch {
             let mut looks = 0;
             let ripe = wanted.ripen(self.clock.now());
             if stopping && wanted.is_empty() {
+                self.mark(true).await;
                 return;
             }
             if !stopping && wanted.is_empty() && wanted.forgot() {
@@ -191,6 +200,7 @@ impl Dispatch {
                     asked = activity.sender_is_to_look() => looks = asked,
                     () = wanted.noted() => {}
                     () = tokio::time::sleep(next), if ripe.is_some() => continue,
+                    () = tokio::time::sleep_until(self.mark_by.unwrap_or_else(Instant::now)), if self.mark_by.is_some() => {}
                     () = stopped(&mut stop) => {}
                 }
             }
@@ -203,10 +213,31 @@ impl Dispatch {
             if let Err(error) = self.round().await {
                 tracing::warn!(error = %error, "can't look for what is to be sent; trying again");
                 if stopping {
+                    self.mark(true).await;
                     return;
                 }
                 tokio::time::sleep(FIRST_WAIT).await;
             }
+            self.mark(stopping).await;
+        }
+    }
+
+    /// Notes what was sent, if it is time.
+    async fn mark(&mut self, at_once: bool) {
+        if !self.relay.is_marked() {
+            if self.mark_by.is_none() {
+                self.activity.begin();
+            }
+            let by = *self.mark_by.get_or_insert_with(|| Instant::now() + MARK_WITHIN);
+            if !at_once && self.activity.is_committing() && Instant::now() < by {
+                return;
+            }
+            if let Err(error) = self.relay.mark_sent().await {
+                tracing::warn!(error = %error, "can't note what was sent; it is sent once more");
+            }
+        }
+        if self.mark_by.take().is_some() {
+            self.activity.end(1);
         }
     }
 
@@ -239,6 +270,7 @@ impl Dispatch {
             return Ok(());
         }
         let tried: HashSet<SystemName> = pairs.iter().map(|(_, system)| system.clone()).collect();
+        self.relay.marks_later = !self.others.load(Ordering::Relaxed);
         let round = self.relay.send(pairs, now).await?;
         for system in tried {
             let failed: Vec<Pair> = round.failed.iter().filter(|pair| pair.1 == system).cloned().collect();

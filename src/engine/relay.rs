@@ -29,6 +29,9 @@ use crate::wire;
 /// (record, system): what at most one message is about at a time.
 pub type Pair = (CanonicalId, SystemName);
 
+/// From so many messages on they are noted as sent at once.
+const MARKED: usize = 1_000;
+
 /// Publishes due messages. Its memory is only a shortcut: everything is found again by a scan.
 #[derive(Debug)]
 pub struct Relay {
@@ -41,6 +44,11 @@ pub struct Relay {
     held: HashMap<Pair, BTreeSet<CanonicalId>>,
     /// Which held messages wait for a record.
     held_on: HashMap<Pair, BTreeSet<CanonicalId>>,
+    /// What the broker has and is not noted as sent yet.
+    unmarked: Vec<Published>,
+    /// Whether what needs no answer is noted as sent later, together: by [`mark_sent`](Self::mark_sent), for which somebody else then
+    /// has to care.
+    pub marks_later: bool,
     /// Keeps messages back. Without a limit unless one is set: what is not sent at once needs no brake.
     pub brake: Brake,
     /// Committed records, remembered, if they are. What is remembered counts only where it is of the very rev that is owed.
@@ -71,15 +79,42 @@ impl Relay {
         directory: Arc<Directory>,
     ) -> Result<Self, PortError> {
         let epoch = store.epoch().await?;
-        let (held, held_on, brake) = (HashMap::new(), HashMap::new(), Brake::default());
-        Ok(Self { store, broker, settings, directory, epoch, held, held_on, brake, caches: None, metrics: None })
+        let (held, held_on, brake, unmarked) = (HashMap::new(), HashMap::new(), Brake::default(), Vec::new());
+        Ok(Self {
+            store,
+            broker,
+            settings,
+            directory,
+            epoch,
+            held,
+            held_on,
+            unmarked,
+            marks_later: false,
+            brake,
+            caches: None,
+            metrics: None,
+        })
     }
 
     /// Everything that is due, in order, a page at a time, starting after a position.
-    pub async fn scan(&self, after: u64, limit: usize) -> Result<(Vec<Pair>, Option<u64>), PortError> {
+    pub async fn scan(&mut self, after: u64, limit: usize) -> Result<(Vec<Pair>, Option<u64>), PortError> {
+        self.mark_sent().await?;
         let rows = self.store.owed(after, limit).await?;
         let next = if rows.len() < limit { None } else { rows.last().map(|(position, _)| *position) };
         Ok((rows.into_iter().map(|(_, owed)| (owed.record, owed.system)).collect(), next))
+    }
+
+    /// Whether everything that was sent is noted as sent.
+    #[must_use]
+    pub const fn is_marked(&self) -> bool {
+        self.unmarked.is_empty()
+    }
+
+    /// Notes what was sent. Until then it would be sent once more after a crash, which does no harm. So it is if this fails: it stays
+    /// due, and what it is answered meanwhile must not meet a note that comes later still.
+    pub async fn mark_sent(&mut self) -> Result<(), PortError> {
+        let sent = std::mem::take(&mut self.unmarked);
+        if sent.is_empty() || planted::fault("never_marked_sent") { Ok(()) } else { self.store.published(&sent).await }
     }
 
     /// The messages held for a record that a system now has.
@@ -104,6 +139,9 @@ impl Relay {
         }
         let mut seen = HashSet::new();
         let pairs: Vec<Pair> = pairs.into_iter().filter(|pair| seen.insert(pair.clone())).collect();
+        if self.unmarked.iter().any(|sent| seen.contains(&(sent.record, sent.system.clone()))) {
+            self.mark_sent().await?;
+        }
         let mut owed = self.store.owed_of(&pairs).await?;
         if owed.is_empty() {
             return Ok(Round::default());
@@ -178,28 +216,18 @@ impl Relay {
             match self.message(&row, &records, &mut round, now) {
                 Made::Message(message, awaits_receipt, at) => {
                     made_at.push(at);
-                    sent.push(Published {
-                        record: row.record,
-                        system: row.system,
-                        rev: message.rev,
-                        awaits_receipt,
-                        answer_by: awaits_receipt.then_some(answer_by),
-                    });
+                    sent.push(done(&row, message.rev, false, awaits_receipt.then_some(answer_by)));
                     messages.push(message);
                 }
-                Made::Nothing(rev) => {
-                    settled.push(Published { record: row.record, system: row.system, rev, awaits_receipt: false, answer_by: None });
-                }
+                Made::Nothing(rev) => settled.push(done(&row, rev, true, None)),
                 Made::Held => round.held += 1,
             }
         }
-        for pulled in &self.brake.pulled {
-            tracing::warn!(hold = %pulled.hold, "too many creates at once; the rest waits for a person");
-            self.store.put_hold(pulled).await?;
-        }
         let spans = self.spans(&messages, &made_at, now);
         let started = Instant::now();
-        let outcomes = if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await };
+        let publish = async { if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await } };
+        // Side by side: what was looked at before, such as a pause, must not be long ago when the messages go.
+        let (outcomes, kept) = tokio::join!(publish, self.keep_pulled());
         let mut confirmed = settled;
         for (((published, made_at), span), outcome) in sent.into_iter().zip(made_at).zip(spans).zip(outcomes) {
             match outcome {
@@ -216,10 +244,22 @@ impl Relay {
                 }
             }
         }
-        if !confirmed.is_empty() && !planted::fault("never_marked_sent") {
-            self.store.published(&confirmed).await?;
+        // What awaits an answer is noted at once: one message is out at a time.
+        let at_once = !self.marks_later || confirmed.iter().any(|sent| sent.awaits_receipt);
+        self.unmarked.append(&mut confirmed);
+        if at_once || self.unmarked.len() >= MARKED {
+            self.mark_sent().await?;
         }
-        Ok(round)
+        kept.map(|()| round)
+    }
+
+    /// Keeps the brakes that were pulled.
+    async fn keep_pulled(&self) -> Result<(), PortError> {
+        for pulled in &self.brake.pulled {
+            tracing::warn!(hold = %pulled.hold, "too many creates at once; the rest waits for a person");
+            self.store.put_hold(pulled).await?;
+        }
+        Ok(())
     }
 
     /// What is told of messages that belong to a trace.
@@ -357,6 +397,12 @@ impl Relay {
         }
         false
     }
+}
+
+/// What is noted of a row once the broker has its message, or where there was `nothing` left to say.
+fn done(row: &Owed, rev: u64, nothing: bool, answer_by: Option<Timestamp>) -> Published {
+    let (record, system, tried) = (row.record, row.system.clone(), (row.attempts, row.retry_at));
+    Published { record, system, rev, nothing, tried, awaits_receipt: answer_by.is_some(), answer_by }
 }
 
 /// Whether a system has let go of a record for good, or is told to.

@@ -80,6 +80,8 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     /// The user's handlers.
     pub handlers: Arc<Handlers>,
+    /// Whether other orchestrators are at work on the store.
+    pub others: Arc<AtomicBool>,
 }
 
 /// An engine that runs.
@@ -149,7 +151,7 @@ fn crashed(error: &tokio::task::JoinError) -> PortError {
 
 /// Starts an engine.
 pub async fn start(parts: Parts) -> Result<Running, PortError> {
-    let Parts { store, broker, clock, ids, settings, handlers } = parts;
+    let Parts { store, broker, clock, ids, settings, handlers, others } = parts;
     let directory = Arc::new(Directory::new(settings.rules.clone(), store.facts().await?));
     let caches = Arc::new(Caches::new(settings.id_cache_bytes, settings.record_cache_bytes));
     let metrics = Arc::new(Metrics::with(Spans::start()));
@@ -182,6 +184,8 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         clock: clock.clone(),
         position: 0,
         backoff: std::collections::HashMap::new(),
+        mark_by: None,
+        others,
     };
     let resync = Resync::new(kept, settings.clone(), directory.clone(), clock.clone(), activity.clone(), again);
     let taker = tokio::spawn(intake.run(gathering, chunks, told.clone()));
@@ -201,6 +205,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         tags,
         arrival: first + (1 << 39),
         wake_at: Instant::now(),
+        began: Instant::now(),
     };
     // What an earlier run left to be sent is looked for at once.
     activity.look();
@@ -232,6 +237,8 @@ struct Engine {
     arrival: u64,
     chores: Chores,
     wake_at: Instant,
+    /// When the running commit began.
+    began: Instant,
 }
 
 impl Engine {
@@ -269,8 +276,9 @@ impl Engine {
                     self.take(chunk).await?;
                 }
             }
-            self.pipeline.start_commit();
+            self.start_commit();
         }
+        self.activity.set_committing(false);
         let committed = doing(self.pipeline.flush()).await?;
         self.committed(committed).await
     }
@@ -293,14 +301,23 @@ impl Engine {
             Event::Answered(inputs) => doing(self.pipeline.decide(inputs)).await,
             Event::CommitEnded => {
                 let committed = doing(self.pipeline.finish_commit()).await?;
+                self.demand.took(self.began.elapsed());
                 // The next one is under way while what follows from this one is done.
-                self.pipeline.start_commit();
+                self.start_commit();
                 match committed {
                     Some(committed) => self.committed(committed).await,
                     None => Ok(()),
                 }
             }
         }
+    }
+
+    fn start_commit(&mut self) {
+        if !self.pipeline.is_committing() {
+            self.pipeline.start_commit();
+            self.began = Instant::now();
+        }
+        self.activity.set_committing(self.pipeline.is_committing());
     }
 
     fn has_room(&mut self) -> bool {

@@ -375,9 +375,22 @@ fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>, rules: &Rul
     }
 }
 
+/// Whether a change of the outbox is still about a message of this record. The number of one that was taken back within the unit is
+/// given to the next message. If it were due, the relay would find nothing to send under it and note so a little later; by then it may
+/// be the next message's.
+fn stands(record: &CanonicalRecord, change: &OutboxChange) -> bool {
+    match change {
+        OutboxChange::Due { system, rev } | OutboxChange::DueLater { system, rev, .. } => {
+            record.link_with(system).is_none_or(|index| record.links[index].rev >= *rev)
+        }
+        OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } | OutboxChange::Failed { .. } => true,
+    }
+}
+
 fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
-    let Work { mut record, before, links_added, links_removed, outbox, removed } = work;
+    let Work { mut record, before, links_added, links_removed, mut outbox, removed } = work;
     seal(&mut record);
+    outbox.retain(|change| stands(&record, change));
     let was = before.as_ref().map(|before| before.record.as_ref());
     if record.version == 0 || (was == Some(&record) && outbox.is_empty() && !removed) {
         return None;

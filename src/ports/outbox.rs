@@ -50,18 +50,21 @@ fn answered(row: Option<Owed>, rev: u64, applied: bool) -> Next {
     if applied && rev < row.published {
         return Next::Same;
     }
-    let delivered = if applied { row.delivered.max(rev) } else { row.delivered };
-    Next::Due(Owed { published: 0, delivered, attempts: 0, retry_at: None, answer_by: None, ..row })
+    Next::Due(Owed { published: 0, delivered: row.delivered.max(rev), attempts: 0, retry_at: None, answer_by: None, ..row })
 }
 
 /// What a confirmation of the broker makes of the row.
 #[must_use]
 pub fn confirmed(row: Owed, message: &Published) -> Next {
+    if message.tried != (row.attempts, row.retry_at) {
+        // It was answered before it was noted as sent: that it failed, say, and is to be sent again.
+        return Next::Same;
+    }
     if message.rev >= row.rev && !message.awaits_receipt {
         return Next::Gone;
     }
-    if message.rev <= row.delivered {
-        // The receipt was faster than the confirmation: nothing is on its way any more.
+    if message.nothing || message.rev <= row.delivered {
+        // Nothing was ever on its way, or nothing is any more: the receipt was faster than the confirmation.
         return Next::Same;
     }
     Next::Noted(Owed { published: message.rev, delivered: message.rev, answer_by: message.answer_by, ..row })

@@ -327,6 +327,10 @@ pub struct Published {
     pub system: SystemName,
     /// The rev the broker confirmed.
     pub rev: u64,
+    /// Nothing was sent, as there was nothing left to say up to this rev.
+    pub nothing: bool,
+    /// How often sending had failed before, and when it was to be tried again, by the row it was sent for.
+    pub tried: (u32, Option<Timestamp>),
     /// Whether the row stays until the system has answered; else it goes if nothing newer is owed.
     pub awaits_receipt: bool,
     /// Until when it should have.

@@ -373,7 +373,15 @@ async fn owed(base: &Base) -> Vec<(String, u64)> {
 }
 
 fn sent(name: &str, rev: u64) -> Published {
-    Published { record: sample::id(1), system: sample::system(name), rev, awaits_receipt: false, answer_by: None }
+    Published {
+        record: sample::id(1),
+        system: sample::system(name),
+        rev,
+        nothing: false,
+        tried: (0, None),
+        awaits_receipt: false,
+        answer_by: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -191,7 +191,15 @@ async fn what_was_published_is_noted_although_the_connection_is_cut() {
         let plot = Arc::new(Plot { command: b"commitTransaction", cut, left: AtomicUsize::new(1), breaks: Notify::new() });
         let store = MongoStore::open(&proxy(&url, Arc::clone(&plot)).await, &base.name, Options::default()).await.unwrap();
         let (record, system) = (sample::id(1), sample::system("oem"));
-        let message = syncline::ports::store::Published { record, system: system.clone(), rev: 1, awaits_receipt: true, answer_by: None };
+        let message = syncline::ports::store::Published {
+            record,
+            system: system.clone(),
+            rev: 1,
+            nothing: false,
+            tried: (0, None),
+            awaits_receipt: true,
+            answer_by: None,
+        };
         store.published(&[message]).await.unwrap();
         assert_eq!(plot.left.load(Ordering::SeqCst), 0, "the connection was cut");
         // Who has committed it just before is told that without a look; this one looks.

@@ -433,3 +433,30 @@ fn what_was_rejected_is_sent_again_over_what_is_on_its_way() {
       → oem: update device oemD1 rev 3 {"id":"oemD1","name":"Fan 2","serial":"SN-1"} changed: name
     "#);
 }
+
+#[test]
+fn a_number_that_is_given_again_is_not_taken_for_noted() {
+    if !Scene::by_hand() {
+        return;
+    }
+    let config = devices("create_settle = \"0s\"", "", "").replace("create = false\n", "");
+    let mut scene = Scene::with(&config).start();
+    scene.marks_later();
+    // OEM's create is rev 1, and is taken back as its own record comes in the same batch: nothing is sent.
+    scene.together([
+        whole("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "AHU"})),
+        whole("oem", "device", "oemD1", json!({"serial": "SN-1", "name": "AHU"})),
+    ]);
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": "Air handler"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+    u2 oem device oemD1 {"name":"AHU","serial":"SN-1"}
+      bms:u1 accepted: a new record from bms
+      oem:u2 unchanged: oem made the record it was sent
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1, oem oemD1]
+    u3 bms device bmsD1 {"name":"Air handler","serial":"SN-1"}
+      bms:u3 accepted: taken: name
+      = <device 1> v2 {"name":"Air handler","serial":"SN-1"} [bms bmsD1, oem oemD1]
+      → oem: update device oemD1 rev 1 {"id":"oemD1","name":"Air handler","serial":"SN-1"} changed: name
+    "#);
+}

@@ -268,6 +268,11 @@ impl Scene {
         }
     }
 
+    /// What was sent is noted some time later, as a running engine does it.
+    pub fn marks_later(&mut self) {
+        self.orchestrators.iter_mut().for_each(|orchestrator| orchestrator.relay.marks_later = true);
+    }
+
     /// Nothing is sent until [`resume_relay`](Self::resume_relay).
     pub fn pause_relay(&mut self) {
         self.relay_paused = true;

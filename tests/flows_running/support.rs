@@ -153,8 +153,15 @@ impl Scene {
         self.at_work = Some(self.runtime.block_on(async move {
             let Backends { store, broker: carrier, inbox, queues } = place.open(&folder, clock.clone(), &settings).await;
             let broker = Arc::new(Watched::new(carrier));
-            let parts =
-                Parts { store: store.clone(), broker: broker.clone(), clock: clock.clone(), ids, settings: settings.clone(), handlers };
+            let parts = Parts {
+                store: store.clone(),
+                broker: broker.clone(),
+                clock: clock.clone(),
+                ids,
+                settings: settings.clone(),
+                handlers,
+                others: Arc::default(),
+            };
             let running = supervisor::start(parts).await.unwrap();
             let (_, stopping) = tokio::sync::watch::channel(false);
             let access = Access::new(None, false, clock.clone()).unwrap();
@@ -220,6 +227,10 @@ impl Scene {
     }
 
     pub fn commit_and_end(&mut self, _: usize) {
+        unreachable!("this scene is told by hand")
+    }
+
+    pub fn marks_later(&mut self) {
         unreachable!("this scene is told by hand")
     }
 

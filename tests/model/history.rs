@@ -113,6 +113,8 @@ pub struct History {
     pub steps: Vec<Step>,
     /// A delete only means that its system lets go of the record (`delete.policy = "unlink"`).
     pub unlinks: bool,
+    /// One orchestrator is at work, and notes some time later what it has sent.
+    pub marks_later: bool,
 }
 
 /// A small generator of its own, so that seeds mean the same for ever (splitmix64, Steele, Lea and Flood 2014).
@@ -183,12 +185,21 @@ impl History {
             let (system, record) = (partings.below(count), partings.below(3));
             steps.insert(at, if partings.chance(50) { Step::Delete { system, record } } else { Step::Restore { system, record } });
         }
-        Self { seed, systems, steps, unlinks }
+        let marks_later = Random(seed ^ 0x0ca7_4e25_0000_0000).chance(25);
+        if marks_later {
+            // Who is not alone does not gather.
+            for step in &mut steps {
+                if let Step::Decide { who, .. } | Step::Commit { who, .. } | Step::Kill { who } | Step::Scan { who } = step {
+                    *who = 0;
+                }
+            }
+        }
+        Self { seed, systems, steps, unlinks, marks_later }
     }
 
     pub fn describe(&self) -> String {
         let mut lines: Vec<String> = self.systems.iter().map(|(name, traits)| format!("{name}: {traits:?}")).collect();
-        lines.push(format!("unlinks: {}", self.unlinks));
+        lines.push(format!("unlinks: {}, marks_later: {}", self.unlinks, self.marks_later));
         lines.extend(self.steps.iter().map(|step| format!("  {step:?}")));
         lines.join("\n")
     }
@@ -252,7 +263,7 @@ fn simulate(history: &History, fault: Option<&'static str>, timeline: Option<&mu
     syncline::domain::planted::plant(fault.unwrap_or(""));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let outcome = runtime.block_on(async {
-        let mut world = World::new(&history.systems, history.unlinks, timeline.is_some()).await;
+        let mut world = World::new(history, timeline.is_some()).await;
         let outcome = play(&mut world, history).await;
         if let (Some(timeline), Some(log)) = (timeline, world.log.take()) {
             *timeline = log;

@@ -71,6 +71,8 @@ pub struct System {
     pub refuses: bool,
     /// Fields of updates it has refused, by record: there it may hold something else.
     pub refused: BTreeMap<String, BTreeSet<String>>,
+    /// Messages it has refused: a copy of one is answered likewise.
+    refused_messages: BTreeSet<String>,
 }
 
 impl System {
@@ -87,6 +89,7 @@ impl System {
             next_native: 0,
             refuses: false,
             refused: BTreeMap::new(),
+            refused_messages: BTreeSet::new(),
         }
     }
 
@@ -257,6 +260,10 @@ impl System {
         let answers = matches!(self.traits.profile, Profile::Base | Profile::Receipts);
         let newer = |row: &Row| row.canonical.as_deref() == message["canonical_id"].as_str() && message["rev"].as_u64() > Some(row.applied);
         let Some(row) = self.rows.get(native).filter(|row| newer(row)) else { return false };
+        if self.refused_messages.contains(&message["id"].to_string()) {
+            self.say_no(message, native);
+            return true;
+        }
         if !self.refuses || !answers || message["op"] != "update" {
             return false;
         }
@@ -274,11 +281,16 @@ impl System {
         if !self.traits.compensates {
             self.refused.entry(native.to_owned()).or_default().extend(fields);
         }
+        self.refused_messages.insert(message["id"].to_string());
+        self.say_no(message, native);
+        true
+    }
+
+    fn say_no(&mut self, message: &Value, native: &str) {
         let mut body = self.envelope(message["type"].as_str().unwrap_or_default(), "receipt", native);
         let answer = json!({"canonical_id": message["canonical_id"], "rev": message["rev"], "status": "rejected", "reason": "not here"});
         body.extend(answer.as_object().cloned().unwrap());
         self.outgoing.push_back(Outgoing { body: Value::Object(body), truth: None });
-        true
     }
 
     /// The record a message is about: find or create.

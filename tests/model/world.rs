@@ -28,6 +28,7 @@ use syncline::wire::inbound::{Transport, decode_value};
 use syncline::wire::limits::Limits;
 
 use crate::engine::{CountedIds, Mail, TestClock};
+use crate::history::History;
 use crate::system::{Outgoing, Profile, System, Traits};
 
 /// One orchestrator process.
@@ -58,6 +59,8 @@ pub struct World {
     pub broken: Option<String>,
     /// A delete only means that its system lets go of the record.
     pub unlinks: bool,
+    /// What was sent is noted some time later, as a running engine does it.
+    marks_later: bool,
     /// A person has split something: a system may have let go of a record that others still have.
     pub split: bool,
     /// A person has merged something: a system may have been sent another key value.
@@ -113,8 +116,9 @@ pub fn config(systems: &[(&str, Traits)], unlinks: bool) -> String {
 }
 
 impl World {
-    pub async fn new(traits: &[(&str, Traits)], unlinks: bool, told: bool) -> Self {
-        let config = Config::from_toml(&config(traits, unlinks), "model").unwrap_or_else(|errors| panic!("{errors}"));
+    pub async fn new(history: &History, told: bool) -> Self {
+        let History { systems: traits, unlinks, marks_later, .. } = history;
+        let config = Config::from_toml(&config(traits, *unlinks), "model").unwrap_or_else(|errors| panic!("{errors}"));
         let settings = Arc::new(Settings::compile(&config));
         let mut world = Self {
             systems: traits.iter().map(|(name, traits)| System::new(name, *traits)).collect(),
@@ -131,7 +135,8 @@ impl World {
             redelivered: VecDeque::new(),
             arrival: 0,
             broken: None,
-            unlinks,
+            unlinks: *unlinks,
+            marks_later: *marks_later,
             split: false,
             merged: false,
             reserialed: false,
@@ -157,7 +162,8 @@ impl World {
             caches,
             directory.clone(),
         );
-        let relay = Relay::new(store, self.mail.clone(), self.settings.clone(), directory).await.unwrap();
+        let mut relay = Relay::new(store, self.mail.clone(), self.settings.clone(), directory).await.unwrap();
+        relay.marks_later = self.marks_later;
         Orchestrator { pipeline: Pipeline::new(decider), relay, unacked: Vec::new() }
     }
 
@@ -409,9 +415,12 @@ impl World {
                 }
             }
             busy |= !self.inbound.is_empty() || !self.redelivered.is_empty();
-            for who in 0..self.orchestrators.len() {
+            for who in 0..self.at_work() {
                 self.decide(who, usize::MAX).await;
                 self.commit(who, true).await;
+            }
+            for orchestrator in &mut self.orchestrators {
+                orchestrator.relay.mark_sent().await.unwrap();
             }
             busy |= self.scan(0).await;
             busy |= self.wake_due(0).await;
@@ -429,6 +438,11 @@ impl World {
             }
         }
         Err("it never comes to rest: messages go round in a circle".to_owned())
+    }
+
+    /// How many orchestrators are at work: one that is not alone notes at once.
+    const fn at_work(&self) -> usize {
+        if self.marks_later { 1 } else { 2 }
     }
 
     fn note(&mut self, outcome: Result<Committed, PortError>) -> Committed {

@@ -24,6 +24,7 @@ fn parts(embedded: &Embedded) -> Parts {
         ids: Arc::new(RandomIds),
         settings: Arc::new(Settings::compile(&Config::default())),
         handlers: Arc::new(Handlers::default()),
+        others: Arc::default(),
     }
 }
 

@@ -170,6 +170,8 @@ async fn waiting_and_lists(kit: &dyn StoreKit) {
         a_failed_message_is_sent_again,
         a_rejected_message_is_not,
         a_receipt_may_be_faster_than_the_confirmation,
+        any_answer_may_be_faster_than_the_confirmation,
+        where_nothing_was_said_nothing_is_on_its_way,
         positions_only_grow,
         a_scan_misses_no_row_when_others_go,
     );

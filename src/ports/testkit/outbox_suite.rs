@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::StoreKit;
 use super::sample::*;
+use crate::domain::time::Timestamp;
 use crate::ports::store::{OutboxChange, Owed, Plan, Published, RecordWrite, Store};
 
 type DynStore = Arc<dyn Store>;
@@ -31,11 +32,17 @@ async fn change(store: &DynStore, n: u64, outbox: Vec<OutboxChange>) {
     store.commit(&batch(vec![plan])).await.unwrap();
 }
 
+/// Notes what was sent for the row as it is stored now.
 async fn publish(store: &DynStore, rev: u64, awaits_receipt: bool) {
-    store
-        .published(&[Published { record: id(1), system: system("oem"), rev, awaits_receipt, answer_by: awaits_receipt.then_some(at(9)) }])
-        .await
-        .unwrap();
+    let rows = store.owed_of(&[(id(1), system("oem"))]).await.unwrap();
+    let tried = rows.first().map_or((0, None), |row| (row.attempts, row.retry_at));
+    note(store, rev, tried, awaits_receipt).await;
+}
+
+/// Notes what was sent for a row that had failed so often, and was to be sent again then.
+async fn note(store: &DynStore, rev: u64, tried: (u32, Option<Timestamp>), awaits_receipt: bool) {
+    let (record, system, answer_by) = (id(1), system("oem"), awaits_receipt.then_some(at(9)));
+    store.published(&[Published { record, system, rev, nothing: false, tried, awaits_receipt, answer_by }]).await.unwrap();
 }
 
 /// The row of record 1: rev, published, delivered, attempts.
@@ -157,6 +164,38 @@ pub(super) async fn a_receipt_may_be_faster_than_the_confirmation(kit: &dyn Stor
     assert_eq!(row(&store).await, Some((4, 0, 3, 0)), "nothing is on its way");
     change(&store, 1, vec![applied(4)]).await;
     publish(&store, 4, true).await;
+    assert_eq!(row(&store).await, None);
+}
+
+pub(super) async fn any_answer_may_be_faster_than_the_confirmation(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(2)]).await;
+    change(&store, 1, vec![failed(2)]).await;
+    for awaits_receipt in [true, false] {
+        note(&store, 2, (0, None), awaits_receipt).await;
+        assert_eq!(row(&store).await, Some((2, 0, 0, 1)), "it is sent again");
+        note(&store, 2, (1, Some(at(29))), awaits_receipt).await;
+        assert_eq!(row(&store).await, Some((2, 0, 0, 1)), "that was another time it had failed");
+    }
+    let store = kit.fresh().await;
+    change(&store, 1, vec![due(1)]).await;
+    change(&store, 1, vec![due(2)]).await;
+    change(&store, 1, vec![rejected(1)]).await;
+    publish(&store, 1, true).await;
+    assert_eq!(row(&store).await, Some((2, 0, 1, 0)), "rev 2 may go");
+}
+
+pub(super) async fn where_nothing_was_said_nothing_is_on_its_way(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    let nothing = |rev| {
+        let (record, system) = (id(1), system("oem"));
+        [Published { record, system, rev, nothing: true, tried: (0, None), awaits_receipt: false, answer_by: None }]
+    };
+    change(&store, 1, vec![due(1)]).await;
+    change(&store, 1, vec![due(2)]).await;
+    store.published(&nothing(1)).await.unwrap();
+    assert_eq!(row(&store).await, Some((2, 0, 0, 0)), "something newer is owed, and may go");
+    store.published(&nothing(2)).await.unwrap();
     assert_eq!(row(&store).await, None);
 }
 

@@ -233,6 +233,8 @@ fn published(dice: &mut Dice) -> Published {
         record: id(dice.roll(RECORDS)),
         system,
         rev: 1 + dice.roll(9),
+        nothing: dice.roll(3) == 0,
+        tried: (u32::try_from(dice.roll(3)).unwrap(), (dice.roll(3) == 0).then_some(at(dice.roll(9)))),
         awaits_receipt: dice.roll(2) == 0,
         answer_by: (dice.roll(2) == 0).then_some(at(dice.roll(9))),
     }
