@@ -130,9 +130,11 @@ impl Shared {
         Find { shared: self, operation, collection, filter, options: FindOptions::builder().batch_size(PAGE).build() }
     }
 
-    /// Asks for the documents of some ids.
+    /// Asks for the documents of some ids; without any, nothing is asked.
     pub fn find_ids(&self, operation: &'static str, collection: &'static str, ids: Vec<String>) -> Find<'_> {
-        self.find(operation, collection, of_ids(ids)).sort(in_order())
+        let none = ids.is_empty();
+        let found = self.find(operation, collection, of_ids(ids)).sort(in_order());
+        if none { found.limit(0) } else { found }
     }
 
     /// Adds to a counter and returns its new value.
