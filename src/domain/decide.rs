@@ -19,6 +19,7 @@ use super::representation::{Equality, same_set};
 use super::rules::{FirstContact, Rules, TypeRules};
 use super::sending::{NOTHING_STORED, Target};
 use super::shadow::{Compared, FieldChange, Knowledge, Report, StaleField, compare_report, settle_through};
+use super::spare::is_there_still;
 use super::survivorship::{Contest, Rule, Survivor, survive};
 use super::time::Timestamp;
 use super::undecided::{Overtaken, overtake, still_meant, take_over, wait_for_references};
@@ -132,6 +133,9 @@ pub fn prepare(
         && let Some(reason) = said_before(&mut record.links[index], arrival)?
     {
         return Ok(Prepared::Nothing { echo: false, reason });
+    }
+    if arrival.waited.is_none() {
+        is_there_still(record, index);
     }
     // What has waited is judged as it would have been.
     let footing = if arrival.waited.as_ref().is_some_and(|waited| waited.joins) { Footing::Joins } else { footing };

@@ -13,6 +13,8 @@ use super::link::{Link, LinkState, SendOp, Sent, Shadow};
 use super::overlay::Overlay;
 use super::planted;
 use super::provenance::{ByKind, DecidedBy};
+use super::sending::Target;
+use super::spare::stand_in;
 use super::time::Timestamp;
 use super::value::Leaves;
 use super::waiting::WaitingFor;
@@ -98,6 +100,7 @@ const CROSSING_MAX: usize = 8;
 /// A system has no such record any more: it holds nothing, and no message to it is open but a create it has not answered.
 pub fn let_go(link: &mut Link, data: &Leaves) {
     link.state = LinkState::Detached;
+    link.spare = false;
     let Shadow { sends, mut crossing, answered_rev: answered, .. } = std::mem::take(&mut link.shadow);
     if !planted::fault("crossing_create_forgotten") {
         crossing.extend(sends.into_iter().filter(|sent| sent.op == SendOp::Create && sent.rev > answered && !sent.fresh));
@@ -113,6 +116,11 @@ pub fn let_go(link: &mut Link, data: &Leaves) {
 /// about to, is to be sent it as a new one if it `takes_creates`, and else has let go of it.
 pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl Fn(&SystemName) -> bool) {
     record.tombstone = None;
+    let rev = record.used_rev(&record.links[source].system);
+    if record.links[source].state == LinkState::Detached {
+        // Its system may have had another one meanwhile.
+        record.links[source].rev = rev;
+    }
     // A delete may be on its way to it, too. If it does as it was told, it is sent the record as a new one.
     record.links[source].state = LinkState::Linked;
     record.links[source].rejected = None;
@@ -121,7 +129,7 @@ pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl F
         let told = link.shadow.sends.iter().any(|sent| sent.op == SendOp::Delete);
         let lost = match link.state {
             LinkState::Linked => told,
-            LinkState::Detached => !link.unlinked,
+            LinkState::Detached => !link.unlinked && !link.spare,
             LinkState::Reserved => false,
         };
         // A system has it once: of the native records that were this one it is the source's, or the one that is to be made.
@@ -148,6 +156,12 @@ pub fn lose(record: &mut CanonicalRecord, index: usize, anew: bool) {
     }
     // A delete may be on its way still: its answer must not be taken for one to the create that follows.
     former.shadow.sends = deletes;
+    let system = former.system.clone();
+    if stand_in(record, &system) {
+        return;
+    }
+    let CanonicalRecord { links, data, .. } = record;
+    let former = &mut links[index];
     let mut link = Link { rev, ..Link::new(former.system.clone(), None, Overlay::nothing(data)) };
     // Whichever native record a create makes that is still on its way is the new one.
     link.shadow.crossing = std::mem::take(&mut former.shadow.crossing);
@@ -182,10 +196,24 @@ pub fn found_by_create(record: &mut CanonicalRecord, system: &SystemName, native
     Some(open)
 }
 
-/// A system reports a record it was told to delete: it is sent the delete once more.
-pub fn told_again(link: &mut Link) {
+/// A system reports a record it was told to delete: it is sent the delete once more. If it was told of another native record, of
+/// this one it is told when that is gone. If it still has to answer the delete, and would have answered before it reported anything
+/// later, it will do as it was told.
+pub fn told_again(record: &mut CanonicalRecord, index: usize, source: &Target) {
+    let system = record.links[index].system.clone();
+    let (rev, in_place) = (record.used_rev(&system), record.link_with(&system));
+    let link = &mut record.links[index];
     if link.state == LinkState::Detached {
-        link.state = LinkState::Linked;
+        link.rev = rev;
+        if in_place.is_some() {
+            link.spare = true;
+            return;
+        }
+    }
+    (link.state, link.spare) = (LinkState::Linked, false);
+    let open = |sent: &Sent| sent.op == SendOp::Delete && sent.rev > link.shadow.answered_rev && !sent.unannounced;
+    if source.answers_first() && link.shadow.sends.iter().any(open) {
+        return;
     }
     // The last one it may have been sent is remembered: its answer may come when the record is back.
     let sends = &mut link.shadow.sends;
@@ -225,7 +253,12 @@ pub fn prepare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>
         return Ok(Deleting::Nothing { echo: false, reason });
     }
     if link.state == LinkState::Detached {
-        return Ok(Deleting::Nothing { echo: false, reason: format!("{} has let go of it before", link.system) });
+        let was = if link.spare { "had made it beside the one it has" } else { "has let go of it before" };
+        let reason = format!("{} {was}", link.system);
+        if link.spare {
+            let_go(link, data);
+        }
+        return Ok(Deleting::Nothing { echo: false, reason });
     }
     let deletes = deletes_of(link);
     let told = !deletes.is_empty();

@@ -93,6 +93,7 @@ fn holds(record: &CanonicalRecord, link: &Link, path: &FieldPath, held: Option<&
     let value = record.data.get(path);
     let head = match (link.state, held) {
         (LinkState::Reserved, _) => format!("{system} does not have the record yet"),
+        (LinkState::Detached, _) if link.spare => format!("{system} made it beside the one it had, and is sent nothing about it"),
         (LinkState::Detached, _) => format!("{system} let go of the record and is sent nothing"),
         (LinkState::Linked, None) => format!("{system} holds no value"),
         (LinkState::Linked, Some(held)) if same_held(Some(held), value) => format!("{system} holds the same"),

@@ -189,6 +189,9 @@ pub struct Link {
     /// record again.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unlinked: bool,
+    /// Detached because its system had another one already when it made this: should it let go of that, this one stands in.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub spare: bool,
     /// The record it belonged to before that became part of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<CanonicalId>,
@@ -260,6 +263,7 @@ impl Link {
             aliases: Vec::new(),
             flips: BTreeMap::new(),
             unlinked: false,
+            spare: false,
             from: None,
         }
     }

@@ -32,6 +32,7 @@ pub mod review;
 pub mod rules;
 pub mod sending;
 pub mod shadow;
+pub mod spare;
 pub mod split;
 pub mod survivorship;
 pub mod tag;

@@ -10,6 +10,7 @@ use super::planted;
 use super::representation::Equality;
 use super::sending::{NOTHING_STORED, Target, model_hash};
 use super::shadow::{remember_stored, settle_through};
+use super::spare::{keep_beside, made_beside};
 use super::value::Leaves;
 
 /// What became of a receipt.
@@ -66,6 +67,14 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
     if let Some(former) = receipt.native_id.as_ref().filter(|_| answers_create(record, receipt)) {
         found_by_create(record, system, former);
     }
+    let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
+    if let Some(beside) = made_beside(record, receipt) {
+        let spare = keep_beside(record, &beside);
+        let CanonicalRecord { links, data, .. } = record;
+        applied(&mut links[spare], receipt, stored, data, equality, situation.source);
+        let reason = format!("{system} made {} by it, beside {}, which it has as this record already", beside.made, beside.has);
+        return Ok(Answered { reason, bound: true, ..Answered::default() });
+    }
     let Some(index) = answered_link(record, receipt) else {
         let detail = format!("{system} answers for record {}, which was never sent to it under this id", record.id);
         return Err(Rejection::new(DeadReason::UnknownReceipt, detail));
@@ -81,7 +90,6 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
     // It made what it was sent as a record that is part of this one now, and whose messages are not kept.
     let of_part = receipt.canonical_id.is_some_and(|sent_as| sent_as != *id && link.from != Some(sent_as));
     let told = receipt.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
     let crossed = link.shadow.crossing.iter().position(|sent| sent.rev == receipt.rev).map(|at| link.shadow.crossing.remove(at));
     let heeded = !planted::fault("delete_answer_ignored");
     let answers_delete = heeded && is_of_delete(link, receipt.rev, live);
@@ -100,16 +108,7 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
                 let reason = format!("{system} made a record that is part of this one by now; there it is {}", named(link));
                 return Ok(Answered { reason, bound, ..Answered::default() });
             }
-            remember_stored(&mut link.shadow, data, equality, receipt.rev, stored);
-            // An adapter that says its base orders its reads by it; there a receipt says nothing about what it holds.
-            if !situation.source.says_base && !planted::fault("receipt_ignored") {
-                settle_through(&mut link.shadow, data, equality, receipt.rev);
-            }
-            link.rejected = None;
-            link.failures = 0;
-            link.shadow.answered_rev = link.shadow.answered_rev.max(receipt.rev);
-            let answered = link.shadow.sends.iter().find(|sent| sent.rev == receipt.rev).map_or(0, |sent| sent.version);
-            link.shadow.known_version = link.shadow.known_version.max(answered);
+            applied(link, receipt, stored, data, equality, situation.source);
             let reason = if bound {
                 format!("{system} made the record; there it is {}", named(link))
             } else {
@@ -134,6 +133,20 @@ pub fn answer(record: &mut CanonicalRecord, receipt: &Receipt, stored: &Leaves, 
             })
         }
     }
+}
+
+/// The system has done what it was sent.
+fn applied(link: &mut Link, receipt: &Receipt, stored: &Leaves, data: &Leaves, equality: Equality<'_>, source: &Target) {
+    remember_stored(&mut link.shadow, data, equality, receipt.rev, stored);
+    // An adapter that says its base orders its reads by it; there a receipt says nothing about what it holds.
+    if !source.says_base && !planted::fault("receipt_ignored") {
+        settle_through(&mut link.shadow, data, equality, receipt.rev);
+    }
+    link.rejected = None;
+    link.failures = 0;
+    link.shadow.answered_rev = link.shadow.answered_rev.max(receipt.rev);
+    let answered = link.shadow.sends.iter().find(|sent| sent.rev == receipt.rev).map_or(0, |sent| sent.version);
+    link.shadow.known_version = link.shadow.known_version.max(answered);
 }
 
 /// Whether a message that is answered told the system to delete the record. A deleted record it was told of again is gone with

@@ -17,6 +17,7 @@ use super::planted;
 use super::representation::{Equality, Stored};
 use super::rules::{NotificationMode, Receipts, Rules, Side, TypeRules};
 use super::shadow::{bound_sends, expected_at};
+use super::spare::stand_in_everywhere;
 use super::time::Timestamp;
 use super::undecided::kept_values;
 use super::value::FieldPath;
@@ -132,6 +133,7 @@ pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, sourc
     {
         return Vec::new();
     }
+    stand_in_everywhere(record);
     if record.tombstone.is_some() {
         return plan_deletes(record, context);
     }

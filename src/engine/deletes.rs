@@ -19,6 +19,7 @@ use crate::domain::provenance::DecidedBy;
 use crate::domain::review::Word;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
+use crate::domain::spare::stand_in;
 use crate::domain::value::FieldPath;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
@@ -88,7 +89,22 @@ impl Decider {
             self.overtake_all(unit, position, draft, item, situation);
         }
         self.take_down_delete(unit, position, draft, item, situation, &before, record, outcome);
-        Ok(())
+        self.wake_instead(unit, draft, &key.system, before.native_id(&key.system)).await
+    }
+
+    /// Where a system has another native record in place of the one it `had`, what that has said meanwhile is looked at.
+    pub(super) async fn wake_instead(
+        &mut self,
+        unit: &mut Unit,
+        draft: usize,
+        system: &SystemName,
+        had: Option<&NativeId>,
+    ) -> Result<(), PortError> {
+        let Some(record) = unit.drafts[draft].work.as_ref().map(|work| &work.record) else { return Ok(()) };
+        let Some(native_id) = record.native_id(system).filter(|id| had.is_some() && had != Some(id)) else { return Ok(()) };
+        let key = NativeKey { system: system.clone(), entity_type: record.entity_type.clone(), native_id: native_id.clone() };
+        let doubled = |waiting: &Waiting| matches!(waiting.waiting_for, WaitingFor::DuplicateInSystem { .. } | WaitingFor::NoBase);
+        self.wake_of(unit, vec![key], doubled).await
     }
 
     async fn ask_about_delete(&self, record: &CanonicalRecord, arrival: &Arrival<'_>, word: Option<&Word>) -> Answered {
@@ -131,8 +147,11 @@ impl Decider {
         let system = &item.change.key.system;
         let mut outbox = Vec::new();
         let has = |record: &CanonicalRecord| record.link_with(system).map(|index| record.links[index].rev);
-        if let (Some(rev), None) = (has(before), has(&record)) {
-            // Whatever it was still to be sent is about a record it does not have.
+        stand_in(&mut record, system);
+        // What was made beside it is in place now.
+        let another = record.native_id(system).is_some_and(|id| before.native_id(system) != Some(id));
+        if let Some(rev) = has(before).filter(|_| another || has(&record).is_none()) {
+            // Whatever it was still to be sent is about a native record it does not have.
             outbox.push(OutboxChange::Rejected { system: system.clone(), rev });
         }
         let due = self.plan_sends(&mut record, &item.types, situation.now, Some(system));
@@ -226,7 +245,7 @@ impl Decider {
         let Some(tombstone) = &record.tombstone else { return false };
         let key = &item.change.key;
         let whole = matches!(item.change.body, ChangeBody::Upsert(_));
-        let own = tombstone.system == key.system;
+        let own = tombstone.system == key.system && has_let_go(record, key);
         let wins = item.types.delete_conflict == DeleteConflict::UpdateRevives;
         if tombstone.erased || !(own && whole || wins && !own) {
             return false;
@@ -258,7 +277,7 @@ impl Decider {
         let mut record = before.clone();
         let key = &item.change.key;
         let index = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
-        let own = tombstone.system == key.system && !tombstone.erased;
+        let own = tombstone.system == key.system && !tombstone.erased && has_let_go(&record, key);
         let mut decision = blank(arrival, situation, Some(id));
         decision.decided_by = DecidedBy::SYSTEM;
         decision.decision = DecisionKind::Dropped;
@@ -280,9 +299,8 @@ impl Decider {
         } else if let Some(index) = index.filter(|_| !own) {
             let link = &mut record.links[index];
             link.native_id.get_or_insert_with(|| key.native_id.clone());
-            link.state = LinkState::Linked;
-            delete::told_again(link);
             link.waits.retain(|waits| waits.update != item.change.update);
+            delete::told_again(&mut record, index, &item.source);
             decision.reason.push_str("; a delete wins over what comes later (delete.conflict)");
         }
         let due = self.plan_sends(&mut record, &item.types, situation.now, None);
@@ -364,6 +382,11 @@ impl Decider {
             unit.links.insert(key, Owner { id: None, made_by: Some(draft) });
         }
     }
+}
+
+/// Whether it is just this native record that its system had let go of.
+fn has_let_go(record: &CanonicalRecord, key: &NativeKey) -> bool {
+    record.link_of(&key.system, &key.native_id).is_some_and(|index| record.links[index].state == LinkState::Detached)
 }
 
 fn nothing(record: &CanonicalRecord, echo: bool, reason: String, arrival: &Arrival<'_>, situation: &Situation<'_>) -> Outcome {

@@ -19,6 +19,7 @@ use crate::domain::provenance::DecidedBy;
 use crate::domain::receipt::{answer, answered_link, binds};
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
+use crate::domain::spare::{made_beside, take_creates};
 use crate::domain::time::Timestamp;
 use crate::ports::error::PortError;
 use crate::ports::store::{DecisionWrite, OutboxChange};
@@ -63,9 +64,10 @@ impl Decider {
         let now = self.clock.now();
         let situation = Situation { rules: &rules, types, source, now };
         let refused = Refusal::of(&record, receipt);
+        let had = record.native_id(receipt.system()).cloned();
         let named = answered_link(&record, receipt).is_some_and(|index| binds(&record.links[index], receipt));
-        let applied = receipt.status == ReceiptStatus::Applied;
-        if let Some((other, key)) = by_key.zip(key.as_ref()).filter(|(id, _)| *id != record.id && named && applied)
+        let made = named && receipt.status == ReceiptStatus::Applied || made_beside(&record, receipt).is_some();
+        if let Some((other, key)) = by_key.zip(key.as_ref()).filter(|(id, _)| *id != record.id && made)
             && !self.leaves_to(unit, draft, other, key)
         {
             return doing(self.names_another(unit, position, draft, receipt, record, other, &situation)).await;
@@ -98,6 +100,7 @@ impl Decider {
         }
         self.note_span(unit, &decision, receipt.trace);
         unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
+        doing(self.wake_instead(unit, draft, receipt.system(), had.as_ref())).await?;
         match refused {
             Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
             None => Ok(()),
@@ -115,8 +118,9 @@ impl Decider {
     fn after_answer(&self, record: &CanonicalRecord, receipt: &Receipt, now: Timestamp) -> OutboxChange {
         let system = receipt.system().clone();
         let rev = receipt.rev;
-        // What its system has let go of is not sent again.
-        let failures = record.link_with(&system).map(|index| record.links[index].failures);
+        // What its system has let go of is not sent again, even if it has another one instead.
+        let link = answered_link(record, receipt).or_else(|| record.link_with(&system)).map(|index| &record.links[index]);
+        let failures = link.filter(|link| link.state != LinkState::Detached).map(|link| link.failures);
         match (receipt.status, failures) {
             (ReceiptStatus::Applied, _) => OutboxChange::Applied { system, rev },
             (ReceiptStatus::Failed, Some(failures)) => {
@@ -139,7 +143,8 @@ impl Decider {
         situation: &Situation<'_>,
     ) -> Result<(), PortError> {
         let let_go = record.link_with(receipt.system()).is_none();
-        if record.tombstone.is_some() || let_go && self.is_deleted(unit, other) {
+        let beside = made_beside(&record, receipt).is_some();
+        if record.tombstone.is_some() || beside || let_go && self.is_deleted(unit, other) {
             self.found_another(unit, position, draft, receipt, record, other, situation);
             return Ok(());
         }
@@ -150,8 +155,8 @@ impl Decider {
         doing(self.prove_merge(unit, position, receipt, record.id, other, situation)).await
     }
 
-    /// A record was deleted before its create was answered, everywhere or by that system, and the answer names a native record
-    /// that is another thing by now: there is nothing left to delete.
+    /// The answer to a create names a native record that is another thing by now, and its own record needs none there any more: it
+    /// was deleted, everywhere or by that system, or the system has reported one meanwhile.
     #[allow(clippy::too_many_arguments)]
     fn found_another(
         &mut self,
@@ -168,7 +173,13 @@ impl Decider {
         for link in record.links.iter_mut().filter(|link| link.system == *system) {
             link.shadow.crossing.retain(|sent| sent.rev != receipt.rev);
         }
-        let of = if record.tombstone.is_some() { "what is deleted by now" } else { "what it has let go of" };
+        let beside = made_beside(&record, receipt);
+        beside.iter().for_each(|beside| drop(take_creates(&mut record, beside)));
+        let of = match (&record.tombstone, beside) {
+            (Some(_), _) => "what is deleted by now",
+            (None, Some(_)) => "what it has already",
+            (None, None) => "what it has let go of",
+        };
         let reason = format!("{system} made no record of its own of {of}: it found one that is record {other}");
         let decision = receipt_row(&record, receipt, reason, Vec::new(), unit.inputs[position].received_at, situation);
         if let Some(work) = unit.drafts[draft].work.as_mut() {

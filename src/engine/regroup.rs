@@ -125,11 +125,20 @@ impl Decider {
         if keys.is_empty() {
             return Ok(());
         }
-        let keys: Vec<NativeKey> = keys.into_iter().collect();
+        self.wake_of(unit, keys.into_iter().collect(), names).await
+    }
+
+    /// Those of the updates of these native records that wait as `wanted` are looked at again.
+    pub(super) async fn wake_of(
+        &mut self,
+        unit: &mut Unit,
+        keys: Vec<NativeKey>,
+        wanted: impl Fn(&Waiting) -> bool,
+    ) -> Result<(), PortError> {
         let lookup = Lookup { waiting_of: keys.clone(), ..Lookup::default() };
         let found = self.store.look_up(&lookup).await?;
         self.note(unit, &lookup, found);
-        for waiting in keys.iter().flat_map(|key| unit.waiting_of(key)).filter(names).collect::<Vec<_>>() {
+        for waiting in keys.iter().flat_map(|key| unit.waiting_of(key)).filter(wanted).collect::<Vec<_>>() {
             unit.wake(waiting);
         }
         Ok(())

@@ -151,8 +151,8 @@ impl Decider {
     }
 
     /// Parks an update before anyone decided about it. Of a record that is linked already, what the system holds is a
-    /// fact all the same: it goes into its shadow, and what it changed is stored. False: nothing is new in it, so that
-    /// nothing can be in its way.
+    /// fact all the same: it goes into its shadow, and what it changed is stored; of one that is deleted only the update is
+    /// kept, as it has to come back before it holds anything. False: nothing is new in it, so that nothing can be in its way.
     pub(super) fn park_undecided(
         &mut self,
         unit: &mut Unit,
@@ -165,7 +165,8 @@ impl Decider {
         let known = unit.linked(&item.change.key).and_then(|id| unit.draft_of(id));
         let record = known.and_then(|draft| unit.drafts[draft].work.as_ref()).map(|work| work.record.clone());
         let key = &item.change.key;
-        let linked = |record: &CanonicalRecord| record.link_of(&key.system, &key.native_id).filter(|_| record.known_instead(key).is_none());
+        let there = |record: &CanonicalRecord| record.tombstone.is_none() && record.known_instead(key).is_none();
+        let linked = |record: &CanonicalRecord| record.link_of(&key.system, &key.native_id).filter(|_| there(record));
         let (Some(draft), Some(mut record)) = (known, record.filter(|record| linked(record).is_some())) else {
             self.park(unit, position, item, arrival, situation, waiting_for, None);
             return true;

@@ -9,6 +9,7 @@ use super::rows::OwedRows;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::explain_why::{Delivery, field as explain};
 use crate::domain::ids::SystemName;
+use crate::domain::link::{Link, LinkState};
 use crate::domain::value::FieldPath;
 
 /// Every field's value, source and story, and what each system holds of it.
@@ -16,8 +17,10 @@ use crate::domain::value::FieldPath;
 pub fn rows(record: &CanonicalRecord, fields: &[FieldPath], owed: &OwedRows) -> Value {
     let deliveries = deliveries(record, owed);
     let row = |path: &FieldPath| {
+        // Of several native records of a system the one in place counts.
+        let in_place = |link: &&Link| link.state != LinkState::Detached || record.link_with(&link.system).is_none();
         let held: BTreeMap<_, _> =
-            record.links.iter().map(|link| (link.system.as_str(), link.shadow.held.get(&record.data, path))).collect();
+            record.links.iter().filter(in_place).map(|link| (link.system.as_str(), link.shadow.held.get(&record.data, path))).collect();
         json!({ "field": path, "value": record.data.get(path), "source": record.provenance.of(path), "held": held,
             "text": explain(record, path, &deliveries) })
     };

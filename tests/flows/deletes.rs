@@ -234,6 +234,20 @@ fn s40_the_same_serial_after_a_delete_is_a_new_thing() {
 }
 
 #[test]
+fn what_would_come_back_and_has_to_wait_is_not_deleted_meanwhile() {
+    let mut scene = known(both(""));
+    scene.send(delete("bms", "device", "b1"));
+    scene.applies("oem", "o1");
+    scene.says("oem", "device", "o2", json!({"serial": "SN-1", "name": "Pump"}));
+    scene.skip_ahead();
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u6 bms device b1 {"name":"Fan","serial":"SN-1"}
+      bms:u6 parked (match_collision): its key values belong to different records (serial "SN-1"): <device 1> and <device 2>; merge them or correct a key
+    "#);
+}
+
+#[test]
 fn a_delete_while_a_create_is_open_waits_for_its_receipt() {
     let mut scene = both("").start();
     scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "Fan"}));
@@ -281,7 +295,7 @@ fn what_a_create_makes_after_the_delete_it_crossed_is_deleted_too() {
       = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2]
       → oem: delete device o2 rev 3 {} changed: 
     u5 oem device o2 {"name":"Fan","serial":"SN-1"}
-      oem:u5 dropped: oem deleted the record (version 2); this says nothing it was not sent, so it does not bring it back | modified_fields: name, serial
+      oem:u5 dropped: oem deleted the record (version 2); a delete wins over what comes later (delete.conflict) | modified_fields: name, serial
     u6 oem receipt device o2 canonical_id=<device 1> rev=3 status=applied
       oem:u6 unchanged: oem deleted the record
       = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2 (gone)]

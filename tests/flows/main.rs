@@ -9,6 +9,7 @@ mod engine;
 #[path = "../support/message.rs"]
 mod message;
 
+mod beside;
 mod breaker;
 mod changed;
 mod creates;

@@ -111,6 +111,7 @@ impl Story {
             let links = record.links.iter().map(|link| {
                 let kept_out = link.state == LinkState::Detached;
                 match &link.native_id {
+                    Some(native) if link.spare => format!("{} {native} (beside)", link.system),
                     Some(native) if kept_out => format!("{} {native} (gone)", link.system),
                     Some(native) => format!("{} {native}", link.system),
                     None if kept_out => format!("{} (not made there)", link.system),

@@ -5,6 +5,8 @@
 // What the scenes by hand need besides.
 #![allow(dead_code)]
 
+#[path = "../flows/beside.rs"]
+mod beside;
 #[path = "../flows/breaker.rs"]
 mod breaker;
 #[path = "../flows/changed.rs"]

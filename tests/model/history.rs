@@ -11,6 +11,17 @@ use crate::check;
 use crate::system::{Profile, Row, System, Traits};
 use crate::world::World;
 
+/// When a system reports what its user has deleted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tells {
+    /// Before its adapter gets to what it was sent meanwhile.
+    Before,
+    /// After the answer to that, and before what it made.
+    InBetween,
+    /// Last of all.
+    After,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
     /// A user edits a record of a system.
@@ -46,6 +57,7 @@ pub enum Step {
     Crossed {
         maker: usize,
         deleter: usize,
+        tells: Tells,
     },
     /// A record gets another id in its system.
     Rekey {
@@ -174,9 +186,11 @@ impl History {
             steps.insert(at, Step::Refuse { system: policies.below(count) });
         }
         let mut crossings = Random(seed ^ 0xc055_ed0c_4ea7_e500);
+        let mut feeds = Random(seed ^ 0x5100_feed_0000_0000);
         while crossings.chance(20) {
             let at = 1 + crossings.below(steps.len());
-            steps.insert(at, Step::Crossed { maker: crossings.below(count), deleter: crossings.below(count) });
+            let tells = [Tells::Before, Tells::InBetween, Tells::After][feeds.below(3)];
+            steps.insert(at, Step::Crossed { maker: crossings.below(count), deleter: crossings.below(count), tells });
         }
         let mut partings = Random(seed ^ 0x0bad_1e77_1290_0000);
         let unlinks = partings.chance(20);
@@ -184,6 +198,12 @@ impl History {
             let at = 1 + partings.below(steps.len());
             let (system, record) = (partings.below(count), partings.below(3));
             steps.insert(at, if partings.chance(50) { Step::Delete { system, record } } else { Step::Restore { system, record } });
+        }
+        let mut returns = Random(seed ^ 0xba5e_ba11_0000_0000);
+        while !unlinks && returns.chance(20) {
+            let at = 1 + returns.below(steps.len());
+            steps.insert(at, Step::Restore { system: returns.below(count), record: returns.below(3) });
+            steps.insert(1 + returns.below(at), Step::Delete { system: returns.below(count), record: returns.below(3) });
         }
         let marks_later = Random(seed ^ 0x0ca7_4e25_0000_0000).chance(25);
         if marks_later {
@@ -337,7 +357,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
             }
         }
         Step::Restore { system, record } => restore(world, system, record).await?,
-        Step::Crossed { maker, deleter } => crossed(world, maker, deleter).await,
+        Step::Crossed { maker, deleter, tells } => crossed(world, maker, deleter, tells).await,
         Step::Rekey { system, record } => {
             // Of a record that still waits for its parent, what comes under the new id does not wait for the rekey yet.
             rest(world).await?;
@@ -445,12 +465,15 @@ async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), 
     };
     let serial = row.fields.get("serial");
     let twice = world.systems[system].rows.values().any(|other| other.fields.get("serial") == serial);
-    let moved = world.merged || world.reserialed;
+    let moved = world.merged || world.reserialed || !world.unlinks;
     let name = SystemName::new(&world.systems[system].name).unwrap();
     let others = |record: &CanonicalRecord| record.native_keys().all(|key| key.system != name || key.native_id.as_str() != native);
     let has = |record: &CanonicalRecord| record.is_live() && record.data.get(&FieldPath::name("serial")) == serial;
     let another = twice || moved && check::records(world).await.iter().any(|record| has(record) && others(record));
-    if kind_of(&native) == "thing" && !another {
+    // What named a record that was deleted everywhere may have been told null, and ADR 21 says what is not promised of that.
+    let names = |row: &Row| row.fields.contains_key("thing_id") || row.fields.contains_key("peer_id");
+    let named = !world.unlinks && world.systems.iter().any(|system| system.rows.values().any(names));
+    if kind_of(&native) == "thing" && !another && !named {
         world.tell(|| format!("{native} is there again"));
         world.systems[system].restore("thing", &native);
         if moved {
@@ -463,7 +486,7 @@ async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), 
 
 /// The create is on its way when the system's own report is taken for its answer, and is applied after the delete of what was
 /// reported. Only where answers come before reports: elsewhere what the create makes is a new thing (ADR 21).
-async fn crossed(world: &mut World, maker: usize, deleter: usize) {
+async fn crossed(world: &mut World, maker: usize, deleter: usize, tells: Tells) {
     let traits = world.systems[deleter].traits;
     let answers = matches!(traits.profile, Profile::Base | Profile::Receipts) && !traits.late && traits.takes_creates;
     if maker == deleter || !answers {
@@ -478,6 +501,16 @@ async fn crossed(world: &mut World, maker: usize, deleter: usize) {
     let native = world.systems[deleter].create("thing", &fields);
     decided(world, deleter).await;
     world.systems[deleter].delete("thing", &native);
+    if tells != Tells::Before {
+        let delete = world.systems[deleter].outgoing.pop_back();
+        while world.apply(deleter) {}
+        if tells == Tells::After {
+            decided(world, deleter).await;
+        }
+        let outgoing = &mut world.systems[deleter].outgoing;
+        let reports = outgoing.iter().position(|said| said.body["op"] == "upsert").unwrap_or(outgoing.len());
+        delete.into_iter().for_each(|delete| outgoing.insert(reports, delete));
+    }
     decided(world, deleter).await;
 }
 

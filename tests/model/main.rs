@@ -95,6 +95,7 @@ const FAULTS: &[&str] = &[
     "taken_back_forgotten",
     "crossing_create_forgotten",
     "former_seq_kept",
+    "made_beside_ignored",
 ];
 
 /// The first history that notices a fault, if any does.

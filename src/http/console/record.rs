@@ -263,6 +263,7 @@ fn held(api: &Api, record: &CanonicalRecord, link: &SystemLink, path: &FieldPath
         note,
     };
     match link.state {
+        LinkState::Detached if link.spare => return cell(Standing::Outside, None, "was made beside the one it had".to_owned()),
         LinkState::Detached => return cell(Standing::Outside, None, "has let go of it".to_owned()),
         LinkState::Reserved => return cell(Standing::Outside, None, "is being made there".to_owned()),
         LinkState::Linked => {}
