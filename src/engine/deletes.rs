@@ -141,9 +141,7 @@ impl Decider {
         outcome: Outcome,
     ) {
         let Outcome { mut decision, .. } = outcome;
-        let due = record.claims_due(&item.types.keys);
-        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
-        self.release_claims(unit, draft, &mut record, gone);
+        self.release_undue(unit, draft, &mut record, &item.types);
         let system = &item.change.key.system;
         let mut outbox = Vec::new();
         let has = |record: &CanonicalRecord| record.link_with(system).map(|index| record.links[index].rev);

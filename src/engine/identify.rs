@@ -177,6 +177,13 @@ impl Decider {
         Ok(ceded.cloned().chain(split).collect())
     }
 
+    /// Lets go of the key values that neither the record nor any system has any more.
+    pub(super) fn release_undue(&self, unit: &mut Unit, draft: usize, record: &mut CanonicalRecord, types: &TypeRules) {
+        let due = record.claims_due(&types.keys);
+        let gone = record.claims.difference(&due).cloned().collect();
+        self.release_claims(unit, draft, record, gone);
+    }
+
     /// Lets go of key values.
     pub(super) fn release_claims(&self, unit: &mut Unit, draft: usize, record: &mut CanonicalRecord, gone: Vec<Claim>) {
         for claim in gone {

@@ -82,9 +82,7 @@ impl Decider {
         };
         self.make_anew(&mut record, receipt, answered.lost, &situation);
         // A key value the system has just overwritten is free again.
-        let due = record.claims_due(&types.keys);
-        let gone: Vec<_> = record.claims.difference(&due).cloned().collect();
-        self.release_claims(unit, draft, &mut record, gone);
+        self.release_undue(unit, draft, &mut record, types);
         let mut outbox = vec![self.after_answer(&record, receipt, now)];
         let due = self.plan_sends(&mut record, types, now, None);
         let notified = due.iter().map(|due| due.system.clone()).collect();
