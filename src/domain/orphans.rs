@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
 use super::delete::entomb;
-use super::ids::{CanonicalId, EntityType, UpdateId};
+use super::ids::{CanonicalId, EntityType, SystemName, UpdateId};
+use super::link::{LinkState, Shadow};
 use super::projection::canonical_references;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::rules::{Rules, TypeRules};
@@ -72,15 +73,35 @@ pub fn fields_to(record: &CanonicalRecord, types: &TypeRules, gone: &BTreeSet<Ca
     fields.into_iter().cloned().collect()
 }
 
-/// Takes references out of a record: a new version. A list keeps its other references.
-pub fn clear(record: &mut CanonicalRecord, fields: &[FieldPath], gone: &BTreeSet<CanonicalId>, update: &UpdateId, now: Timestamp) {
+/// What is left of a reference without those to these records. A list keeps its other references.
+fn without(value: Option<&Value>, gone: &BTreeSet<CanonicalId>) -> Value {
     let names = |value: &Value| value.as_str().and_then(|text| CanonicalId::parse(text).ok()).is_some_and(|id| gone.contains(&id));
+    match value {
+        Some(Value::Array(items)) => Value::Array(items.iter().filter(|item| !names(item)).cloned().collect()),
+        Some(other) if !names(other) => other.clone(),
+        Some(_) | None => Value::Null,
+    }
+}
+
+/// A system was told of a record without its references to these, as it had let go of them, and so does not hold them.
+pub fn told_without(record: &mut CanonicalRecord, system: &SystemName, fields: &[FieldPath], gone: &BTreeSet<CanonicalId>) {
+    let CanonicalRecord { links, data, .. } = record;
+    for link in links.iter_mut().filter(|link| link.system == *system && link.state == LinkState::Linked) {
+        let Shadow { held, sends, .. } = &mut link.shadow;
+        for values in std::iter::once(held).chain(sends.iter_mut().map(|sent| &mut sent.values)) {
+            for field in fields {
+                let left = without(values.get(data, field), gone);
+                values.set(data, field.clone(), Some(left));
+            }
+        }
+    }
+}
+
+/// Takes references out of a record: a new version.
+pub fn clear(record: &mut CanonicalRecord, fields: &[FieldPath], gone: &BTreeSet<CanonicalId>, update: &UpdateId, now: Timestamp) {
     let mut data = record.data.clone();
     for field in fields {
-        let left = match data.get(field) {
-            Some(Value::Array(items)) => Value::Array(items.iter().filter(|item| !names(item)).cloned().collect()),
-            Some(_) | None => Value::Null,
-        };
+        let left = without(data.get(field), gone);
         data.set(field.clone(), left);
     }
     record.version += 1;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::decide::{Decider, due_from};
 use super::lanes::{Answered, Question};
 use super::load::ChangeItem;
+use super::orphans::Had;
 use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Rejection};
@@ -89,19 +90,17 @@ impl Decider {
             self.overtake_all(unit, position, draft, item, situation);
         }
         self.take_down_delete(unit, position, draft, item, situation, &before, record, outcome);
-        self.wake_instead(unit, draft, &key.system, before.native_id(&key.system)).await
+        self.in_place_again(unit, draft, &key.system, &Had::of(&before, &key.system)).await
     }
 
-    /// Where a system has another native record in place of the one it `had`, what that has said meanwhile is looked at.
-    pub(super) async fn wake_instead(
-        &mut self,
-        unit: &mut Unit,
-        draft: usize,
-        system: &SystemName,
-        had: Option<&NativeId>,
-    ) -> Result<(), PortError> {
+    /// Where a system has the record again, or another native record in place of the one it had: what that has said meanwhile is
+    /// looked at, and it is told of those that refer to it.
+    pub(super) async fn in_place_again(&mut self, unit: &mut Unit, draft: usize, system: &SystemName, had: &Had) -> Result<(), PortError> {
+        self.leave_reunited(unit, draft, system, had);
         let Some(record) = unit.drafts[draft].work.as_ref().map(|work| &work.record) else { return Ok(()) };
-        let Some(native_id) = record.native_id(system).filter(|id| had.is_some() && had != Some(id)) else { return Ok(()) };
+        let Some(native_id) = record.native_id(system).filter(|id| had.native_id.as_ref().is_some_and(|had| had != *id)) else {
+            return Ok(());
+        };
         let key = NativeKey { system: system.clone(), entity_type: record.entity_type.clone(), native_id: native_id.clone() };
         let doubled = |waiting: &Waiting| matches!(waiting.waiting_for, WaitingFor::DuplicateInSystem { .. } | WaitingFor::NoBase);
         self.wake_of(unit, vec![key], doubled).await
@@ -217,11 +216,13 @@ impl Decider {
         self.write_row(unit, position, draft, item, decision, Some(waits));
     }
 
-    /// Whether a system is sent null where it would be told of this record: it is deleted, or the system has let go of it.
-    fn is_sent_as_null(&self, unit: &Unit, id: CanonicalId, system: &SystemName) -> bool {
-        let let_go =
-            |record: &CanonicalRecord| record.link_with(system).is_none() && record.links.iter().any(|link| link.system == *system);
-        unit.record(id).is_some_and(|record| record.tombstone.is_some() || let_go(record))
+    /// Whether a system is sent null where it would be told of this record: it is deleted, or the system has let go of it. One that
+    /// it was `told` of before that is null there until it has made it anew.
+    fn is_sent_as_null(&self, unit: &Unit, id: CanonicalId, system: &SystemName, told: bool) -> bool {
+        let Some(record) = unit.record(id) else { return false };
+        let let_go = record.links.iter().any(|link| link.system == *system && link.state == LinkState::Detached);
+        let in_place = record.link_with(system).map(|index| record.links[index].state);
+        record.tombstone.is_some() || let_go && (in_place.is_none() || told && in_place == Some(LinkState::Reserved))
     }
 
     /// Whether an update is about a record that is deleted.
@@ -330,8 +331,9 @@ impl Decider {
                 continue;
             }
             let held = link.and_then(|index| record.links[index].shadow.held.get(&record.data, &field));
-            let meant: Vec<Value> = held.into_iter().chain(record.data.held(&field)).cloned().collect();
-            for value in meant {
+            let told = held.map(|held| (held.clone(), true));
+            let meant: Vec<_> = told.into_iter().chain(record.data.held(&field).map(|value| (value.clone(), false))).collect();
+            for (value, told) in meant {
                 let Some(parent) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else { continue };
                 // It may have been deleted by somebody else since it was remembered; the null is younger than that.
                 if !unit.by_record.contains_key(&parent) {
@@ -345,7 +347,7 @@ impl Decider {
                     unit.drafts[draft].relied_on.insert(parent);
                     unit.drafts[draft].depends.extend(maker.filter(|maker| *maker != draft));
                 }
-                if self.is_sent_as_null(unit, unit.meant(parent), &key.system) {
+                if self.is_sent_as_null(unit, unit.meant(parent), &key.system, told) {
                     arrival.leaves.set(field, value);
                     break;
                 }

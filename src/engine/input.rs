@@ -73,6 +73,15 @@ pub enum Step {
         /// The deleted one.
         parent: CanonicalId,
     },
+    /// A record that refers to one a system has again.
+    Reunite {
+        /// The record.
+        child: CanonicalId,
+        /// The other one.
+        parent: CanonicalId,
+        /// The system.
+        system: SystemName,
+    },
     /// A record that was deleted long ago.
     Forget(CanonicalId),
     /// A dead letter whose values are erased.

@@ -5,18 +5,35 @@ use std::collections::BTreeSet;
 use super::decide::{Decider, due_from};
 use super::input::Step;
 use super::merging::{Cause, own_id};
+use super::resend::note;
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Op;
 use crate::domain::decision::Decision;
 use crate::domain::explain;
-use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
-use crate::domain::orphans::{ParentDelete, bury_with_parent, clear, fields_to};
+use crate::domain::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
+use crate::domain::link::{Link, LinkState};
+use crate::domain::orphans::{ParentDelete, bury_with_parent, clear, fields_to, told_without};
 use crate::domain::rules::TypeRules;
 use crate::domain::value::FieldPath;
 use crate::ports::error::PortError;
 use crate::ports::store::DecisionWrite;
 use crate::ports::task::{Task, TaskChange};
+
+/// How a system stood to a record before an input.
+pub(super) struct Had {
+    /// The id under which it had it.
+    pub native_id: Option<NativeId>,
+    /// There is something it had let go of, or had made beside.
+    let_go: bool,
+}
+
+impl Had {
+    pub fn of(record: &CanonicalRecord, system: &SystemName) -> Self {
+        let let_go = |link: &Link| link.system == *system && link.state == LinkState::Detached && link.native_id.is_some();
+        Self { native_id: record.native_id(system).cloned(), let_go: record.links.iter().any(let_go) }
+    }
+}
 
 impl Decider {
     /// Leaves the records that refer to a deleted one to be dealt with after this commit, if any may have to be.
@@ -31,6 +48,24 @@ impl Decider {
                 }
             }
         }
+    }
+
+    /// Leaves the records that refer to one that a system has again to be dealt with after this commit: it was told of them without
+    /// it, or of what it had before.
+    pub(super) fn leave_reunited(&self, unit: &mut Unit, draft: usize, system: &SystemName, had: &Had) {
+        let Some(parent) = unit.drafts[draft].work.as_ref().map(|work| &work.record) else { return };
+        let Some(native_id) = parent.native_id(system).filter(|id| had.native_id.as_ref() != Some(id)) else { return };
+        if parent.tombstone.is_some() || !had.let_go {
+            return;
+        }
+        let task = |children: &EntityType| Task::Reunited {
+            parent: parent.id,
+            system: system.clone(),
+            native_id: native_id.clone(),
+            children: children.clone(),
+        };
+        let tasks: Vec<_> = self.settings.rules.children_of(&parent.entity_type).into_keys().map(task).map(TaskChange::Begin).collect();
+        unit.drafts[draft].tasks.extend(tasks);
     }
 
     /// A type whose records refer to this one, if they are of those about which a person is asked first.
@@ -54,6 +89,7 @@ impl Decider {
                 Ok(())
             }
             Step::Orphan { child, parent } => self.orphan(unit, position, child, parent).await,
+            Step::Reunite { child, parent, system } => self.reunite(unit, position, child, parent, &system).await,
             Step::EraseLetter { id, record } => self.erase_letter(unit, position, &id, record).await,
             Step::Forget(id) => self.forget_deleted(unit, position, id).await,
         }
@@ -91,6 +127,31 @@ impl Decider {
             self.leave_orphans(unit, draft, &record);
         }
         self.take_down_orphan(unit, draft, record, &before, update, op, &fields, &gone, &types);
+        Ok(())
+    }
+
+    /// Has a system sent the references of one record to another one that it has again.
+    async fn reunite(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        child: CanonicalId,
+        parent: CanonicalId,
+        system: &SystemName,
+    ) -> Result<(), PortError> {
+        self.load_ids(unit, [child, parent]).await?;
+        let Some(back) = unit.record(parent).filter(|record| record.native_id(system).is_some()) else { return Ok(()) };
+        let ids: BTreeSet<CanonicalId> = back.absorbed.iter().copied().chain([parent]).collect();
+        let Some(draft) = unit.draft_of(child) else { return Ok(()) };
+        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()).filter(CanonicalRecord::is_live) else {
+            return Ok(());
+        };
+        let types = self.settings.rules.of_type(&record.entity_type);
+        let fields = fields_to(&record, &types, &ids);
+        unit.drafts[draft].inputs.insert(position);
+        told_without(&mut record, system, &fields, &ids);
+        let due = self.plan_sends(&mut record, &types, self.clock.now(), None);
+        note(unit, draft, record, due);
         Ok(())
     }
 

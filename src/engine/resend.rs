@@ -79,7 +79,8 @@ impl Decider {
     }
 }
 
-fn note(unit: &mut Unit, draft: usize, record: CanonicalRecord, due: Vec<Due>) {
+/// Puts a record back with what is to be sent of it.
+pub(super) fn note(unit: &mut Unit, draft: usize, record: CanonicalRecord, due: Vec<Due>) {
     if let Some(work) = unit.drafts[draft].work.as_mut() {
         work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
         work.record = record;

@@ -44,7 +44,14 @@ impl Tasks {
     pub async fn next(&mut self, store: &dyn Store) -> Result<TaskPage, PortError> {
         let Some(task) = store.tasks(1).await?.into_iter().next() else { return Ok(TaskPage::default()) };
         let steps = match &task {
-            Task::Orphans { parent, children, .. } => self.orphans(store, &task, *parent, children).await?,
+            Task::Orphans { parent, children, .. } => {
+                let step = |child| Step::Orphan { child, parent: *parent };
+                self.children(store, &task, *parent, children, step).await?
+            }
+            Task::Reunited { parent, children, system, .. } => {
+                let step = |child| Step::Reunite { child, parent: *parent, system: system.clone() };
+                self.children(store, &task, *parent, children, step).await?
+            }
             Task::Erase { record, .. } => {
                 let erasing = self.erasing.entry(task.clone()).or_default();
                 erasing.next(store, &self.rules, *record).await?
@@ -58,12 +65,13 @@ impl Tasks {
         Ok(TaskPage { steps, more: true })
     }
 
-    async fn orphans(
+    async fn children(
         &mut self,
         store: &dyn Store,
         task: &Task,
         parent: CanonicalId,
         children: &EntityType,
+        step: impl Fn(CanonicalId) -> Step,
     ) -> Result<Option<Vec<InputKind>>, PortError> {
         let known = store.records(&[parent]).await?;
         let parents: BTreeSet<CanonicalId> = known.iter().flat_map(|known| known.record.absorbed.iter().copied()).chain([parent]).collect();
@@ -71,6 +79,6 @@ impl Tasks {
         let children = store.children(&parents, children, self.after.get(task).copied(), PAGE).await?;
         let Some(last) = children.last() else { return Ok(None) };
         self.after.insert(task.clone(), *last);
-        Ok(Some(children.into_iter().map(|child| InputKind::Step(Step::Orphan { child, parent })).collect()))
+        Ok(Some(children.into_iter().map(|child| InputKind::Step(step(child))).collect()))
     }
 }

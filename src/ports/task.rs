@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::{CanonicalId, EntityType};
+use crate::domain::ids::{CanonicalId, EntityType, NativeId, SystemName};
 
 /// Something that is to be done to many records or rows, and that must not become one giant transaction.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +16,18 @@ pub enum Task {
         parent: CanonicalId,
         /// The version it became by that: deleted once more, it is another task.
         version: u64,
+        /// The type of the records that refer to it.
+        children: EntityType,
+    },
+    /// The records of a type that refer to one a system has again, or under another native id: the references are sent to it
+    /// again.
+    Reunited {
+        /// The record that is there again.
+        parent: CanonicalId,
+        /// Where.
+        system: SystemName,
+        /// Under which id: let go of once more, it is another task.
+        native_id: NativeId,
         /// The type of the records that refer to it.
         children: EntityType,
     },
@@ -32,6 +44,7 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Erase { record, version } => write!(f, "erase:{record}:{version}"),
+            Self::Reunited { parent, system, native_id, children } => write!(f, "reunited:{parent}:{children}:{system}:{native_id}"),
             Self::Orphans { parent, version, children } => write!(f, "orphans:{parent}:{version}:{children}"),
         }
     }

@@ -72,6 +72,45 @@ fn the_reference_to_a_deleted_parent_is_cleared() {
 }
 
 #[test]
+fn a_parent_that_is_back_is_sent_again_to_who_was_told_of_none() {
+    let mut scene = places("keep", "keep");
+    scene.send(delete("bms", "site", "s1"));
+    scene.applies("oem", "os1");
+    scene.says("oem", "device", "o1", json!({"serial": "SN-1", "site_id": null}));
+    scene.says("bms", "site", "s1", json!({"code": "N"}));
+    // It was read before the site was there again.
+    scene.says("oem", "device", "o1", json!({"serial": "SN-1", "site_id": null, "name": "Fan"}));
+    scene.applies("oem", "os2");
+    scene.says("oem", "device", "o1", json!({"serial": "SN-1", "site_id": "os2", "name": "Fan"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u7 bms delete site s1
+      bms:u7 accepted: bms deleted the record: it is deleted everywhere
+      = <site 1> v2 deleted {"code":"N"} [bms s1 (gone), oem os1]
+      → oem: delete site os1 rev 2 {} changed: 
+    u8 oem receipt site os1 canonical_id=<site 1> rev=2 status=applied
+      oem:u8 unchanged: oem deleted the record
+      = <site 1> v2 deleted {"code":"N"} [bms s1 (gone), oem os1 (gone)]
+    u9 oem device o1 {"serial":"SN-1","site_id":null}
+      oem:u9 echo: oem says back what it was sent
+    u10 bms site s1 {"code":"N"}
+      bms:u10 accepted: the record is back: bms has it, bms had deleted it; taken: code
+      = <site 1> v3 {"code":"N"} [bms s1, oem os1 (gone), oem (open create)]
+      → oem: create site - rev 3 {"code":"N"} changed: code
+      → bms: update device b1 rev 1 {"id":"b1","serial":"SN-1","site_id":"s1"} changed: site_id
+    u11 oem device o1 {"name":"Fan","serial":"SN-1","site_id":null}
+      oem:u11 accepted: taken: name
+      = <device 1> v2 {"name":"Fan","serial":"SN-1","site_id":"<site 1>"} [bms b1, oem o1]
+      → bms: update device b1 rev 2 {"id":"b1","name":"Fan","serial":"SN-1","site_id":"s1"} changed: name
+    u12 oem receipt site os2 canonical_id=<site 1> rev=3 status=applied
+      oem:u12 unchanged: oem made the record; there it is os2
+      = <site 1> v3 {"code":"N"} [bms s1, oem os1 (gone), oem os2]
+      → oem: update device o1 rev 2 {"id":"o1","name":"Fan","serial":"SN-1","site_id":"os2"} changed: site_id
+    u13 oem device o1 {"name":"Fan","serial":"SN-1","site_id":"os2"}
+      oem:u13 unchanged: agreed already: site_id
+    "#);
+}
+
+#[test]
 fn why_a_reference_is_gone_can_be_asked() {
     let mut scene = places("clear", "keep");
     scene.send(delete("bms", "site", "s1"));

@@ -470,11 +470,9 @@ async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), 
     let others = |record: &CanonicalRecord| record.native_keys().all(|key| key.system != name || key.native_id.as_str() != native);
     let has = |record: &CanonicalRecord| record.is_live() && record.data.get(&FieldPath::name("serial")) == serial;
     let another = twice || moved && check::records(world).await.iter().any(|record| has(record) && others(record));
-    // What named a record that was deleted everywhere may have been told null, and ADR 21 says what is not promised of that.
-    let names = |row: &Row| row.fields.contains_key("thing_id") || row.fields.contains_key("peer_id");
-    let named = !world.unlinks && world.systems.iter().any(|system| system.rows.values().any(names));
-    if kind_of(&native) == "thing" && !another && !named {
+    if kind_of(&native) == "thing" && !another {
         world.tell(|| format!("{native} is there again"));
+        world.brought_back |= !world.unlinks;
         world.systems[system].restore("thing", &native);
         if moved {
             // Whoever makes a thing with that serial meanwhile leaves it to a person which of the two it is.

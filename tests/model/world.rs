@@ -19,6 +19,7 @@ use syncline::engine::input::{Input, InputKind, Resend};
 use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
 use syncline::engine::settings::Settings;
+use syncline::engine::tasks::Tasks;
 use syncline::engine::waiting::awake_input;
 use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
@@ -67,6 +68,8 @@ pub struct World {
     pub merged: bool,
     /// A thing has another serial than it had.
     pub reserialed: bool,
+    /// A record that was deleted everywhere is back.
+    pub brought_back: bool,
 }
 
 /// Whether any record refers to this one.
@@ -140,6 +143,7 @@ impl World {
             split: false,
             merged: false,
             reserialed: false,
+            brought_back: false,
         };
         for _ in 0..2 {
             let orchestrator = world.start_orchestrator().await;
@@ -325,6 +329,24 @@ impl World {
         any
     }
 
+    /// What commits have left behind is done.
+    async fn work_off(&mut self, who: usize) -> bool {
+        let mut tasks = Tasks::new(self.settings.rules.clone());
+        let mut any = false;
+        loop {
+            let page = tasks.next(&self.store).await.unwrap();
+            if !page.more {
+                return any;
+            }
+            any = true;
+            let received_at = self.clock.now();
+            let inputs = page.steps.into_iter().map(|kind| Input { tag: None, received_at, arrival: u64::MAX, kind }).collect();
+            let decided = self.orchestrators[who].pipeline.decide(inputs).await;
+            self.note(decided.map(|()| Committed::default()));
+            self.commit(who, true).await;
+        }
+    }
+
     /// A person says that two records are one thing; nothing happens if that can't be.
     pub async fn merge(&mut self, winner: usize, loser: usize) {
         let records = self.live().await;
@@ -424,6 +446,7 @@ impl World {
             }
             busy |= self.scan(0).await;
             busy |= self.wake_due(0).await;
+            busy |= self.work_off(0).await;
             busy |= self.review().await;
             for system in 0..self.systems.len() {
                 while self.apply(system) {

@@ -37,6 +37,10 @@ fn orphans(parent: u64, version: u64) -> Task {
     Task::Orphans { parent: id(parent), version, children: of_type("sensor") }
 }
 
+fn reunited(parent: u64, native_id: &str) -> Task {
+    Task::Reunited { parent: id(parent), system: system("bms"), native_id: native(native_id).native_id, children: of_type("sensor") }
+}
+
 async fn change(store: &DynStore, tasks: Vec<TaskChange>) {
     store.commit(&batch(vec![Plan { tasks, ..Plan::default() }])).await.unwrap();
 }
@@ -89,6 +93,10 @@ pub(super) async fn a_task_is_kept_until_it_is_done(kit: &dyn StoreKit) {
     change(&store, vec![TaskChange::End(one.clone())]).await;
     change(&store, vec![TaskChange::End(one)]).await;
     assert_eq!(store.tasks(9).await.unwrap(), [two]);
+    let (three, four) = (reunited(2, "bms:1"), reunited(2, "bms:2"));
+    change(&store, vec![TaskChange::Begin(three.clone()), TaskChange::Begin(four.clone())]).await;
+    change(&store, vec![TaskChange::End(three)]).await;
+    assert!(kit.reopen(store).await.tasks(9).await.unwrap().contains(&four));
 }
 
 pub(super) async fn a_task_begins_with_its_batch_or_not_at_all(kit: &dyn StoreKit) {
