@@ -3,7 +3,7 @@
 //! Takes what the engine has left: its records, the decisions about the changes, and the messages about them. One task consumes,
 //! writes a transaction and acknowledges; another one publishes, waits for the confirmations and notes them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -13,14 +13,14 @@ use lapin::options::{
     QueueDeclareOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection, Consumer, ExchangeKind};
 use mongodb::bson::{Document, doc};
 use mongodb::options::WriteConcern;
 use mongodb::{ClientSession, Database};
 use syncline::backends::mongodb::{MongoStore, Options};
 use tokio::sync::mpsc;
 
-use crate::servers::{SYSTEMS, Servers};
+use crate::servers::{SYSTEMS, Servers, quantiles};
 use crate::workload::{message, shuffled};
 
 /// Updates of one transaction: as many as the engine takes at most.
@@ -109,54 +109,130 @@ async fn copy_earlier(from: &Database, to: &Database) {
     }
 }
 
-pub async fn run(servers: &Servers, updates: u64, group: usize) {
-    let (records, decisions) = documents(&servers.database(&servers.name).await, updates).await;
-    // Collections and indexes as the engine has them.
-    let name = format!("{}-bare", servers.name);
-    servers.database(&name).await.drop().await.unwrap();
-    drop(MongoStore::open(&servers.mongodb, &name, Options::default()).await.unwrap());
-    let database = servers.database(&name).await;
-    for page in records.chunks(1000) {
-        database.collection::<Document>("canonical").insert_many(page).await.unwrap();
+/// Everything a loop needs; the messages are not in its queue yet.
+struct Ground {
+    /// To consume from, and to settle with.
+    channel: Channel,
+    connections: [Connection; 2],
+    inbox: String,
+    database: Database,
+    records: Vec<Document>,
+    decisions: Vec<Document>,
+    /// The ids of what is committed and may be sent.
+    hand_over: mpsc::Sender<Vec<String>>,
+    sender: tokio::task::JoinHandle<()>,
+}
+
+impl Ground {
+    async fn of(servers: &Servers, updates: u64) -> Self {
+        let (records, decisions) = documents(&servers.database(&servers.name).await, updates).await;
+        // Collections and indexes as the engine has them.
+        let name = format!("{}-bare", servers.name);
+        servers.database(&name).await.drop().await.unwrap();
+        drop(MongoStore::open(&servers.mongodb, &name, Options::default()).await.unwrap());
+        let database = servers.database(&name).await;
+        for page in records.chunks(1000) {
+            database.collection::<Document>("canonical").insert_many(page).await.unwrap();
+        }
+        copy_earlier(&servers.database(&servers.name).await, &database).await;
+        let (connection, channel) = servers.channel().await;
+        let inbox = format!("{}.bare.in", servers.name);
+        queue(&channel, &inbox).await;
+        channel.basic_qos(1000, BasicQosOptions::default()).await.unwrap();
+        let (hand_over, handed) = mpsc::channel::<Vec<String>>(2);
+        let (outgoing, publishing) = servers.channel().await;
+        let exchange = outbound(servers, &publishing).await;
+        let mut sent = Vec::new();
+        for system in &SYSTEMS[1..] {
+            sent.push(((*system).to_owned(), messages(servers, &publishing, system, updates).await));
+        }
+        let sender = tokio::spawn(send(publishing, exchange, sent, servers.database(&name).await, handed));
+        Self { channel, connections: [connection, outgoing], inbox, database, records, decisions, hand_over, sender }
     }
-    copy_earlier(&servers.database(&servers.name).await, &database).await;
-    let (connection, channel) = servers.channel().await;
-    let inbox = format!("{}.bare.in", servers.name);
-    queue(&channel, &inbox).await;
+
+    async fn consume(&self) -> Consumer {
+        let consume =
+            self.channel.basic_consume(self.inbox.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+        consume.await.unwrap()
+    }
+
+    /// Commits what belongs to these messages, settles them and has it sent.
+    async fn work(&self, done: usize, deliveries: &[Delivery]) {
+        let part = done..done + deliveries.len();
+        write(&self.database, &self.records[part.clone()], &self.decisions[part.clone()]).await;
+        deliveries.last().unwrap().ack(BasicAckOptions { multiple: true }).await.unwrap();
+        let ids = self.records[part].iter().map(|record| record.get_str("_id").unwrap().to_owned()).collect();
+        self.hand_over.send(ids).await.unwrap();
+    }
+
+    /// Waits until everything is sent.
+    async fn end(self) {
+        drop(self.hand_over);
+        self.sender.await.unwrap();
+        for connection in self.connections {
+            connection.close(200, "done".into()).await.unwrap();
+        }
+    }
+}
+
+fn inbound(updates: u64) -> Vec<Message> {
     let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
-    let inbound: Vec<Message> = (0..updates).map(|n| (properties.clone(), message(n, 1))).collect();
-    for page in inbound.chunks(1000) {
-        publish(&channel, "", &inbox, page).await;
+    (0..updates).map(|n| (properties.clone(), message(n, 1))).collect()
+}
+
+pub async fn run(servers: &Servers, updates: u64, group: usize) {
+    let ground = Ground::of(servers, updates).await;
+    for page in inbound(updates).chunks(1000) {
+        publish(&ground.channel, "", &ground.inbox, page).await;
     }
-    channel.basic_qos(1000, BasicQosOptions::default()).await.unwrap();
-    let (hand_over, handed) = mpsc::channel::<Vec<String>>(2);
-    let (outgoing, publishing) = servers.channel().await;
-    let exchange = outbound(servers, &publishing).await;
-    let mut sent = Vec::new();
-    for system in &SYSTEMS[1..] {
-        sent.push(((*system).to_owned(), messages(servers, &publishing, system, updates).await));
-    }
-    let sender = tokio::spawn(send(publishing, exchange, sent, servers.database(&name).await, handed));
     let began = Instant::now();
-    let consume = channel.basic_consume(inbox.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = consume.await.unwrap().ready_chunks(group);
+    let mut consumer = ground.consume().await.ready_chunks(group);
     let mut done = 0;
     while done < updates as usize {
         let deliveries: Vec<Delivery> = consumer.next().await.unwrap().into_iter().map(Result::unwrap).collect();
-        let part = done..done + deliveries.len();
-        write(&database, &records[part.clone()], &decisions[part.clone()]).await;
-        deliveries.last().unwrap().ack(BasicAckOptions { multiple: true }).await.unwrap();
-        hand_over.send(records[part.clone()].iter().map(|record| record.get_str("_id").unwrap().to_owned()).collect()).await.unwrap();
-        done = part.end;
+        ground.work(done, &deliveries).await;
+        done += deliveries.len();
     }
-    drop(hand_over);
-    sender.await.unwrap();
+    ground.end().await;
     let rate = updates as f64 / began.elapsed().as_secs_f64();
     let what = if group == 1 { "one by one".to_owned() } else { format!("up to {group} a transaction") };
     println!("bare loop, {what}: {rate:.0} updates/s");
-    for connection in [connection, outgoing] {
-        connection.close(200, "done".into()).await.unwrap();
+}
+
+/// A thousand updates a second, for ten seconds: from delivery to being committed and settled, as the engine is measured.
+pub async fn latency(servers: &Servers, updates: u64) {
+    let updates = updates.min(10_000);
+    let ground = Ground::of(servers, updates).await;
+    let (arrived, mut waiting) = mpsc::unbounded_channel();
+    let mut consumer = ground.consume().await;
+    let stamping = tokio::spawn(async move {
+        while let Some(delivery) = consumer.next().await {
+            arrived.send((Instant::now(), delivery.unwrap())).unwrap_or(());
+        }
+    });
+    let (feeding, feed) = servers.channel().await;
+    let inbox = ground.inbox.clone();
+    let fed = tokio::spawn(async move {
+        let begin = Instant::now();
+        for (n, five) in inbound(updates).chunks(5).enumerate() {
+            tokio::time::sleep_until((begin + Duration::from_millis(n as u64 * 5)).into()).await;
+            let (feed, inbox, five) = (feed.clone(), inbox.clone(), five.to_vec());
+            tokio::spawn(async move { publish(&feed, "", &inbox, &five).await });
+        }
+    });
+    let mut took = Vec::new();
+    let mut some = Vec::new();
+    while took.len() < updates as usize {
+        assert!(waiting.recv_many(&mut some, GROUP).await > 0, "the server went away");
+        let (came, deliveries): (Vec<Instant>, Vec<Delivery>) = some.drain(..).unzip();
+        ground.work(took.len(), &deliveries).await;
+        took.extend(came.iter().map(|came| came.elapsed().as_micros() as i64));
     }
+    fed.await.unwrap();
+    stamping.abort();
+    ground.end().await;
+    feeding.close(200, "done".into()).await.unwrap();
+    println!("bare loop at 1,000/s, delivered to settled: {}", quantiles(took));
 }
 
 async fn begin(database: &Database) -> ClientSession {

@@ -20,7 +20,7 @@ use syncline::ports::error::PortError;
 use tokio::sync::watch;
 
 use crate::machine::private_mib;
-use crate::servers::{SYSTEMS, Servers};
+use crate::servers::{SYSTEMS, Servers, quantiles};
 use crate::workload::{message, mix, shuffled};
 
 const RULES: &str = r#"
@@ -245,15 +245,8 @@ pub async fn latency(servers: &Servers, updates: u64) {
         tokio::spawn(async move { servers.feed(&broker, five.map(|n| of_system("bms", n % updates, 4 + n / updates))).await });
     }
     counted.until(UPDATES.min(updates) + UPDATES).await;
-    let mut took = counted.took_us.lock().unwrap().clone();
-    took.sort_unstable();
-    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
-    let (most, worst) = (at(0.99), at(1.0));
-    println!(
-        "decision latency at 1,000/s, delivered to settled: p50 {:.1} ms, p95 {:.1} ms, p99 {most:.1} ms, worst {worst:.1} ms",
-        at(0.5),
-        at(0.95)
-    );
+    let took = counted.took_us.lock().unwrap().clone();
+    println!("decision latency at 1,000/s, delivered to settled: {}", quantiles(took));
     running.at_rest().await;
     running.stop().await.unwrap();
 }

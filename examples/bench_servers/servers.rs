@@ -79,3 +79,10 @@ impl Servers {
         let _ = connection.close(200, "done".into()).await;
     }
 }
+
+/// Times in microseconds, as it is said of them.
+pub fn quantiles(mut took: Vec<i64>) -> String {
+    took.sort_unstable();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    format!("p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, worst {:.1} ms", at(0.5), at(0.95), at(0.99), at(1.0))
+}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::change::Seq;
-use super::ids::{CanonicalId, NativeId, SystemName, UpdateId};
+use super::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::Stored;
@@ -192,6 +192,12 @@ pub struct Link {
     /// Detached because its system had another one already when it made this: should it let go of that, this one stands in.
     #[serde(default, skip_serializing_if = "is_false")]
     pub spare: bool,
+    /// How often its system has had the record again after it was without it.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub reunions: u32,
+    /// Types of records that refer to this one and were not all looked at since: there the system may have been told null.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub reuniting: BTreeSet<EntityType>,
     /// The record it belonged to before that became part of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<CanonicalId>,
@@ -264,6 +270,8 @@ impl Link {
             flips: BTreeMap::new(),
             unlinked: false,
             spare: false,
+            reunions: 0,
+            reuniting: BTreeSet::new(),
             from: None,
         }
     }

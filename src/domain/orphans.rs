@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
 use super::delete::entomb;
-use super::ids::{CanonicalId, EntityType, SystemName, UpdateId};
-use super::link::{LinkState, Shadow};
+use super::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
+use super::link::{Link, LinkState, Shadow};
 use super::projection::canonical_references;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::rules::{Rules, TypeRules};
@@ -83,10 +83,72 @@ fn without(value: Option<&Value>, gone: &BTreeSet<CanonicalId>) -> Value {
     }
 }
 
-/// A system was told of a record without its references to these, as it had let go of them, and so does not hold them.
+/// A system that has a record again after it was without it, or has it under another native id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reunion {
+    /// The system.
+    pub system: SystemName,
+    /// The id there.
+    pub native_id: NativeId,
+    /// For which time.
+    pub count: u32,
+    /// A type of records that refer to it.
+    pub children: EntityType,
+}
+
+/// Which systems have a record that they `were` without, if there may be records that refer to it. They are noted in its links.
+pub fn reunions(was: &CanonicalRecord, record: &mut CanonicalRecord, rules: &Rules) -> Vec<Reunion> {
+    if !record.is_live() || record.links.iter().all(|link| !is_there_again(was, link)) {
+        return Vec::new();
+    }
+    let types: BTreeSet<EntityType> = rules.children_of(&record.entity_type).into_keys().cloned().collect();
+    let mut found = Vec::new();
+    for link in record.links.iter_mut().filter(|link| !types.is_empty() && is_there_again(was, link)) {
+        let Some(native_id) = link.native_id.clone() else { continue };
+        link.reunions += 1;
+        link.reuniting.clone_from(&types);
+        let (system, count) = (link.system.clone(), link.reunions);
+        found.extend(types.iter().cloned().map(|children| Reunion {
+            system: system.clone(),
+            native_id: native_id.clone(),
+            count,
+            children,
+        }));
+    }
+    found
+}
+
+/// Whether a system has a record by this link that it was without, or had under another native id.
+#[must_use]
+pub fn is_there_again(was: &CanonicalRecord, link: &Link) -> bool {
+    let Some(native_id) = link.native_id.as_ref().filter(|_| link.state == LinkState::Linked) else { return false };
+    let let_go = |other: &Link| other.system == link.system && other.state == LinkState::Detached;
+    match was.native_id(&link.system) {
+        // What is deleted is away for everybody.
+        Some(had) if had == native_id => was.tombstone.is_some(),
+        Some(had) => !link.aliases.contains(had),
+        None => was.links.iter().any(let_go),
+    }
+}
+
+/// Ends a reunion: all records of the type were looked at.
+pub fn reunited(record: &mut CanonicalRecord, reunion: &Reunion) {
+    let Some(index) = record.link_of(&reunion.system, &reunion.native_id) else { return };
+    let link = &mut record.links[index];
+    if link.reunions == reunion.count {
+        link.reuniting.remove(&reunion.children);
+    }
+}
+
+/// A system was told of a record without its references to these, and so does not hold them. What it refused then is not what it
+/// would be sent now.
 pub fn told_without(record: &mut CanonicalRecord, system: &SystemName, fields: &[FieldPath], gone: &BTreeSet<CanonicalId>) {
+    if fields.is_empty() {
+        return;
+    }
     let CanonicalRecord { links, data, .. } = record;
-    for link in links.iter_mut().filter(|link| link.system == *system && link.state == LinkState::Linked) {
+    for link in links.iter_mut().filter(|link| link.system == *system && link.state != LinkState::Detached) {
+        link.rejected = None;
         let Shadow { held, sends, .. } = &mut link.shadow;
         for values in std::iter::once(held).chain(sends.iter_mut().map(|sent| &mut sent.values)) {
             for field in fields {

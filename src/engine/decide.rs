@@ -13,7 +13,6 @@ use super::identify::Located;
 use super::input::Input;
 use super::lanes::{Answered, Lanes, Question};
 use super::load::{ChangeItem, Content, Item};
-use super::orphans::Had;
 use super::person::with_word;
 use super::settings::Settings;
 use super::unit::{Owner, Unit, Work};
@@ -422,7 +421,6 @@ impl Decider {
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             work.record = record;
         }
-        self.leave_reunited(unit, draft, &key.system, &Had::of(before, &key.system));
     }
 
     /// Notes a new link; what waited for it wakes.

@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::decide::{Decider, due_from};
 use super::lanes::{Answered, Question};
 use super::load::ChangeItem;
-use super::orphans::Had;
 use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Rejection};
@@ -16,6 +15,7 @@ use crate::domain::delete::{self, DeleteConflict, DeletePolicy, Deleting};
 use crate::domain::handler::Answer;
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
 use crate::domain::link::LinkState;
+use crate::domain::orphans::is_there_again;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::review::Word;
 use crate::domain::rules::TypeRules;
@@ -90,17 +90,19 @@ impl Decider {
             self.overtake_all(unit, position, draft, item, situation);
         }
         self.take_down_delete(unit, position, draft, item, situation, &before, record, outcome);
-        self.in_place_again(unit, draft, &key.system, &Had::of(&before, &key.system)).await
+        self.wake_instead(unit, draft, &key.system, before.native_id(&key.system)).await
     }
 
-    /// Where a system has the record again, or another native record in place of the one it had: what that has said meanwhile is
-    /// looked at, and it is told of those that refer to it.
-    pub(super) async fn in_place_again(&mut self, unit: &mut Unit, draft: usize, system: &SystemName, had: &Had) -> Result<(), PortError> {
-        self.leave_reunited(unit, draft, system, had);
+    /// Where a system has another native record in place of the one it `had`, what that has said meanwhile is looked at.
+    pub(super) async fn wake_instead(
+        &mut self,
+        unit: &mut Unit,
+        draft: usize,
+        system: &SystemName,
+        had: Option<&NativeId>,
+    ) -> Result<(), PortError> {
         let Some(record) = unit.drafts[draft].work.as_ref().map(|work| &work.record) else { return Ok(()) };
-        let Some(native_id) = record.native_id(system).filter(|id| had.native_id.as_ref().is_some_and(|had| had != *id)) else {
-            return Ok(());
-        };
+        let Some(native_id) = record.native_id(system).filter(|id| had.is_some_and(|had| had != *id)) else { return Ok(()) };
         let key = NativeKey { system: system.clone(), entity_type: record.entity_type.clone(), native_id: native_id.clone() };
         let doubled = |waiting: &Waiting| matches!(waiting.waiting_for, WaitingFor::DuplicateInSystem { .. } | WaitingFor::NoBase);
         self.wake_of(unit, vec![key], doubled).await
@@ -216,13 +218,19 @@ impl Decider {
         self.write_row(unit, position, draft, item, decision, Some(waits));
     }
 
-    /// Whether a system is sent null where it would be told of this record: it is deleted, or the system has let go of it. One that
-    /// it was `told` of before that is null there until it has made it anew.
-    fn is_sent_as_null(&self, unit: &Unit, id: CanonicalId, system: &SystemName, told: bool) -> bool {
+    /// Whether a system is sent null where it would be told of this record: it is deleted, or the system has let go of it. Where it
+    /// was `told` of it before, it is without it until it has made it anew, and records of this type were looked at.
+    fn is_sent_as_null(&self, unit: &Unit, id: CanonicalId, key: &NativeKey, told: bool) -> bool {
         let Some(record) = unit.record(id) else { return false };
-        let let_go = record.links.iter().any(|link| link.system == *system && link.state == LinkState::Detached);
-        let in_place = record.link_with(system).map(|index| record.links[index].state);
-        record.tombstone.is_some() || let_go && (in_place.is_none() || told && in_place == Some(LinkState::Reserved))
+        let let_go = record.links.iter().any(|link| link.system == key.system && link.state == LinkState::Detached);
+        let without = match record.link_with(&key.system).map(|index| &record.links[index]) {
+            None => let_go,
+            Some(link) => {
+                let again = link.reuniting.contains(&key.entity_type) || unit.was(id).is_some_and(|was| is_there_again(was, link));
+                told && (let_go && link.is_open_create() || again)
+            }
+        };
+        record.tombstone.is_some() || without
     }
 
     /// Whether an update is about a record that is deleted.
@@ -347,7 +355,7 @@ impl Decider {
                     unit.drafts[draft].relied_on.insert(parent);
                     unit.drafts[draft].depends.extend(maker.filter(|maker| *maker != draft));
                 }
-                if self.is_sent_as_null(unit, unit.meant(parent), &key.system, told) {
+                if self.is_sent_as_null(unit, unit.meant(parent), key, told) {
                     arrival.leaves.set(field, value);
                     break;
                 }

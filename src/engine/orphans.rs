@@ -11,29 +11,13 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Op;
 use crate::domain::decision::Decision;
 use crate::domain::explain;
-use crate::domain::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
-use crate::domain::link::{Link, LinkState};
-use crate::domain::orphans::{ParentDelete, bury_with_parent, clear, fields_to, told_without};
+use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
+use crate::domain::orphans::{ParentDelete, Reunion, bury_with_parent, clear, fields_to, reunited, told_without};
 use crate::domain::rules::TypeRules;
 use crate::domain::value::FieldPath;
 use crate::ports::error::PortError;
 use crate::ports::store::DecisionWrite;
 use crate::ports::task::{Task, TaskChange};
-
-/// How a system stood to a record before an input.
-pub(super) struct Had {
-    /// The id under which it had it.
-    pub native_id: Option<NativeId>,
-    /// There is something it had let go of, or had made beside.
-    let_go: bool,
-}
-
-impl Had {
-    pub fn of(record: &CanonicalRecord, system: &SystemName) -> Self {
-        let let_go = |link: &Link| link.system == *system && link.state == LinkState::Detached && link.native_id.is_some();
-        Self { native_id: record.native_id(system).cloned(), let_go: record.links.iter().any(let_go) }
-    }
-}
 
 impl Decider {
     /// Leaves the records that refer to a deleted one to be dealt with after this commit, if any may have to be.
@@ -50,24 +34,6 @@ impl Decider {
         }
     }
 
-    /// Leaves the records that refer to one that a system has again to be dealt with after this commit: it was told of them without
-    /// it, or of what it had before.
-    pub(super) fn leave_reunited(&self, unit: &mut Unit, draft: usize, system: &SystemName, had: &Had) {
-        let Some(parent) = unit.drafts[draft].work.as_ref().map(|work| &work.record) else { return };
-        let Some(native_id) = parent.native_id(system).filter(|id| had.native_id.as_ref() != Some(id)) else { return };
-        if parent.tombstone.is_some() || !had.let_go {
-            return;
-        }
-        let task = |children: &EntityType| Task::Reunited {
-            parent: parent.id,
-            system: system.clone(),
-            native_id: native_id.clone(),
-            children: children.clone(),
-        };
-        let tasks: Vec<_> = self.settings.rules.children_of(&parent.entity_type).into_keys().map(task).map(TaskChange::Begin).collect();
-        unit.drafts[draft].tasks.extend(tasks);
-    }
-
     /// A type whose records refer to this one, if they are of those about which a person is asked first.
     pub(super) async fn children_to_review(&self, parent: &CanonicalRecord) -> Result<Option<EntityType>, PortError> {
         let ids: Vec<CanonicalId> = parent.absorbed.iter().copied().chain([parent.id]).collect();
@@ -82,12 +48,7 @@ impl Decider {
     /// One step of work that was left behind.
     pub(super) async fn step(&mut self, unit: &mut Unit, position: usize, step: Step) -> Result<(), PortError> {
         match step {
-            Step::Done(task) => {
-                let draft = unit.add_loose();
-                unit.drafts[draft].inputs.insert(position);
-                unit.drafts[draft].tasks.push(TaskChange::End(task));
-                Ok(())
-            }
+            Step::Done(task) => self.task_done(unit, position, task).await,
             Step::Orphan { child, parent } => self.orphan(unit, position, child, parent).await,
             Step::Reunite { child, parent, system } => self.reunite(unit, position, child, parent, &system).await,
             Step::EraseLetter { id, record } => self.erase_letter(unit, position, &id, record).await,
@@ -130,6 +91,21 @@ impl Decider {
         Ok(())
     }
 
+    async fn task_done(&mut self, unit: &mut Unit, position: usize, task: Task) -> Result<(), PortError> {
+        let mut draft = None;
+        if let Task::Reunited { parent, system, native_id, count, children } = task.clone() {
+            self.load_ids(unit, [parent]).await?;
+            draft = unit.draft_of(unit.meant(parent));
+            if let Some(work) = draft.and_then(|draft| unit.drafts[draft].work.as_mut()) {
+                reunited(&mut work.record, &Reunion { system, native_id, count, children });
+            }
+        }
+        let draft = draft.unwrap_or_else(|| unit.add_loose());
+        unit.drafts[draft].inputs.insert(position);
+        unit.drafts[draft].tasks.push(TaskChange::End(task));
+        Ok(())
+    }
+
     /// Has a system sent the references of one record to another one that it has again.
     async fn reunite(
         &mut self,
@@ -140,8 +116,9 @@ impl Decider {
         system: &SystemName,
     ) -> Result<(), PortError> {
         self.load_ids(unit, [child, parent]).await?;
-        let Some(back) = unit.record(parent).filter(|record| record.native_id(system).is_some()) else { return Ok(()) };
-        let ids: BTreeSet<CanonicalId> = back.absorbed.iter().copied().chain([parent]).collect();
+        let back = unit.record(unit.meant(parent)).filter(|record| record.is_live() && record.native_id(system).is_some());
+        let Some(back) = back else { return Ok(()) };
+        let ids: BTreeSet<CanonicalId> = back.absorbed.iter().copied().chain([parent, back.id]).collect();
         let Some(draft) = unit.draft_of(child) else { return Ok(()) };
         let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()).filter(CanonicalRecord::is_live) else {
             return Ok(());

@@ -6,7 +6,6 @@ use super::compensating::Refusal;
 use super::decide::{Decider, due_from};
 use super::doing;
 use super::merging::Cause;
-use super::orphans::Had;
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{DeadReason, Op, Receipt, ReceiptStatus, Rejection};
@@ -65,7 +64,7 @@ impl Decider {
         let now = self.clock.now();
         let situation = Situation { rules: &rules, types, source, now };
         let refused = Refusal::of(&record, receipt);
-        let had = Had::of(&record, receipt.system());
+        let had = record.native_id(receipt.system()).cloned();
         let named = answered_link(&record, receipt).is_some_and(|index| binds(&record.links[index], receipt));
         let made = named && receipt.status == ReceiptStatus::Applied || made_beside(&record, receipt).is_some();
         if let Some((other, key)) = by_key.zip(key.as_ref()).filter(|(id, _)| *id != record.id && made)
@@ -99,7 +98,7 @@ impl Decider {
         }
         self.note_span(unit, &decision, receipt.trace);
         unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
-        doing(self.in_place_again(unit, draft, receipt.system(), &had)).await?;
+        doing(self.wake_instead(unit, draft, receipt.system(), had.as_ref())).await?;
         match refused {
             Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
             None => Ok(()),

@@ -43,6 +43,8 @@ impl Tasks {
     /// The next page.
     pub async fn next(&mut self, store: &dyn Store) -> Result<TaskPage, PortError> {
         let Some(task) = store.tasks(1).await?.into_iter().next() else { return Ok(TaskPage::default()) };
+        // Another process may have ended the one it was at.
+        self.after.retain(|known, _| *known == task);
         let steps = match &task {
             Task::Orphans { parent, children, .. } => {
                 let step = |child| Step::Orphan { child, parent: *parent };

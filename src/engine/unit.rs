@@ -11,7 +11,7 @@ use super::load::ChangeItem;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
-use crate::domain::orphans::refers_to;
+use crate::domain::orphans::{Reunion, refers_to, reunions};
 use crate::domain::redact::redact_row;
 use crate::domain::rules::Rules;
 use crate::domain::sending::seal;
@@ -20,7 +20,7 @@ use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::{
     Batch, DeadLetter, DecisionWrite, Marker, OutboxChange, Plan, RecordWrite, SettledLetter, SystemFacts, Versioned, WAITING_ON_MAX,
 };
-use crate::ports::task::TaskChange;
+use crate::ports::task::{Task, TaskChange};
 use crate::telemetry::Span;
 
 /// A record being worked on.
@@ -172,6 +172,13 @@ impl Unit {
             Some(&index) => self.drafts[index].work.as_ref().map(|work| &work.record),
             None => self.loaded.get(&id).map(|versioned| versioned.record.as_ref()),
         }
+    }
+
+    /// A record of the unit as it was before.
+    #[must_use]
+    pub fn was(&self, id: CanonicalId) -> Option<&CanonicalRecord> {
+        let work = self.drafts[*self.by_record.get(&id)?].work.as_ref()?;
+        work.before.as_ref().map(|before| before.record.as_ref())
     }
 
     /// The record a canonical id means: the record itself, or the one it has become part of.
@@ -356,6 +363,8 @@ fn redact(draft: &mut Draft, rules: &Rules) {
 }
 
 fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>, rules: &Rules) -> Plan {
+    let tasks = draft.work.as_mut().map(|work| left_behind(work, rules)).unwrap_or_default();
+    draft.tasks.extend(tasks);
     let own = draft.work.as_ref().and_then(|work| Some((work.record.id, work.before.as_ref()?.revision)));
     let record = draft.work.take().and_then(|work| record_write(work, rules));
     let written = record.as_ref().map(|write| write.record.id);
@@ -373,6 +382,14 @@ fn plan(draft: &mut Draft, loaded: &HashMap<CanonicalId, Versioned>, rules: &Rul
         settled: std::mem::take(&mut draft.settled),
         tasks: std::mem::take(&mut draft.tasks),
     }
+}
+
+/// Where systems have a record again, those that refer to it are dealt with after this commit.
+fn left_behind(work: &mut Work, rules: &Rules) -> Vec<TaskChange> {
+    let Some(before) = &work.before else { return Vec::new() };
+    let parent = work.record.id;
+    let task = |Reunion { system, native_id, count, children }| Task::Reunited { parent, system, native_id, count, children };
+    reunions(&before.record, &mut work.record, rules).into_iter().map(task).map(TaskChange::Begin).collect()
 }
 
 /// Whether a change of the outbox is still about a message of this record. The number of one that was taken back within the unit is

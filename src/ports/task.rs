@@ -26,8 +26,10 @@ pub enum Task {
         parent: CanonicalId,
         /// Where.
         system: SystemName,
-        /// Under which id: let go of once more, it is another task.
+        /// Under which id.
         native_id: NativeId,
+        /// For which time: let go of once more, it is another task.
+        count: u32,
         /// The type of the records that refer to it.
         children: EntityType,
     },
@@ -44,7 +46,9 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Erase { record, version } => write!(f, "erase:{record}:{version}"),
-            Self::Reunited { parent, system, native_id, children } => write!(f, "reunited:{parent}:{children}:{system}:{native_id}"),
+            Self::Reunited { parent, system, native_id, count, children } => {
+                write!(f, "reunited:{parent}:{count}:{children}:{system}:{native_id}")
+            }
             Self::Orphans { parent, version, children } => write!(f, "orphans:{parent}:{version}:{children}"),
         }
     }

@@ -7,6 +7,11 @@ use crate::support::{Scene, delete};
 
 /// OEM says that the create made `o2`, after it has reported `o1`.
 fn made(more: &str, before: impl FnOnce(&mut Scene)) -> Scene {
+    made_of("", more, before)
+}
+
+/// The same with more about BMS.
+fn made_of(bms: &str, more: &str, before: impl FnOnce(&mut Scene)) -> Scene {
     let mut scene = Scene::with(&format!(
         "
 [orchestration]
@@ -15,6 +20,7 @@ push_updates = true
 keys = [{{ fields = [\"serial\"] }}]
 {more}
 [systems.bms.entities.device]
+{bms}
 [systems.oem]
 receipts = \"required\"
 [systems.oem.entities.device]
@@ -31,10 +37,9 @@ receipts = \"required\"
 
 #[test]
 fn what_was_made_is_deleted_with_what_its_system_had() {
-    let mut scene = made("", |_| ());
+    let mut scene = made_of("direction = \"in\"", "", |_| ());
     scene.send(delete("oem", "device", "o1"));
     scene.says("oem", "device", "o2", json!({"serial": "SN-1", "name": "Fan"}));
-    scene.applies("bms", "b1");
     scene.applies("oem", "o2");
     insta::assert_snapshot!(scene.story(), @r#"
     u3 oem receipt device o2 canonical_id=<device 1> rev=1 status=applied
@@ -44,25 +49,20 @@ fn what_was_made_is_deleted_with_what_its_system_had() {
     u4 oem delete device o1
       oem:u4 accepted: oem deleted the record: it is deleted everywhere
       = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2]
-      → bms: delete device b1 rev 1 {} changed: 
       → oem: delete device o2 rev 3 {} changed: 
     u5 oem device o2 {"name":"Fan","serial":"SN-1"}
       oem:u5 dropped: oem deleted the record (version 2); a delete wins over what comes later (delete.conflict) | modified_fields: name, serial
-    u6 bms receipt device b1 canonical_id=<device 1> rev=1 status=applied
-      bms:u6 unchanged: bms deleted the record
-      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), oem o2]
-    u7 oem receipt device o2 canonical_id=<device 1> rev=3 status=applied
-      oem:u7 unchanged: oem deleted the record
-      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), oem o2 (gone)]
+    u6 oem receipt device o2 canonical_id=<device 1> rev=3 status=applied
+      oem:u6 unchanged: oem deleted the record
+      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2 (gone)]
     "#);
 }
 
 #[test]
 fn the_order_of_the_reports_makes_no_difference() {
-    let mut scene = made("", |_| ());
+    let mut scene = made_of("direction = \"in\"", "", |_| ());
     scene.says("oem", "device", "o2", json!({"serial": "SN-1", "name": "Fan"}));
     scene.send(delete("oem", "device", "o1"));
-    scene.applies("bms", "b1");
     scene.applies("oem", "o2");
     insta::assert_snapshot!(scene.story(), @r#"
     u3 oem receipt device o2 canonical_id=<device 1> rev=1 status=applied
@@ -75,14 +75,10 @@ fn the_order_of_the_reports_makes_no_difference() {
       oem:u5 accepted: oem deleted the record: it is deleted everywhere
       oem:u4 dropped: oem deleted the record (version 2); a delete wins over what comes later (delete.conflict) | modified_fields: name, serial | attempt 2
       = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2]
-      → bms: delete device b1 rev 1 {} changed: 
       → oem: delete device o2 rev 3 {} changed: 
-    u6 bms receipt device b1 canonical_id=<device 1> rev=1 status=applied
-      bms:u6 unchanged: bms deleted the record
-      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), oem o2]
-    u7 oem receipt device o2 canonical_id=<device 1> rev=3 status=applied
-      oem:u7 unchanged: oem deleted the record
-      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1 (gone), oem o1 (gone), oem o2 (gone)]
+    u6 oem receipt device o2 canonical_id=<device 1> rev=3 status=applied
+      oem:u6 unchanged: oem deleted the record
+      = <device 1> v2 deleted {"name":"Fan","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2 (gone)]
     "#);
 }
 

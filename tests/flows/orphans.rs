@@ -111,6 +111,24 @@ fn a_parent_that_is_back_is_sent_again_to_who_was_told_of_none() {
 }
 
 #[test]
+fn so_it_is_where_the_parent_was_not_deleted_but_counted_as_deleted() {
+    let mut scene = places("keep", "keep");
+    scene.send(delete("bms", "site", "s1"));
+    scene.receipt_with("oem", "os1", "rejected", |message| message);
+    scene.send(patch("bms", "device", "b1", json!({"name": "Fan"})));
+    scene.applies("oem", "o1");
+    scene.skip_ahead();
+    scene.says("bms", "site", "s1", json!({"code": "N"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u11 bms site s1 {"code":"N"}
+      bms:u11 accepted: the record is back: bms has it, bms had deleted it; taken: code
+      = <site 1> v3 {"code":"N"} [bms s1, oem os1]
+      → bms: update device b1 rev 1 {"id":"b1","name":"Fan","serial":"SN-1","site_id":"s1"} changed: site_id
+      → oem: update device o1 rev 3 {"id":"o1","name":"Fan","serial":"SN-1","site_id":"os1"} changed: site_id
+    "#);
+}
+
+#[test]
 fn why_a_reference_is_gone_can_be_asked() {
     let mut scene = places("clear", "keep");
     scene.send(delete("bms", "site", "s1"));

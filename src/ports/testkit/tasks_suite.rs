@@ -38,7 +38,13 @@ fn orphans(parent: u64, version: u64) -> Task {
 }
 
 fn reunited(parent: u64, native_id: &str) -> Task {
-    Task::Reunited { parent: id(parent), system: system("bms"), native_id: native(native_id).native_id, children: of_type("sensor") }
+    Task::Reunited {
+        parent: id(parent),
+        system: system("bms"),
+        native_id: native(native_id).native_id,
+        count: 1,
+        children: of_type("sensor"),
+    }
 }
 
 async fn change(store: &DynStore, tasks: Vec<TaskChange>) {
