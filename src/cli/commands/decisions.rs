@@ -124,5 +124,7 @@ pub fn cells(row: &Decision) -> [String; 4] {
 pub fn line(row: &Decision) -> String {
     let native = row.native_id.as_ref().map_or("?", |id| id.as_str());
     let kind = row.decision.as_str().replace('_', " ");
-    format!("{}  {:<18} {} {}:{native}  {}  [{}]", row.timestamp, kind, row.entity_type, row.source_system, row.reason, row.update)
+    // Its last zeros are left out.
+    let time = row.timestamp.to_string();
+    format!("{time:<27}  {:<18} {} {}:{native}  {}  [{}]", kind, row.entity_type, row.source_system, row.reason, row.update)
 }
