@@ -12,7 +12,7 @@ use syncline::domain::waiting::WaitingFor;
 use syncline::ports::store::{DecisionFilter, Store};
 
 use crate::history::kind_of;
-use crate::system::Profile;
+use crate::system::{Outgoing, Profile};
 use crate::world::World;
 
 pub async fn records(world: &World) -> Vec<CanonicalRecord> {
@@ -224,8 +224,13 @@ fn edits_were_judged_rightly(world: &World, decisions: &[Decision]) -> Result<()
         // What it overtook while that waited is its own change now.
         let overtook = format!("overtaken by {},", decision.update);
         let judged = judged && !decisions.iter().any(|other| other.reason.starts_with(&overtook));
+        // A copy may come before what it is a copy of, which has waited: then that is the copy.
+        let same = |other: &Outgoing| ["native_id", "seq"].iter().all(|field| other.body[field] == outgoing.body[field]);
+        let original = |other: &Decision| world.published.get(&other.update.to_string()).is_some_and(same);
+        let first_of_two = decisions.iter().any(|other| other.reason.contains("old copy") && original(other));
         if !exact
             || !judged
+            || first_of_two
             || decision.reason.contains("made the record")
             || decision.reason.contains("old copy")
             || decision.reason.contains("deleted")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use syncline::domain::canonical::CanonicalRecord;
 use syncline::domain::ids::SystemName;
 use syncline::domain::value::FieldPath;
@@ -467,8 +467,13 @@ async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), 
     let twice = world.systems[system].rows.values().any(|other| other.fields.get("serial") == serial);
     let moved = world.merged || world.reserialed || !world.unlinks;
     let name = SystemName::new(&world.systems[system].name).unwrap();
-    let others = |record: &CanonicalRecord| record.native_keys().all(|key| key.system != name || key.native_id.as_str() != native);
-    let has = |record: &CanonicalRecord| record.is_live() && record.data.get(&FieldPath::name("serial")) == serial;
+    let another_one = |record: &CanonicalRecord| record.native_id(&name).is_some_and(|id| id.as_str() != native);
+    let unknown = |record: &CanonicalRecord| record.native_keys().all(|key| key.system != name || key.native_id.as_str() != native);
+    let others = |record: &CanonicalRecord| another_one(record) || unknown(record);
+    // A system may have the key value still that the record had before.
+    let value = serial.and_then(Value::as_str).unwrap_or_default();
+    let claims = |record: &CanonicalRecord| record.claims.iter().any(|claim| claim.value == value);
+    let has = |record: &CanonicalRecord| record.is_live() && (record.data.get(&FieldPath::name("serial")) == serial || claims(record));
     let another = twice || moved && check::records(world).await.iter().any(|record| has(record) && others(record));
     if kind_of(&native) == "thing" && !another {
         world.tell(|| format!("{native} is there again"));
