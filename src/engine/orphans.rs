@@ -145,9 +145,7 @@ impl Decider {
         gone: &CanonicalRecord,
         types: &TypeRules,
     ) {
-        let due = record.claims_due(&types.keys);
-        let released: Vec<_> = record.claims.difference(&due).cloned().collect();
-        self.release_claims(unit, draft, &mut record, released);
+        self.release_undue(unit, draft, &mut record, types);
         let now = record.updated_at;
         let sends = self.plan_sends(&mut record, types, now, None);
         let cause = Cause { by: types.on_parent_delete.decides(), reason: String::new(), received_at: now };
