@@ -187,6 +187,7 @@ fn footing_link(record: &mut CanonicalRecord, footing: Footing, arrival: &Arriva
             link.rev = rev;
         }
         link.state = LinkState::Linked;
+        link.spare = false;
         // It had let go of the record, and what it says of it now may be as old as that.
         let footing = if std::mem::take(&mut link.unlinked) { Footing::Joins } else { footing };
         return (index, footing);

@@ -123,6 +123,7 @@ pub fn revive(record: &mut CanonicalRecord, source: usize, takes_creates: impl F
     }
     // A delete may be on its way to it, too. If it does as it was told, it is sent the record as a new one.
     record.links[source].state = LinkState::Linked;
+    record.links[source].spare = false;
     record.links[source].rejected = None;
     for index in (0..record.links.len()).filter(|index| *index != source) {
         let link = &record.links[index];
