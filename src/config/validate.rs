@@ -197,12 +197,11 @@ impl Checks<'_> {
     fn sources(&self, path: &KeyPath, rule: &Rule) {
         match rule {
             Rule::SourcePriority { sources } => {
-                for source in sources {
-                    self.known_system(path, source);
-                }
+                // One that is like no other name is no slip: it may come to be configured.
+                sources.iter().for_each(|source| self.known_system(path, source, false));
             }
             Rule::SourceOfTruth { system, fallback } => {
-                self.known_system(path, system);
+                self.known_system(path, system, true);
                 for rule in fallback {
                     self.sources(path, rule);
                 }
@@ -219,7 +218,8 @@ impl Checks<'_> {
         }
     }
 
-    fn known_system(&self, path: &KeyPath, system: &SystemName) {
+    /// `needed`: without it, the rule never comes to anything.
+    fn known_system(&self, path: &KeyPath, system: &SystemName, needed: bool) {
         let known = &self.config.systems;
         if known.is_empty() || known.contains_key(system) {
             return;
@@ -227,7 +227,11 @@ impl Checks<'_> {
         let hint = suggest::did_you_mean(system.as_str(), known.keys().map(SystemName::as_str));
         let message = format!("system \"{system}\" is not configured under [systems]{hint}");
         // Where unknown systems are welcome, one may still come.
-        if self.config.unknown_systems == UnknownSystems::Accept { self.warning(path, message) } else { self.error(path, message) }
+        if self.config.unknown_systems == UnknownSystems::Accept || !needed && hint.is_empty() {
+            self.warning(path, message);
+        } else {
+            self.error(path, message);
+        }
     }
 
     fn system_entity(&self, name: &SystemName, system: &System, entity_type: &EntityType, entity: &SystemEntity) {

@@ -10,7 +10,7 @@ use super::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
 use super::link::{Link, LinkState, Shadow};
 use super::projection::canonical_references;
 use super::provenance::{ByKind, DecidedBy, Source};
-use super::rules::{Rules, TypeRules};
+use super::rules::{MissingTarget, Rules, TypeRules};
 use super::time::Timestamp;
 use super::value::FieldPath;
 
@@ -98,13 +98,15 @@ pub struct Reunion {
 
 /// Which systems have a record that they `were` without, if there may be records that refer to it. They are noted in its links.
 pub fn reunions(was: &CanonicalRecord, record: &mut CanonicalRecord, rules: &Rules) -> Vec<Reunion> {
-    if !record.is_live() || record.links.iter().all(|link| !is_there_again(was, link)) {
+    if !record.is_live() || record.links.iter().all(|link| !is_new_there(was, link)) {
         return Vec::new();
     }
-    let types: BTreeSet<EntityType> = rules.children_of(&record.entity_type).into_keys().cloned().collect();
+    let all: BTreeSet<EntityType> = rules.children_of(&record.entity_type).into_keys().cloned().collect();
     let mut found = Vec::new();
-    for link in record.links.iter_mut().filter(|link| !types.is_empty() && is_there_again(was, link)) {
-        let Some(native_id) = link.native_id.clone() else { continue };
+    for link in record.links.iter_mut().filter(|link| is_new_there(was, link)) {
+        let may_lack = |children: &&EntityType| lacks_it(was, link, children, rules);
+        let types: BTreeSet<EntityType> = all.iter().filter(may_lack).cloned().collect();
+        let Some(native_id) = link.native_id.clone().filter(|_| !types.is_empty()) else { continue };
         link.reunions += 1;
         link.reuniting.clone_from(&types);
         let (system, count) = (link.system.clone(), link.reunions);
@@ -129,6 +131,19 @@ pub fn is_there_again(was: &CanonicalRecord, link: &Link) -> bool {
         Some(had) => !link.aliases.contains(had),
         None => was.links.iter().any(let_go),
     }
+}
+
+/// Whether a system has a record by this link that it did not have, or had under another native id.
+fn is_new_there(was: &CanonicalRecord, link: &Link) -> bool {
+    link.state == LinkState::Linked && was.native_id(&link.system).is_none() || is_there_again(was, link)
+}
+
+/// Whether a system may have been told of records of a type without their references to a record it was without: those it let go
+/// of, and those it never had where the type's records are not held back until it has them.
+#[must_use]
+pub fn lacks_it(was: &CanonicalRecord, link: &Link, children: &EntityType, rules: &Rules) -> bool {
+    let left_out = || rules.of_type(children).missing_target == MissingTarget::Omit || !rules.side(&link.system, &was.entity_type).outbound;
+    is_there_again(was, link) || is_new_there(was, link) && left_out()
 }
 
 /// Ends a reunion: all records of the type were looked at.

@@ -122,8 +122,9 @@ fn decide(rule: &Rule, contest: &Contest<'_>, own: bool) -> Option<(Survivor, St
         Rule::Latest => latest(contest),
         Rule::SourcePriority(order) => {
             let rank = |system: &SystemName| order.iter().position(|listed| listed == system).unwrap_or(order.len());
-            let held = contest.current_from.map(|from| rank(&from.system));
-            pick(current.is_none() || held.is_none_or(|held| rank(contest.source) <= held))
+            // Two that are not listed rank alike, and a tie keeps the current value.
+            let may = |from: &SystemName| from == contest.source || rank(contest.source) < rank(from);
+            pick(current.is_none() || contest.current_from.is_none_or(|from| may(&from.system)))
         }
         Rule::SourceOfTruth { system, fallback } => return truth(system, fallback, contest, own),
         Rule::First => pick(current.is_none()),

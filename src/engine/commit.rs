@@ -79,9 +79,11 @@ impl Overlay {
         })
     }
 
-    /// Puts what is now committed into the caches.
-    pub fn remember(&self, caches: &Caches) {
-        for versioned in self.records.values() {
+    /// Puts what is now committed into the caches, and what was only read for it.
+    pub fn remember(&self, read: &[Versioned], caches: &Caches) {
+        let written =
+            |versioned: &&Versioned| self.records.contains_key(&versioned.record.id) || self.removed.contains(&versioned.record.id);
+        for versioned in self.records.values().chain(read.iter().filter(|read| !written(read))) {
             caches.put_record(versioned.clone());
         }
         for id in &self.removed {

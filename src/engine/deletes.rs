@@ -15,7 +15,7 @@ use crate::domain::delete::{self, DeleteConflict, DeletePolicy, Deleting};
 use crate::domain::handler::Answer;
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
 use crate::domain::link::LinkState;
-use crate::domain::orphans::is_there_again;
+use crate::domain::orphans::lacks_it;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::review::Word;
 use crate::domain::rules::TypeRules;
@@ -218,15 +218,17 @@ impl Decider {
         self.write_row(unit, position, draft, item, decision, Some(waits));
     }
 
-    /// Whether a system is sent null where it would be told of this record: it is deleted, or the system has let go of it. Where it
-    /// was `told` of it before, it is without it until it has made it anew, and records of this type were looked at.
+    /// Whether a system is sent null where it would be told of this record: it is deleted, or the system has let go of it or never
+    /// had it. Where it was `told` of it before, it is without it until it has it, and records of this type were looked at.
     fn is_sent_as_null(&self, unit: &Unit, id: CanonicalId, key: &NativeKey, told: bool) -> bool {
         let Some(record) = unit.record(id) else { return false };
         let let_go = record.links.iter().any(|link| link.system == key.system && link.state == LinkState::Detached);
         let without = match record.link_with(&key.system).map(|index| &record.links[index]) {
-            None => let_go,
+            // Told of one it never had, it was told without it.
+            None => let_go || told,
             Some(link) => {
-                let again = link.reuniting.contains(&key.entity_type) || unit.was(id).is_some_and(|was| is_there_again(was, link));
+                let lacked = |was: &CanonicalRecord| lacks_it(was, link, &key.entity_type, &self.settings.rules);
+                let again = link.reuniting.contains(&key.entity_type) || unit.was(id).is_some_and(lacked);
                 told && (let_go && link.is_open_create() || again)
             }
         };

@@ -432,7 +432,8 @@ impl Decider {
         }
         if !wanted.is_empty() {
             for versioned in self.store.records(&wanted).await? {
-                self.caches.put_record(versioned.clone());
+                // Most of them are written next: what is worth remembering is known once they are committed.
+                unit.asked.push(versioned.record.id);
                 unit.loaded.insert(versioned.record.id, versioned);
             }
         }

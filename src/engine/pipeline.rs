@@ -257,7 +257,7 @@ impl Pipeline {
             self.decider.overlay = None;
             match outcome {
                 Ok(()) => {
-                    overlay.remember(&self.decider.caches);
+                    overlay.remember(&sealed.read, &self.decider.caches);
                     committed.add(&sealed, self.decider.settings.events);
                     any = true;
                 }

@@ -34,10 +34,7 @@ impl Decider {
         source: &Target,
         types: &Arc<TypeRules>,
     ) -> Result<(), PortError> {
-        let known =
-            unit.decided.get(&receipt.update).copied().or_else(|| unit.markers.get(&receipt.update).map(|marker| marker.content_hash));
-        if known.is_some() {
-            unit.duplicates += 1;
+        if self.heard_before(unit, position, receipt) {
             return Ok(());
         }
         let key = receipt.native_id.clone().map(|native_id| NativeKey {
@@ -103,6 +100,21 @@ impl Decider {
             Some(refused) => doing(self.answer_refusal(unit, position, draft, receipt, refused, source)).await,
             None => Ok(()),
         }
+    }
+
+    /// Whether its id is known: as a copy, or for something else, which makes it a dead letter.
+    fn heard_before(&mut self, unit: &mut Unit, position: usize, receipt: &Receipt) -> bool {
+        let update = &receipt.update;
+        let known = unit.decided.get(update).copied().or_else(|| unit.markers.get(update).map(|marker| marker.content_hash));
+        match known {
+            None => return false,
+            Some(content) if content == receipt.content_hash => unit.duplicates += 1,
+            Some(_) => {
+                let detail = format!("{update} was said before with other content; give every receipt an id of its own");
+                self.bury_receipt(unit, position, None, receipt, &Rejection::new(DeadReason::IdReuse, detail).at("id"));
+            }
+        }
+        true
     }
 
     /// Where the system has deleted what is back since (`lost`), it is sent the record as a new one.

@@ -115,6 +115,8 @@ pub struct Unit {
     placed: u32,
     /// Records as they were loaded.
     pub loaded: HashMap<CanonicalId, Versioned>,
+    /// Those of them that were asked for.
+    pub asked: Vec<CanonicalId>,
     /// Systems about which something new became known.
     pub facts: HashMap<SystemName, SystemFacts>,
     /// Systems that have not answered all creates of a type: of those asked for, and as committed. What this unit itself
@@ -348,7 +350,8 @@ impl Unit {
         let aside = self.aside;
         let inputs = self.inputs.into_iter().enumerate().map(|(at, input)| (!aside.contains(&at)).then_some(input)).collect();
         let (duplicates, woken_left, spans) = (self.duplicates, self.woken_left, self.spans);
-        Sealed { batch: Arc::new(batch), positions, drafts, inputs, duplicates, woken_left, spans }
+        let read = self.asked.iter().filter_map(|id| self.loaded.remove(id)).collect();
+        Sealed { batch: Arc::new(batch), positions, drafts, inputs, read, duplicates, woken_left, spans }
     }
 }
 
@@ -453,6 +456,8 @@ pub struct Sealed {
     pub drafts: Vec<(BTreeSet<usize>, BTreeSet<usize>)>,
     /// The inputs; `None` where one was taken out to be decided again.
     pub inputs: Vec<Option<Input>>,
+    /// Records as the store gave them.
+    pub read: Vec<Versioned>,
     /// Deliveries of updates decided already.
     pub duplicates: u64,
     /// Waiting updates that miss nothing any more may have been left to the store's `waiting_due`.
@@ -534,6 +539,8 @@ impl Sealed {
             positions,
             drafts: self.drafts,
             inputs,
+            // They may be what was in the way.
+            read: Vec::new(),
             duplicates: self.duplicates,
             woken_left: self.woken_left,
             spans: self.spans,

@@ -328,7 +328,7 @@ impl Decider {
         let known = unit.linked(&item.change.key).or(waited).and_then(|id| unit.draft_of(id));
         let draft = known.unwrap_or_else(|| unit.add_loose());
         unit.drafts[draft].inputs.insert(position);
-        if item.woken.is_some() || item.requeued && rejection.reason != DeadReason::IdReuse {
+        if item.woken.is_some() || rejection.reason != DeadReason::IdReuse {
             dead.marks = Some((item.change.update.clone(), item.change.content_hash));
         }
         if item.woken.is_some() {
@@ -351,8 +351,12 @@ impl Decider {
     ) {
         let draft = known.unwrap_or_else(|| unit.add_loose());
         unit.drafts[draft].inputs.insert(position);
+        let (id, marks) = match rejection.reason {
+            DeadReason::IdReuse => (super::letters::reused(&receipt.update, receipt.content_hash), None),
+            _ => (receipt.update.to_string(), Some((receipt.update.clone(), receipt.content_hash))),
+        };
         let dead = DeadLetter {
-            id: receipt.update.to_string(),
+            id,
             reason: rejection.reason,
             detail: rejection.detail.clone(),
             received_at: unit.inputs[position].received_at,
@@ -361,7 +365,7 @@ impl Decider {
             native_id: receipt.native_id.as_ref().map(ToString::to_string),
             body: Some(receipt_message(receipt).to_string()),
             encoding: None,
-            marks: None,
+            marks,
         };
         unit.drafts[draft].dead_letters.push(dead);
     }

@@ -122,6 +122,7 @@ fn router(api: Api, hosts: Hosts) -> Router {
         .merge(slow)
         .fallback(any(console::not_there).layer(door(Needs::Name, Form::Header)))
         .method_not_allowed_fallback(any(routes::not_that_way).layer(door(Needs::Name, Form::Header)))
+        .layer(middleware::from_fn(problem::complete))
         .layer(middleware::from_fn_with_state(Arc::new(Guard::new(hosts, api.metrics.clone())), guard::pass))
         .layer(header("x-content-type-options", "nosniff"))
         // Not "no-referrer": by that, browsers keep back where a form of our own is from, too.

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use axum::Json;
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +13,9 @@ use serde_json::Value;
 use crate::domain::change::Rejection;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::views::ViewError;
+
+/// Bytes of what the server says by itself that are passed on at most.
+const SAID_MAX: usize = 1_000;
 
 /// What went wrong and what to do, as RFC 9457 has it.
 #[derive(Clone, Debug, Serialize)]
@@ -75,6 +80,26 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// Makes a problem document of every error of the interface that is none: those of the server itself, as of a body that is too large,
+/// a path that can't be read, an answer that took too long.
+pub(super) async fn complete(request: Request, next: Next) -> Response {
+    let of_interface = request.uri().path().starts_with("/v1/");
+    let response = next.run(request).await;
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !of_interface || !(status.is_client_error() || status.is_server_error()) || kind.starts_with("application/") {
+        return response;
+    }
+    let said = axum::body::to_bytes(response.into_body(), SAID_MAX).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let (code, title, detail) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "Too much at once", "the body is too large; send less at once"),
+        StatusCode::SERVICE_UNAVAILABLE => ("timeout", "It took too long", "no answer was found in time; try again later"),
+        _ => ("bad_request", "The request can't be understood", said.trim()),
+    };
+    Problem::new(status, code, title, if detail.is_empty() { title } else { detail }).into_response()
 }
 
 impl From<&Rejection> for Problem {

@@ -7,16 +7,43 @@ use serde::Serialize;
 use super::ViewError;
 use crate::domain::ids::{EntityType, SystemName};
 use crate::domain::rules::Rules;
+use crate::domain::time::Timestamp;
 use crate::ports::broker::Inbox;
 use crate::ports::error::PortErrorKind;
+use crate::ports::hold::Hold;
 use crate::ports::store::{Store, SystemFacts};
 use crate::ports::tally::Tally;
+
+/// Outbox rows looked at for how long systems have lacked something.
+const OWED: usize = 1_000;
+
+/// How a system stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Sending some records to it fails again and again.
+    Failing,
+    /// Somebody has paused it.
+    Paused,
+    /// It is only looked at (`mode = "observe"`).
+    Observed,
+    /// It is still to be sent something, or to answer.
+    CatchingUp,
+    /// It is known to hold everything as it should.
+    InSync,
+}
 
 /// One system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SystemRow {
     /// Its name.
     pub system: SystemName,
+    /// How it stands.
+    pub health: Health,
+    /// For how many seconds it has lacked what it lacks longest; 0: it lacks nothing.
+    pub lag: u64,
+    /// Records it is not known to hold as they should be, for whatever reason.
+    pub drift: u64,
     /// Whether it has a section of its own in the configuration.
     pub configured: bool,
     /// Types it is configured for or was seen with.
@@ -36,7 +63,13 @@ pub struct SystemRow {
 }
 
 /// Every system that is configured or was seen, by name; `tally` is what the store counts.
-pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules, tally: &Tally) -> Result<Vec<SystemRow>, ViewError> {
+pub async fn rows(
+    store: &dyn Store,
+    inbox: &dyn Inbox,
+    rules: &Rules,
+    tally: &Tally,
+    now: Timestamp,
+) -> Result<Vec<SystemRow>, ViewError> {
     let mut rows: BTreeMap<SystemName, SystemRow> = BTreeMap::new();
     for (name, system) in &rules.systems {
         let mut row = SystemRow { configured: true, ..fresh(name) };
@@ -62,16 +95,43 @@ pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules, tally: &T
         let none = inbox.queue_of(&row.system).is_none().then_some(0);
         row.queued = depths.get(&row.system).copied().or(none);
     }
+    let paused: Vec<Hold> = store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
+    let lags = if tally.owed.is_empty() { BTreeMap::new() } else { lags(store, now).await? };
     for row in rows.values_mut() {
         row.types.sort();
         row.types.dedup();
+        row.lag = lags.get(&row.system).copied().unwrap_or(0);
+        row.drift = row.pending + row.unanswered + row.failing;
+        let holds = [Hold::PauseIn { system: row.system.clone() }, Hold::PauseOut { system: row.system.clone() }];
+        row.health = match () {
+            () if row.failing > 0 => Health::Failing,
+            () if holds.iter().any(|hold| paused.contains(hold)) => Health::Paused,
+            () if rules.systems.get(&row.system).is_some_and(|rules| rules.defaults.observed) => Health::Observed,
+            () if row.drift > 0 => Health::CatchingUp,
+            () => Health::InSync,
+        };
     }
     Ok(rows.into_values().collect())
+}
+
+/// For how many seconds each system has lacked what it lacks longest.
+async fn lags(store: &dyn Store, now: Timestamp) -> Result<BTreeMap<SystemName, u64>, ViewError> {
+    let mut first = BTreeMap::new();
+    for (_, owed) in store.owed(0, OWED).await? {
+        first.entry(owed.system).or_insert(owed.record);
+    }
+    let ids: Vec<_> = first.values().copied().collect();
+    let records = if ids.is_empty() { Vec::new() } else { store.records(&ids).await? };
+    let changed = |id| records.iter().find(|found| found.record.id == id).map(|found| found.record.updated_at);
+    Ok(first.into_iter().filter_map(|(system, id)| Some((system, now.since(changed(id)?).as_secs()))).collect())
 }
 
 fn fresh(system: &SystemName) -> SystemRow {
     SystemRow {
         system: system.clone(),
+        health: Health::InSync,
+        lag: 0,
+        drift: 0,
         configured: false,
         types: Vec::new(),
         receipts_seen: false,

@@ -97,6 +97,28 @@ fn s52_the_same_id_with_other_content() {
 }
 
 #[test]
+fn a_receipt_under_an_id_that_was_used_before() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.send(device("AHU").id("x"));
+    scene.send(whole("oem", "device", "oemD1", json!({"serial": "SN-1", "name": "AHU"})).id("x"));
+    scene.send(device("Fan").id("y"));
+    scene.receipt_with("oem", "oemD1", "applied", |message| message.id("x"));
+    scene.receipt_with("oem", "oemD1", "applied", |message| message.id("r"));
+    scene.receipt_with("oem", "oemD1", "applied", |message| message.id("r"));
+    insta::assert_snapshot!(scene.story(), @"");
+}
+
+#[test]
+fn what_was_a_dead_letter_is_decided_no_more() {
+    let mut scene = Scene::with(DEVICES).start();
+    scene.send(device("AHU").id("1").seq(5));
+    scene.send(device("Fan").id("2").seq(5));
+    scene.send(device("Pump").id("3").seq(6));
+    scene.send(device("Fan").id("2").seq(5));
+    insta::assert_snapshot!(scene.story(), @"");
+}
+
+#[test]
 fn s53_what_cannot_be_read_is_kept_and_the_next_is_processed() {
     // Over HTTP its sender is told at once; see tests/http/updates.rs.
     if !Scene::by_hand() {

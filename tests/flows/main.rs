@@ -21,6 +21,7 @@ mod faults;
 mod holds;
 mod identity;
 mod merging;
+mod omitted;
 mod orphans;
 mod people;
 mod redaction;

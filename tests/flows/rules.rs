@@ -477,3 +477,23 @@ fn first_contact_modes() {
       = <thing 1> v2 {"gap":1,"k":"1","new":true,"size":7,"x":"stale"} [a 1, b 1]
     "#);
 }
+
+#[test]
+fn of_two_that_are_not_listed_the_first_keeps_its_value() {
+    let mut scene = Scene::with(
+        "
+[entities.device]
+keys = [{ fields = [\"serial\"] }]
+survivorship = { name = { rule = \"source_priority\", sources = [\"erp\"] } }
+",
+    )
+    .start();
+    scene.says("crm", "device", "c1", json!({"serial": "SN-1", "name": "A"}));
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1"}));
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1", "name": "B"}));
+    scene.says("crm", "device", "c1", json!({"serial": "SN-1", "name": "C"}));
+    scene.says("erp", "device", "e1", json!({"serial": "SN-1"}));
+    scene.says("erp", "device", "e1", json!({"serial": "SN-1", "name": "E"}));
+    scene.says("crm", "device", "c1", json!({"serial": "SN-1", "name": "D"}));
+    insta::assert_snapshot!(scene.story(), @"");
+}

@@ -34,6 +34,8 @@ mod identity;
 mod merging;
 #[path = "../support/message.rs"]
 mod message;
+#[path = "../flows/omitted.rs"]
+mod omitted;
 #[path = "../flows/orphans.rs"]
 mod orphans;
 #[path = "../flows/people.rs"]

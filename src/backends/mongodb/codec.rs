@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use mongodb::bson::raw::{RawArrayBuf, RawBsonRef};
 use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::unreadable;
 use super::keys;
 use super::outbox::Row;
-use super::values::{read, read_object, unescape, whole, written, written_object};
+use super::values::{read, read_object, whole, written, written_object};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::{Conflict, Decision};
 use crate::domain::delete::Tombstone;
@@ -23,7 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
-use crate::ports::store::{DeadLetter, DecisionWrite, Marker, Owed, RecordWrite, Versioned};
+use crate::ports::store::{DecisionWrite, Marker, Owed, RecordWrite, Versioned};
 
 /// What is wrong with a document.
 type Wrong = Box<dyn std::error::Error + Send + Sync>;
@@ -442,40 +442,7 @@ pub(super) fn read_owed_row(record: CanonicalId, row: &RawDocument) -> Result<Ow
     })
 }
 
-/// Fields a dead letter may lack.
-pub(super) const DEAD_OPTIONAL: [&str; 5] = ["system", "type", "native_id", "body", "encoding"];
-
-/// Writes a dead letter, without its id and its place.
-pub(super) fn dead_letter(letter: &DeadLetter) -> Result<Document, serde_json::Error> {
-    let mut fields: Map<String, Value> = serde_json::from_value(serde_json::to_value(letter)?)?;
-    fields.remove("id");
-    let mut document = as_document(&written_object(&fields))?;
-    document.insert("received_at", date(letter.received_at));
-    document.insert("received", letter.received_at.as_micros());
-    Ok(document)
-}
-
 /// A written document as a map of values, for what is done seldom.
 pub(super) fn as_document(raw: &RawDocument) -> Result<Document, serde_json::Error> {
     Document::try_from(raw).map_err(serde::ser::Error::custom)
-}
-
-/// Reads a dead letter and its place.
-pub(super) fn read_dead_letter(operation: &'static str, document: &RawDocument) -> Result<(i64, DeadLetter), PortError> {
-    let read = || -> Result<_, Wrong> {
-        let place = integer(document, "place")?;
-        let received_at = Timestamp::from_micros(integer(document, "received")?);
-        let mut fields = Map::new();
-        for field in document {
-            let (name, value) = field?;
-            match name.as_str() {
-                "place" | "received" => {}
-                "_id" => drop(fields.insert("id".to_owned(), read(value)?)),
-                "received_at" => drop(fields.insert("received_at".to_owned(), Value::String(received_at.to_string()))),
-                name => drop(fields.insert(unescape(name).into_owned(), read(value)?)),
-            }
-        }
-        Ok((place, serde_json::from_value(Value::Object(fields))?))
-    };
-    read().map_err(|error| unreadable(operation, "dead letter", error))
 }

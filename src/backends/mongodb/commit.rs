@@ -14,11 +14,11 @@ use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 
 use super::codec::{self, signed};
 use super::error::{failed, unreadable};
-use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, META, SYSTEMS};
+use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LETTER_PARTS, LINKS, META, SYSTEMS};
 use super::shared::Shared;
 use super::staging::{Before, Owners, Row, Staged, stage};
 use super::writes::{Content, Transaction, Trouble, Update};
-use super::{lookup, outbox, parked, presence, tasks};
+use super::{letters, lookup, outbox, parked, presence, tasks};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Batch, LetterEnd, SettledLetter, SystemFacts};
 
@@ -339,14 +339,15 @@ impl Writer<'_> {
 
     /// Takes dead letters away, each only if it is stored as it was read. A mark goes with it, or is left.
     async fn settle(&mut self) -> Result<(), Trouble> {
-        let (mut letters, mut freed, mut marked) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut gone, mut parts, mut freed, mut marked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for SettledLetter { letter, end } in &self.staged.settled {
-            let fields = codec::dead_letter(letter).map_err(unwritable)?;
-            let lacking = codec::DEAD_OPTIONAL.iter().filter(|name| !fields.contains_key(**name));
+            let fields = letters::fields(letter).map_err(unwritable)?;
+            let lacking = letters::OPTIONAL.iter().filter(|name| !fields.contains_key(**name));
             let mut filter = doc! {"_id": &letter.id};
             filter.extend(lacking.map(|name| ((*name).to_owned(), Bson::from(doc! {"$exists": false}))));
             filter.extend(fields.into_iter().map(|(name, value)| (name, Bson::from(doc! {"$eq": value}))));
-            letters.push(filter);
+            gone.push(filter);
+            parts.extend(letters::part_ids(letter));
             match end {
                 LetterEnd::Requeued(Some(update)) => {
                     let unread = doc! {"$exists": false};
@@ -360,9 +361,12 @@ impl Writer<'_> {
                 LetterEnd::Requeued(None) | LetterEnd::Discarded(None) => {}
             }
         }
-        let expected = letters.len() as i64;
-        if expected > 0 && self.tx.delete(DEAD_LETTERS, letters).await? != expected {
+        let expected = gone.len() as i64;
+        if expected > 0 && self.tx.delete(DEAD_LETTERS, gone).await? != expected {
             return Err(Trouble::Race);
+        }
+        if !parts.is_empty() {
+            self.tx.delete(LETTER_PARTS, vec![doc! {"_id": {"$in": parts}}]).await?;
         }
         self.tx.delete(DECISIONS, freed).await?;
         self.tx.update(DECISIONS, marked).await
@@ -370,19 +374,22 @@ impl Writer<'_> {
 
     /// Keeps dead letters, each in the place of one with its id.
     async fn bury(&mut self) -> Result<(), Trouble> {
-        let mut letters = Vec::new();
+        let (mut kept, mut parts) = (Vec::new(), Vec::new());
         for letter in &self.staged.dead_letters {
-            let fields = codec::dead_letter(letter).map_err(unwritable)?;
+            let fields = letters::fields(letter).map_err(unwritable)?;
             let place = self.shared.numbers.next(letter.received_at.as_micros());
-            let lacking = codec::DEAD_OPTIONAL.iter().filter(|name| !fields.contains_key(**name));
+            let lacking = letters::OPTIONAL.iter().filter(|name| !fields.contains_key(**name));
             let unset: Document = lacking.map(|name| ((*name).to_owned(), Bson::from(""))).collect();
             let mut change = doc! {"$set": fields, "$setOnInsert": {"place": place}};
             if !unset.is_empty() {
                 change.insert("$unset", unset);
             }
-            letters.push(Update::put(doc! {"_id": &letter.id}, change));
+            kept.push(Update::put(doc! {"_id": &letter.id}, change));
+            let part = |part: Document| Update::put(doc! {"_id": part.get("_id")}, part);
+            parts.extend(letters::parts(letter).into_iter().map(part));
         }
-        self.tx.update(DEAD_LETTERS, letters).await
+        self.tx.update(LETTER_PARTS, parts).await?;
+        self.tx.update(DEAD_LETTERS, kept).await
     }
 
     /// Adds what became known about systems to what was.

@@ -10,6 +10,7 @@ use super::codec::{self, number};
 use super::commit::COMMIT;
 use super::error::{failed, unreadable};
 use super::keys;
+use super::letters;
 use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LINKS, WAITING};
 use super::shared::Shared;
 use super::staging::Stored;
@@ -94,8 +95,12 @@ async fn dead_letters(shared: &Shared, ids: Vec<&str>) -> Result<HashMap<String,
         return Ok(HashMap::new());
     }
     let found = shared.find_ids(COMMIT, DEAD_LETTERS, ids.into_iter().map(str::to_owned).collect()).all().await?;
-    let read = |row: &RawDocumentBuf| codec::read_dead_letter(COMMIT, row).map(|(_, letter)| (letter.id.clone(), letter));
-    found.iter().map(read).collect()
+    let mut read = HashMap::new();
+    for row in &found {
+        let letter = letters::Stored::read(COMMIT, row)?.whole(shared, COMMIT).await?;
+        read.insert(letter.id.clone(), letter);
+    }
+    Ok(read)
 }
 
 async fn markers<'u>(

@@ -10,6 +10,7 @@ mod error;
 mod forget;
 mod holds;
 mod keys;
+mod letters;
 mod lookup;
 mod outbox;
 mod parked;

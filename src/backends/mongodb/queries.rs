@@ -6,6 +6,7 @@ use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 
 use super::codec::{self, integer, signed, text};
 use super::error::{failed, unreadable};
+use super::letters::Stored;
 use super::schema::{CANONICAL, DEAD_LETTERS, DECISIONS, META, SYSTEMS, WAITING};
 use super::shared::Shared;
 use super::spans::{Axis, Spans};
@@ -300,18 +301,25 @@ pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit:
         if after.as_ref().is_some_and(|after| place.key() <= after.key()) {
             return Ok(true);
         }
-        let (_, letter) = codec::read_dead_letter(DEAD, row)?;
-        Ok(pager.add(place, letter))
+        Ok(pager.add(place, Stored::read(DEAD, row)?))
     };
     let rows = shared.find(DEAD, DEAD_LETTERS, filter).sort(doc! {"place": 1, "_id": 1});
     rows.batch(limit.saturating_add(2)).each(take).await?;
-    Ok(pager.page())
+    let Page { items, next } = pager.page();
+    let mut letters = Vec::with_capacity(items.len());
+    for item in items {
+        letters.push(item.whole(shared, DEAD).await?);
+    }
+    Ok(Page { items: letters, next })
 }
 
 /// One dead letter.
 pub(super) async fn dead_letter(shared: &Shared, id: &str) -> Result<Option<DeadLetter>, PortError> {
     let found = shared.find(DEAD, DEAD_LETTERS, doc! {"_id": id}).limit(1).all().await?;
-    found.into_iter().next().map(|row| codec::read_dead_letter(DEAD, &row).map(|(_, letter)| letter)).transpose()
+    match found.first() {
+        Some(row) => Ok(Some(Stored::read(DEAD, row)?.whole(shared, DEAD).await?)),
+        None => Ok(None),
+    }
 }
 
 /// Everything known about systems.

@@ -30,6 +30,8 @@ pub(super) const CLAIMS: &str = "claims";
 pub(super) const WAITING: &str = "waiting";
 /// Messages that cannot be processed.
 pub(super) const DEAD_LETTERS: &str = "dead_letters";
+/// What large ones of them said.
+pub(super) const LETTER_PARTS: &str = "letter_parts";
 /// What systems are owed, by record.
 pub(super) const OWED: &str = "owed";
 /// Creates that are not answered.
@@ -49,13 +51,14 @@ pub(super) const ORCHESTRATORS: &str = "orchestrators";
 /// The store itself.
 pub(super) const META: &str = "meta";
 
-const COLLECTIONS: [&str; 15] = [
+const COLLECTIONS: [&str; 16] = [
     CANONICAL,
     DECISIONS,
     LINKS,
     CLAIMS,
     WAITING,
     DEAD_LETTERS,
+    LETTER_PARTS,
     OWED,
     CREATES,
     SYSTEMS,

@@ -8,10 +8,9 @@ use super::model::{Need, Number, Overview, Share, SystemLine, Verdict};
 use super::systems::{self, Known};
 use super::{Answer, Visit, decisions, framed, shown, words};
 use crate::domain::decision::{Decision, DecisionKind};
-use crate::domain::ids::SystemName;
 use crate::domain::time::Timestamp;
 use crate::http::routes::Shared;
-use crate::http::{Api, Problem};
+use crate::http::Api;
 use crate::ports::hold::Hold;
 use crate::ports::store::DecisionFilter;
 use crate::ports::tally::Tally;
@@ -21,8 +20,6 @@ use crate::views::holds::{self, Kept};
 const LATELY: usize = 200;
 /// Of these, so many are listed.
 const LISTED: usize = 10;
-/// Outbox rows looked at for how far a system is behind.
-const OWED: usize = 1_000;
 /// What nothing but a person ends.
 const FOR_PEOPLE: [&str; 5] = ["review", "match_collision", "duplicate_in_system", "no_identity", "brake"];
 
@@ -31,11 +28,10 @@ pub async fn page(State(api): Shared, visit: Visit) -> Answer {
     let now = api.clock.now();
     let tally = api.store.tally().await?;
     let all = DecisionFilter::default();
-    let (kept, known, lately, behind) = tokio::try_join!(
+    let (kept, known, lately) = tokio::try_join!(
         async { Ok(holds::kept(api.store.as_ref()).await?) },
         systems::known(&api, &tally),
         async { Ok(api.store.decisions(&all, None, LATELY).await?.items) },
-        behind(&api, now),
     )?;
     let inbound = api.inbox.depth().await.map_or(0, |(inbound, _)| inbound);
     let needs = needs(&tally, &kept, &known, now);
@@ -53,8 +49,8 @@ pub async fn page(State(api): Shared, visit: Visit) -> Answer {
                 pending: system.row.pending,
                 unanswered: system.row.unanswered,
                 failing: system.row.failing,
-                drift: system.drift(),
-                behind: behind.get(&system.row.system).map_or_else(|| "–".to_owned(), |seconds| words::span(*seconds)),
+                drift: system.row.drift,
+                behind: if system.row.drift == 0 { "–".to_owned() } else { words::span(system.row.lag) },
             })
             .collect(),
         latest: lately.iter().take(LISTED).map(|row| decisions::line(row, now)).collect(),
@@ -67,7 +63,7 @@ pub async fn page(State(api): Shared, visit: Visit) -> Answer {
 fn verdict(api: &Api, known: &[Known], needs: &[Need], inbound: u64) -> Verdict {
     let verdict = |tone, icon, headline: &str, sentence: String| Verdict { tone, icon, headline: headline.to_owned(), sentence };
     let failing: Vec<&str> = known.iter().filter(|system| system.row.failing > 0).map(|system| system.row.system.as_str()).collect();
-    let drift: u64 = known.iter().map(Known::drift).sum();
+    let drift: u64 = known.iter().map(|system| system.row.drift).sum();
     let people = match needs.len() {
         0 => String::new(),
         1 => " One thing needs a person.".to_owned(),
@@ -235,16 +231,4 @@ fn mix(lately: &[Decision]) -> (Vec<Share>, String) {
     }
     let each: Vec<String> = shares.iter().map(|share| format!("{} {}", share.count, share.kind.word)).collect();
     (shares, format!("Of the last {} decisions: {}", lately.len(), each.join(", ")))
-}
-
-/// For how many seconds each system has lacked what it lacks longest.
-async fn behind(api: &Api, now: Timestamp) -> Result<BTreeMap<SystemName, u64>, Problem> {
-    let mut first = BTreeMap::new();
-    for (_, owed) in api.store.owed(0, OWED).await? {
-        first.entry(owed.system).or_insert(owed.record);
-    }
-    let ids: Vec<_> = first.values().copied().collect();
-    let records = if ids.is_empty() { Vec::new() } else { api.store.records(&ids).await? };
-    let changed = |id| records.iter().find(|found| found.record.id == id).map(|found| found.record.updated_at);
-    Ok(first.into_iter().filter_map(|(system, id)| Some((system, now.since(changed(id)?).as_secs()))).collect())
 }

@@ -16,7 +16,7 @@ use crate::ports::hold::Hold;
 use crate::ports::store::DecisionFilter;
 use crate::ports::tally::Tally;
 use crate::views::compare;
-use crate::views::systems::{SystemRow, rows};
+use crate::views::systems::{Health, SystemRow, rows};
 
 /// Records looked at for one page of differences.
 const LOOKED_AT: usize = 2_000;
@@ -35,27 +35,19 @@ pub struct Known {
     pub paused_out: bool,
 }
 
-impl Known {
-    /// Records it is not known to hold as they should be.
-    pub const fn drift(&self) -> u64 {
-        self.row.pending + self.row.unanswered + self.row.failing
-    }
-}
-
 /// Everyone, by name, with what is to be done for them.
 pub async fn known(api: &Api, tally: &Tally) -> Result<Vec<Known>, Problem> {
-    let rows = rows(api.store.as_ref(), api.inbox.as_ref(), &api.settings.rules, tally).await?;
+    let rows = rows(api.store.as_ref(), api.inbox.as_ref(), &api.settings.rules, tally, api.clock.now()).await?;
     let holds: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
     let stands = |row: SystemRow| {
         let paused_in = holds.contains(&Hold::PauseIn { system: row.system.clone() });
         let paused_out = holds.contains(&Hold::PauseOut { system: row.system.clone() });
-        let observed = api.settings.rules.systems.get(&row.system).is_some_and(|rules| rules.defaults.observed);
-        let state = match () {
-            () if row.failing > 0 => words::FAILING,
-            () if paused_in || paused_out => words::PAUSED,
-            () if observed => words::OBSERVED,
-            () if row.pending + row.unanswered > 0 => words::CATCHING_UP,
-            () => words::IN_SYNC,
+        let state = match row.health {
+            Health::Failing => words::FAILING,
+            Health::Paused => words::PAUSED,
+            Health::Observed => words::OBSERVED,
+            Health::CatchingUp => words::CATCHING_UP,
+            Health::InSync => words::IN_SYNC,
         };
         Known { row, state, paused_in, paused_out }
     };
@@ -197,7 +189,7 @@ fn drawn(known: &Known) -> Drawn {
     let out = match () {
         () if known.paused_out => ("wait", true),
         () if row.failing > 0 => ("dead", false),
-        () if known.drift() > 0 => ("part", false),
+        () if row.drift > 0 => ("part", false),
         () => ("calm", false),
     };
     let into = if known.paused_in { ("wait", true) } else { ("calm", false) };

@@ -327,6 +327,9 @@ fn about_waiting() -> Vec<Operation> {
 fn systems() -> Vec<Operation> {
     let system = object(&[
         ("system", text("Its name.")),
+        ("health", json!({ "enum": ["failing", "paused", "observed", "catching_up", "in_sync"] })),
+        ("lag", count("For how many seconds it has lacked what it lacks longest; 0: it lacks nothing.")),
+        ("drift", count("Records it is not known to hold as they should be.")),
         ("configured", json!({ "type": "boolean" })),
         ("types", json!({ "type": "array", "items": { "type": "string" } })),
         ("receipts_seen", json!({ "type": "boolean" })),
@@ -382,8 +385,7 @@ fn about_systems() -> Vec<Operation> {
             .must_have()
             .gives(object(&[ids(), done(), ("waiting", sends())])),
         Operation::post("/v1/systems/{system}/resume", "systems", "Go on with a system, and send what it lacks")
-            .takes(needed())
-            .must_have()
+            .takes(direction())
             .gives(object(&[ids(), done(), ("sends", sends())])),
         Operation::post("/v1/systems/{system}/resync", "systems", "Send a system what it lacks")
             .takes(resync("Only of this type."))

@@ -27,11 +27,10 @@ enum Direction {
     Both,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Request {
-    direction: Direction,
-    #[serde(default)]
+    direction: Option<Direction>,
     dry_run: bool,
 }
 
@@ -114,7 +113,7 @@ async fn looked_at(api: &Api, id: &str, if_match: IfMatch) -> Result<HoldRow, Pr
 
 /// `POST /v1/systems/{system}/pause`.
 pub async fn pause(State(api): Shared, actor: Actor, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let (asked, request) = asked(&api, system.clone(), &body)?;
+    let (asked, request) = asked(&api, system.clone(), &body, None)?;
     let before = held(&api, &asked).await?;
     let mut waiting = SendCounts::default();
     for hold in &asked {
@@ -131,9 +130,9 @@ pub async fn pause(State(api): Shared, actor: Actor, Path(system): Path<String>,
 }
 
 /// `POST /v1/systems/{system}/resume`: sends what was kept back and what the system lacks besides, or says with `dry_run`
-/// what that would be.
+/// what that would be. Both directions, unless it says which.
 pub async fn resume(State(api): Shared, actor: Actor, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let (asked, request) = asked(&api, system.clone(), &body)?;
+    let (asked, request) = asked(&api, system.clone(), &body, Some(Direction::Both))?;
     let before = held(&api, &asked).await?;
     let held_now: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
     let mut sends = SendCounts::default();
@@ -171,11 +170,14 @@ fn ids(holds: &[Hold]) -> Vec<String> {
     holds.iter().map(ToString::to_string).collect()
 }
 
-fn asked(api: &Api, system: String, body: &Bytes) -> Result<(Vec<Hold>, Request), Problem> {
+/// What is asked for; `usual`: the direction that is meant where none is said, if it need not be.
+fn asked(api: &Api, system: String, body: &Bytes, usual: Option<Direction>) -> Result<(Vec<Hold>, Request), Problem> {
     let system = known(api, system)?;
-    let request: Request = serde_json::from_slice(body).map_err(Problem::question)?;
+    let request: Request = if body.is_empty() { Request::default() } else { serde_json::from_slice(body).map_err(Problem::question)? };
+    let direction = request.direction.or(usual);
+    let direction = direction.ok_or_else(|| Problem::question("missing field `direction`: in, out or both").at("direction"))?;
     let (inward, outward) = (Hold::PauseIn { system: system.clone() }, Hold::PauseOut { system });
-    let asked = match request.direction {
+    let asked = match direction {
         Direction::In => vec![inward],
         Direction::Out => vec![outward],
         Direction::Both => vec![inward, outward],

@@ -13,7 +13,8 @@ use crate::views::{find, native, systems};
 
 /// `GET /v1/systems`.
 pub async fn list(State(api): Shared) -> Result<Json<Value>, Problem> {
-    let rows = systems::rows(api.store.as_ref(), api.inbox.as_ref(), &api.settings.rules, &api.store.tally().await?).await?;
+    let (store, now) = (api.store.as_ref(), api.clock.now());
+    let rows = systems::rows(store, api.inbox.as_ref(), &api.settings.rules, &store.tally().await?, now).await?;
     Ok(Json(json!({ "items": rows, "next": null })))
 }
 

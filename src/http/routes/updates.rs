@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Shared;
-use crate::domain::change::Inbound;
+use crate::domain::change::{Inbound, Rejection};
 use crate::domain::trace::TraceParent;
 use crate::engine::intake::broken;
 use crate::http::access::Actor;
@@ -36,7 +36,7 @@ pub async fn take_in(State(api): Shared, actor: Actor, request: Request) -> Resu
     let trace = parts.headers.get("traceparent").and_then(|text| text.to_str().ok()).and_then(|text| text.parse().ok());
     let sender = Sender { actor, trace };
     let kind = media_type(&parts.headers)?;
-    if kind == "application/x-ndjson" || kind == "application/jsonl" {
+    if matches!(kind.as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl") {
         return Ok(stream(api, sender, body));
     }
     if !kind.is_empty() && kind != "application/json" && kind != "application/cloudevents+json" {
@@ -125,7 +125,7 @@ fn id_of(message: &Inbound) -> String {
 /// An array: all or nothing.
 async fn several(api: &Api, sender: &Sender, body: &Bytes) -> Result<Response, Problem> {
     let limits = crate::wire::Limits { message_bytes: BODY_MAX, ..api.limits };
-    let Value::Array(items) = strict_json::parse(body, &limits).map_err(|rejection| Problem::from(&rejection))? else {
+    let Value::Array(items) = strict_json::parse(body, &limits).map_err(|rejection| of_one(&rejection))? else {
         return Err(Problem::question("the body must be one envelope or an array of them"));
     };
     let (mut messages, mut ids, mut problems) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()), Vec::new());
@@ -160,6 +160,16 @@ async fn several(api: &Api, sender: &Sender, body: &Bytes) -> Result<Response, P
     }
     api.inbox.hand_in(messages, api.clock.now()).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "ids": ids, "status": "queued" }))).into_response())
+}
+
+/// What is wrong with an array that can't be read; where it is one of its messages, with the index of that one.
+fn of_one(rejection: &Rejection) -> Problem {
+    let problem = Problem::from(rejection);
+    let pointer = rejection.field.as_deref().and_then(|field| field.strip_prefix('/'));
+    let (index, rest) = pointer.map(|pointer| pointer.split_once('/').unwrap_or((pointer, ""))).unwrap_or_default();
+    let Ok(index) = index.parse::<usize>() else { return problem };
+    let own = Problem { field: (!rest.is_empty()).then(|| format!("/{rest}").into_boxed_str()), ..problem.clone() };
+    Problem { problems: vec![json!({ "index": index, "problem": own })], ..problem }
 }
 
 /// Lines, each answered by a line as soon as it is durably queued, or with what is wrong with it.

@@ -114,6 +114,7 @@ pub async fn store_conformance(kit: &dyn StoreKit) {
     );
     run!(kit, settled_suite:
         a_dead_letter_is_found_by_its_id,
+        a_large_dead_letter_is_kept_whole,
         a_requeued_letter_gives_way_to_its_decision,
         a_requeued_letter_can_die_again,
         a_requeued_letter_never_undoes_a_row,
