@@ -32,7 +32,17 @@ fn what_was_left_out_is_not_cleared_by_who_never_had_it() {
     scene.applies("oem", "o1");
     scene.says("oem", "sensor", "o1", json!({"tag": "T1", "device_id": null}));
     scene.says("oem", "sensor", "o1", json!({"tag": "T1b", "device_id": null}));
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 oem receipt sensor o1 canonical_id=<sensor 1> rev=1 status=applied
+      oem:u3 unchanged: oem made the record; there it is o1
+      = <sensor 1> v1 {"device_id":"<device 1>","tag":"T1"} [bms s1, oem o1]
+    u4 oem sensor o1 {"device_id":null,"tag":"T1"}
+      oem:u4 echo: oem says back what it was sent
+    u5 oem sensor o1 {"device_id":null,"tag":"T1b"}
+      oem:u5 accepted: taken: tag
+      = <sensor 1> v2 {"device_id":"<device 1>","tag":"T1b"} [bms s1, oem o1]
+      → bms: update sensor s1 rev 1 {"device_id":"b1","id":"s1","tag":"T1b"} changed: tag
+    "#);
 }
 
 #[test]
@@ -45,7 +55,18 @@ fn what_was_left_out_is_sent_once_there_is_something_it_leads_to() {
     scene.says("oem", "device", "d1", json!({"serial": "SN-1"}));
     scene.applies("oem", "o1");
     scene.says("oem", "sensor", "o1", json!({"tag": "T1", "device_id": null}));
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 oem device d1 {"serial":"SN-1"}
+      oem:u4 unchanged: the same thing as in bms: a new link, nothing new in it
+      = <device 1> v1 {"serial":"SN-1"} [bms b1, oem d1]
+      → oem: update sensor o1 rev 2 {"device_id":"d1","id":"o1","tag":"T1"} changed: device_id
+    u5 oem receipt sensor o1 canonical_id=<sensor 1> rev=2 status=applied
+      oem:u5 unchanged: oem applied rev 2
+    u6 oem sensor o1 {"device_id":null,"tag":"T1"}
+      oem:u6 accepted: taken: device_id
+      = <sensor 1> v2 {"device_id":null,"tag":"T1"} [bms s1, oem o1]
+      → bms: update sensor s1 rev 1 {"device_id":null,"id":"s1","tag":"T1"} changed: device_id
+    "#);
 }
 
 #[test]
@@ -59,5 +80,14 @@ fn a_type_a_system_is_not_sent_is_left_out_and_not_cleared() {
     scene.says("oem", "sensor", "o1", json!({"tag": "T1", "device_id": null}));
     scene.says("oem", "device", "d1", json!({"serial": "SN-1"}));
     scene.applies("oem", "o1");
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 oem sensor o1 {"device_id":null,"tag":"T1"}
+      oem:u4 echo: oem says back what it was sent
+    u5 oem device d1 {"serial":"SN-1"}
+      oem:u5 unchanged: the same thing as in bms: a new link, nothing new in it
+      = <device 1> v1 {"serial":"SN-1"} [bms b1, oem d1]
+      → oem: update sensor o1 rev 2 {"device_id":"d1","id":"o1","tag":"T1"} changed: device_id
+    u6 oem receipt sensor o1 canonical_id=<sensor 1> rev=2 status=applied
+      oem:u6 unchanged: oem applied rev 2
+    "#);
 }
