@@ -105,7 +105,24 @@ fn a_receipt_under_an_id_that_was_used_before() {
     scene.receipt_with("oem", "oemD1", "applied", |message| message.id("x"));
     scene.receipt_with("oem", "oemD1", "applied", |message| message.id("r"));
     scene.receipt_with("oem", "oemD1", "applied", |message| message.id("r"));
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    x bms device bmsD1 {"name":"AHU","serial":"SN-1"}
+      bms:x accepted: a new record from bms
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    x oem device oemD1 {"name":"AHU","serial":"SN-1"}
+      oem:x unchanged: the same thing as in bms: a new link, nothing new in it
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1, oem oemD1]
+    y bms device bmsD1 {"name":"Fan","serial":"SN-1"}
+      bms:y accepted: taken: name
+      = <device 1> v2 {"name":"Fan","serial":"SN-1"} [bms bmsD1, oem oemD1]
+      → oem: update device oemD1 rev 1 {"id":"oemD1","name":"Fan","serial":"SN-1"} changed: name
+    x oem receipt device oemD1 canonical_id=<device 1> rev=1 status=applied
+      dead letter oem:x#9674203d64960e6d id_reuse: oem:x was said before with other content; give every receipt an id of its own
+    r oem receipt device oemD1 canonical_id=<device 1> rev=1 status=applied
+      oem:r unchanged: oem applied rev 1
+    r oem receipt device oemD1 canonical_id=<device 1> rev=1 status=applied
+      decided before: 1
+    "#);
 }
 
 #[test]
@@ -115,7 +132,18 @@ fn what_was_a_dead_letter_is_decided_no_more() {
     scene.send(device("Fan").id("2").seq(5));
     scene.send(device("Pump").id("3").seq(6));
     scene.send(device("Fan").id("2").seq(5));
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    1 bms device bmsD1 {"name":"AHU","serial":"SN-1"} seq=5
+      bms:1 accepted: a new record from bms
+      = <device 1> v1 {"name":"AHU","serial":"SN-1"} [bms bmsD1]
+    2 bms device bmsD1 {"name":"Fan","serial":"SN-1"} seq=5
+      dead letter bms:2 seq_conflict: seq 5 of bms:device:bmsD1 came before with other content; number every change of a record anew
+    3 bms device bmsD1 {"name":"Pump","serial":"SN-1"} seq=6
+      bms:3 accepted: taken: name
+      = <device 1> v2 {"name":"Pump","serial":"SN-1"} [bms bmsD1]
+    2 bms device bmsD1 {"name":"Fan","serial":"SN-1"} seq=5
+      decided before: 1
+    "#);
 }
 
 #[test]
