@@ -247,6 +247,12 @@ impl Checks<'_> {
                 format!("type \"{entity_type}\" has no keys and \"{name}\" sends no receipts: a create sent twice makes two records"),
             );
         }
+        if entity.create == Switch::Auto && !keyed && entity.direction.sends_out() && self.config.orchestration.push_updates {
+            self.warning(
+                &path,
+                format!("type \"{entity_type}\" has no keys, so \"{name}\" is sent no creates of it; give it keys, or say create = true or false"),
+            );
+        }
         self.rename(&path.key("rename"), system, entity, configured);
         self.values(&path.key("values"), entity);
         self.references_out(&path, system, entity, configured);

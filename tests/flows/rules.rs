@@ -495,5 +495,28 @@ survivorship = { name = { rule = \"source_priority\", sources = [\"erp\"] } }
     scene.says("erp", "device", "e1", json!({"serial": "SN-1"}));
     scene.says("erp", "device", "e1", json!({"serial": "SN-1", "name": "E"}));
     scene.says("crm", "device", "c1", json!({"serial": "SN-1", "name": "D"}));
-    insta::assert_snapshot!(scene.story(), @"");
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 crm device c1 {"name":"A","serial":"SN-1"}
+      crm:u1 accepted: a new record from crm
+      = <device 1> v1 {"name":"A","serial":"SN-1"} [crm c1]
+    u2 bms device b1 {"serial":"SN-1"}
+      bms:u2 unchanged: the same thing as in crm: a new link, nothing new in it
+      = <device 1> v1 {"name":"A","serial":"SN-1"} [crm c1, bms b1]
+    u3 bms device b1 {"name":"B","serial":"SN-1"}
+      bms:u3 dropped: name stays 'A' from crm (source_priority) | by Rule source_priority | modified_fields: name
+        conflict name: base none, ours "A" (crm), theirs "B" → ours (source_priority)
+    u4 crm device c1 {"name":"C","serial":"SN-1"}
+      crm:u4 accepted: taken: name
+      = <device 1> v2 {"name":"C","serial":"SN-1"} [crm c1, bms b1]
+    u5 erp device e1 {"serial":"SN-1"}
+      erp:u5 unchanged: the same thing as in crm and bms: a new link, nothing new in it
+      = <device 1> v2 {"name":"C","serial":"SN-1"} [crm c1, bms b1, erp e1]
+    u6 erp device e1 {"name":"E","serial":"SN-1"}
+      erp:u6 accepted: taken: name
+        conflict name: base none, ours "C" (crm), theirs "E" → theirs (source_priority)
+      = <device 1> v3 {"name":"E","serial":"SN-1"} [crm c1, bms b1, erp e1]
+    u7 crm device c1 {"name":"D","serial":"SN-1"}
+      crm:u7 dropped: name stays 'E' from erp (source_priority) | by Rule source_priority | modified_fields: name
+        conflict name: base "C", ours "E" (erp), theirs "D" → ours (source_priority)
+    "#);
 }
