@@ -63,13 +63,7 @@ pub struct SystemRow {
 }
 
 /// Every system that is configured or was seen, by name; `tally` is what the store counts.
-pub async fn rows(
-    store: &dyn Store,
-    inbox: &dyn Inbox,
-    rules: &Rules,
-    tally: &Tally,
-    now: Timestamp,
-) -> Result<Vec<SystemRow>, ViewError> {
+pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules, tally: &Tally, now: Timestamp) -> Result<Vec<SystemRow>, ViewError> {
     let mut rows: BTreeMap<SystemName, SystemRow> = BTreeMap::new();
     for (name, system) in &rules.systems {
         let mut row = SystemRow { configured: true, ..fresh(name) };

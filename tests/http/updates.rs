@@ -140,6 +140,50 @@ async fn several_are_taken_all_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_that_cannot_be_read_it_is_said_which() {
+    let served = Served::with(PUSH).await;
+    let body = r#"[{"id":"u1"},{"id":"u2","entity":{"a":1,"a":2}}]"#;
+    let request = served.http.post(format!("{}/v1/updates", served.url)).header("content-type", "application/json").body(body);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 422);
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["problems"][0]["index"], 1, "{problem}");
+    let own = &problem["problems"][0]["problem"];
+    assert_eq!((&own["type"], &own["field"]), (&json!("urn:syncline:error:duplicate_key"), &json!("/entity/a")), "{problem}");
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_itself_refuses_is_a_problem_too() {
+    let served = Served::with(PUSH).await;
+    let url = |path: &str| format!("{}{path}", served.url);
+    let large = served.http.post(url("/v1/dead-letters/x/requeue")).body("x".repeat(3 << 20)).send().await.unwrap();
+    let unreadable = served.http.get(url("/v1/decisions/%ff")).send().await.unwrap();
+    for (answer, status, code) in [(large, 413, "too_large"), (unreadable, 400, "bad_request")] {
+        assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (status, &"application/problem+json".parse().unwrap()));
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!((&problem["status"], &problem["type"]), (&json!(status), &json!(format!("urn:syncline:error:{code}"))), "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+    }
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_system_goes_on_in_both_directions_unless_one_is_named() {
+    let served = Served::with(PUSH).await;
+    let bodiless = |path: &str| served.http.post(format!("{}{path}", served.url)).send();
+    assert_eq!(bodiless("/v1/systems/oem/pause").await.unwrap().status(), 400, "what is to stop must be said");
+    assert_eq!(served.post("/v1/systems/oem/pause", &json!({"direction": "both"})).await.0, 200);
+    let paused = || async { served.get("/v1/systems").await.1["items"][1]["health"].clone() };
+    assert_eq!(paused().await, "paused");
+    let (status, would) = served.post("/v1/systems/oem/resume", &json!({"dry_run": true})).await;
+    assert_eq!((status.as_u16(), &would["ids"], paused().await), (200, &json!(["pause-in:oem", "pause-out:oem"]), json!("paused")));
+    assert_eq!(bodiless("/v1/systems/oem/resume").await.unwrap().status(), 200);
+    assert_eq!(paused().await, "in_sync");
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_is_answered_line_by_line() {
     let served = Served::with(PUSH).await;
     let mut lines = String::new();

@@ -52,7 +52,10 @@ pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), 
         stream.add(at, &envelope).await?;
     }
     let (sent, refused) = stream.end().await?;
-    output::line(format!("{sent} handed in, {refused} refused"))?;
+    match options.json {
+        true => output::json(&json!({ "handed_in": sent, "refused": refused }))?,
+        false => output::line(format!("{sent} handed in, {refused} refused"))?,
+    }
     if refused > 0 { Err(Failure::absent("see above for what was refused")) } else { Ok(()) }
 }
 

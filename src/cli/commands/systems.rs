@@ -17,7 +17,8 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
         return output::line("no system is configured, and none has been seen yet");
     }
     let number = |row: &Value, field: &str| row[field].as_u64().unwrap_or(0).to_string();
-    let mut table = vec![["system", "health", "types", "lag", "drift", "pending", "unanswered", "failing", "queued", "answers"].map(str::to_owned)];
+    let mut table =
+        vec![["system", "health", "types", "lag", "drift", "pending", "unanswered", "failing", "queued", "answers"].map(str::to_owned)];
     for row in rows {
         let types: Vec<&str> = row["types"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let answers = match (row["receipts_seen"].as_bool(), row["base_seen"].as_bool()) {

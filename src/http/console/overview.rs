@@ -9,8 +9,8 @@ use super::systems::{self, Known};
 use super::{Answer, Visit, decisions, framed, shown, words};
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::time::Timestamp;
-use crate::http::routes::Shared;
 use crate::http::Api;
+use crate::http::routes::Shared;
 use crate::ports::hold::Hold;
 use crate::ports::store::DecisionFilter;
 use crate::ports::tally::Tally;
@@ -28,11 +28,10 @@ pub async fn page(State(api): Shared, visit: Visit) -> Answer {
     let now = api.clock.now();
     let tally = api.store.tally().await?;
     let all = DecisionFilter::default();
-    let (kept, known, lately) = tokio::try_join!(
-        async { Ok(holds::kept(api.store.as_ref()).await?) },
-        systems::known(&api, &tally),
-        async { Ok(api.store.decisions(&all, None, LATELY).await?.items) },
-    )?;
+    let (kept, known, lately) =
+        tokio::try_join!(async { Ok(holds::kept(api.store.as_ref()).await?) }, systems::known(&api, &tally), async {
+            Ok(api.store.decisions(&all, None, LATELY).await?.items)
+        },)?;
     let inbound = api.inbox.depth().await.map_or(0, |(inbound, _)| inbound);
     let needs = needs(&tally, &kept, &known, now);
     let (mix, mix_text) = mix(&lately);
