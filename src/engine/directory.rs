@@ -1,11 +1,14 @@
 //! Which systems take part in which types, and what is known about them. Shared by deciding and sending.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use serde_json::Value;
 
 use crate::domain::ids::{EntityType, SystemName};
-use crate::domain::rules::{Receipts, Rules};
+use crate::domain::rules::{Receipts, Rules, TypeRules};
 use crate::domain::sending::Target;
+use crate::domain::value::{FieldPath, Leaves};
 use crate::ports::store::SystemFacts;
 
 /// The declared rules together with what systems have shown of themselves.
@@ -13,7 +16,12 @@ use crate::ports::store::SystemFacts;
 pub struct Directory {
     rules: Arc<Rules>,
     known: RwLock<Known>,
+    /// Fields that look like references and are not declared as such, of which was warned.
+    warned: Mutex<HashSet<(EntityType, FieldPath)>>,
 }
+
+/// Fields warned of at most: names of fields may be data.
+const WARNED_MAX: usize = 1_000;
 
 #[derive(Debug, Default)]
 struct Known {
@@ -37,7 +45,7 @@ impl Directory {
     #[must_use]
     pub fn new(rules: Arc<Rules>, facts: Vec<SystemFacts>) -> Self {
         let facts = facts.into_iter().map(|facts| (facts.system.clone(), facts)).collect();
-        Self { rules, known: RwLock::new(Known { facts, targets: HashMap::new() }) }
+        Self { rules, known: RwLock::new(Known { facts, targets: HashMap::new() }), warned: Mutex::default() }
     }
 
     /// Notes what an update shows; returns the system's facts if that was news.
@@ -60,6 +68,28 @@ impl Directory {
         let facts = facts.clone();
         known.targets.clear();
         Some(facts)
+    }
+
+    /// Warns once of each field that looks like another record's id and is not declared as a reference: every system would be
+    /// sent the id of the one that said it. Returns those it has just warned of.
+    pub fn warn_of_ids(&self, entity_type: &EntityType, types: &TypeRules, leaves: &Leaves) -> Vec<FieldPath> {
+        if !self.rules.push_updates {
+            return Vec::new();
+        }
+        let is_key = |path: &FieldPath| types.keys.iter().any(|key| key.fields.contains(path));
+        let looks = |path: &FieldPath, value: &Value| {
+            let holds = matches!(value, Value::String(text) if !text.is_empty()) || value.is_number();
+            holds && path.as_str().ends_with("_id") && !types.references.contains_key(path) && !is_key(path)
+        };
+        let mut new = Vec::new();
+        for (path, _) in leaves.iter().filter(|(path, value)| looks(path, value)) {
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.len() < WARNED_MAX && warned.insert((entity_type.clone(), path.clone())) {
+                tracing::warn!(entity_type = %entity_type, field = %path, "field looks like a reference and is not declared as one");
+                new.push(path.clone());
+            }
+        }
+        new
     }
 
     /// How a system takes part in a type.
@@ -104,5 +134,29 @@ impl Directory {
         let mut facts: Vec<SystemFacts> = known.facts.values().cloned().collect();
         facts.sort_by(|a, b| a.system.cmp(&b.system));
         facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_reference_is_warned_of_once() {
+        let sensor = EntityType::new("sensor").unwrap();
+        let mut types = TypeRules::default();
+        types.references.insert(FieldPath::name("device_id"), EntityType::new("device").unwrap());
+        let entity = json!({"device_id": "d1", "site_id": "s1", "empty_id": "", "none_id": null, "floor_id": 3, "width": 4});
+        let leaves = Leaves::open(entity.as_object().cloned().unwrap());
+        let warned = |push_updates: bool, again: bool| {
+            let directory = Directory::new(Arc::new(Rules { push_updates, ..Rules::default() }), Vec::new());
+            let first = directory.warn_of_ids(&sensor, &types, &leaves);
+            if again { directory.warn_of_ids(&sensor, &types, &leaves) } else { first }
+        };
+        assert_eq!(warned(true, false), [FieldPath::name("floor_id"), FieldPath::name("site_id")]);
+        assert_eq!(warned(true, true), []);
+        assert_eq!(warned(false, false), [], "nobody is sent it");
     }
 }

@@ -212,17 +212,20 @@ impl Decider {
         self.learn(unit, &change.key.system, shown);
         let (types, source) = self.sides_of(&change.key);
         match open_change(&change, &source, &types) {
-            Ok((leaves, references)) => Content::Change(Box::new(ChangeItem {
-                change,
-                leaves,
-                references,
-                source,
-                types,
-                woken,
-                word,
-                edit: None,
-                requeued: false,
-            })),
+            Ok((leaves, references)) => {
+                self.directory.warn_of_ids(&change.key.entity_type, &types, &leaves);
+                Content::Change(Box::new(ChangeItem {
+                    change,
+                    leaves,
+                    references,
+                    source,
+                    types,
+                    woken,
+                    word,
+                    edit: None,
+                    requeued: false,
+                }))
+            }
             Err(rejection) => Content::Dead(Box::new(super::waiting::dead_change(&change, &rejection, input.received_at))),
         }
     }

@@ -39,9 +39,15 @@ impl Query {
 
     /// Takes the number of items of a page: 1 to 1000, usually 100.
     pub fn limit(&mut self) -> Result<usize, Problem> {
-        let Some(text) = self.take("limit") else { return Ok(100) };
+        Ok(self.limit_if_any()?.unwrap_or(100))
+    }
+
+    /// How many at most, if it says so.
+    pub fn limit_if_any(&mut self) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.take("limit") else { return Ok(None) };
         let read = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
-        read.ok_or_else(|| Problem::question(format!("limit is {text:?}; write a number from 1 to 1000")).at("limit"))
+        let read = read.ok_or_else(|| Problem::question(format!("limit is {text:?}; write a number from 1 to 1000")).at("limit"))?;
+        Ok(Some(read))
     }
 
     /// What was not taken.

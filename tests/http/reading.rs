@@ -1,6 +1,6 @@
 //! What people and programs read.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{PUSH, Served, device};
 
@@ -20,6 +20,10 @@ async fn a_record_its_history_and_its_why() {
     let (_, history) = served.get("/v1/entities/device/oem:o1/history").await;
     let updates: Vec<_> = history["items"].as_array().unwrap().iter().map(|row| row["update"].clone()).collect();
     assert_eq!(updates, ["bms:u1", "oem:u2"]);
+    let (_, first) = served.get("/v1/entities/device/oem:o1/history?limit=1").await;
+    let (_, second) = served.get(&format!("/v1/entities/device/oem:o1/history?limit=1&cursor={}", first["next"].as_str().unwrap())).await;
+    assert_eq!((&first["items"][0], &second["items"][0]), (&history["items"][0], &history["items"][1]));
+    assert_eq!((first["items"].as_array().unwrap().len(), &second["next"]), (1, &Value::Null));
     let (_, why) = served.get("/v1/entities/device/bms:b1/why?field=name").await;
     assert_eq!((&why["fields"][0]["value"], &why["fields"][0]["held"]), (&json!("Fan"), &json!({"bms": "Fan", "oem": "Fan AX"})));
     let text = why["fields"][0]["text"].as_str().unwrap();

@@ -1,6 +1,7 @@
 //! The way in: consumers, what they have delivered, and its acknowledgement.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(super) struct Inlet {
     again: Notify,
     /// Acknowledgements leave in the order they were made: the server takes none for what it has taken already.
     order: tokio::sync::Mutex<()>,
+    /// Whether everything was there once: a queue that is missing then was deleted, and is made again.
+    declared: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +70,14 @@ impl State {
 
 impl Inlet {
     pub fn new(options: Arc<Options>) -> Self {
-        Self { options, state: Mutex::default(), came: Notify::new(), again: Notify::new(), order: tokio::sync::Mutex::default() }
+        Self {
+            options,
+            state: Mutex::default(),
+            came: Notify::new(),
+            again: Notify::new(),
+            order: tokio::sync::Mutex::default(),
+            declared: AtomicBool::new(false),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -183,8 +193,9 @@ impl Inlet {
 
     async fn work(&self, health: &watch::Sender<Health>) -> Result<(), PortError> {
         let connection = connect(&self.options.address, Self::NAME).await?;
-        topology::refuse_other_partitions(&connection, &self.options).await?;
+        topology::refuse_other_partitions(&connection, &self.options, self.declared.load(Ordering::Relaxed)).await?;
         topology::declare(&connection, &topology::objects(&self.options)).await?;
+        self.declared.store(true, Ordering::Relaxed);
         let queue = self.options.names.dead();
         let watch_over = watch_over(&connection, &queue, || false);
         tokio::pin!(watch_over);

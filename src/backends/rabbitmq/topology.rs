@@ -223,8 +223,9 @@ pub(super) async fn declare(connection: &Connection, objects: &[Object]) -> Resu
     Ok(())
 }
 
-/// Fails if messages that come in would be spread by two rules at once, half of them into queues nobody consumes from.
-pub(super) async fn refuse_other_partitions(connection: &Connection, options: &Options) -> Result<(), PortError> {
+/// Fails if messages that come in would be spread by two rules at once, half of them into queues nobody consumes from. `declared`:
+/// all queues of these partitions were there before.
+pub(super) async fn refuse_other_partitions(connection: &Connection, options: &Options, declared: bool) -> Result<(), PortError> {
     let names = &options.names;
     let other = if options.partitions > 1 { names.orchestrator() } else { format!("{}.0", names.orchestrator()) };
     let one_more = format!("{}.{}", names.orchestrator(), options.partitions);
@@ -244,7 +245,7 @@ pub(super) async fn refuse_other_partitions(connection: &Connection, options: &O
     }
     // A number that grows moves records to other queues, where they would overtake what waits in theirs.
     let queues = names.intake(options.partitions);
-    if let Some((last, others)) = queues.split_last()
+    if let Some((last, others)) = queues.split_last().filter(|_| !declared)
         && depth(connection, last).await?.is_none()
     {
         for queue in others {

@@ -171,6 +171,7 @@ fn records() -> Vec<Operation> {
             .tells("Its state is named by the header `ETag`.")
             .gives(contract("canonical")),
         Operation::get("/v1/entities/{type}/{id}/history", "records", "Every decision about it, oldest first")
+            .paged()
             .gives(page(contract("decision"))),
         Operation::get("/v1/entities/{type}/{id}/why", "records", "Why its fields are what they are")
             .with(in_query("field", false, json!({ "type": "string" }), "One field, or those inside it."))

@@ -73,11 +73,24 @@ pub async fn one(State(api): Shared, Path((entity_type, id)): Path<(String, Stri
     Ok(([(ETAG, format!("\"{}\"", record.tag()))], row))
 }
 
-/// `GET /v1/entities/{type}/{id}/history`: every decision about it, oldest first.
-pub async fn history(State(api): Shared, Path((entity_type, id)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
+/// `GET /v1/entities/{type}/{id}/history?limit=&cursor=`: every decision about it, oldest first; all of them, unless `limit` says how
+/// many.
+pub async fn history(
+    State(api): Shared,
+    Path((entity_type, id)): Path<(String, String)>,
+    mut query: Query,
+) -> Result<Json<Value>, Problem> {
+    let limit = query.limit_if_any()?.unwrap_or(usize::MAX);
+    let place = |cursor: String| cursor.parse().map_err(|_| Problem::question("the cursor is not one of this list").at("cursor"));
+    // What is new comes at the end, so a place is a number.
+    let from: usize = query.take("cursor").map(place).transpose()?.unwrap_or(0);
+    query.finish("limit and cursor")?;
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
     let rows = find::history(api.store.as_ref(), record.id).await?;
-    Ok(Json(json!({ "items": rows, "next": null })))
+    let next = from.saturating_add(limit);
+    let next = (next < rows.len()).then(|| next.to_string());
+    let rows: Vec<_> = rows.into_iter().skip(from).take(limit).collect();
+    Ok(Json(json!({ "items": rows, "next": next })))
 }
 
 /// `GET /v1/entities/{type}/{id}/why?field`.

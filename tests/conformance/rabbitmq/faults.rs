@@ -141,3 +141,30 @@ async fn a_deleted_queue_is_made_again() {
         broker.settle(&tags(&came)).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_of_several_deleted_queues_is_made_again_though_others_have_messages() {
+    let Some(site) = Site::any() else { return };
+    let broker = RabbitBroker::open(syncline::backends::rabbitmq::Options { partitions: 3, ..site.options() }).await.unwrap();
+    for n in 0..30 {
+        assert!(site.send(&format!("bms.device.D{n}"), b"x").await);
+    }
+    let came = receive(&broker, 30).await;
+    // Nothing is settled: with the connection it goes back to its queues.
+    site.channel().await.delete_queue(&site.name("orchestrator.2")).await;
+    until("what was in the other queues", async || {
+        let again = broker.receive(1, Duration::from_millis(100)).await.unwrap();
+        again.iter().any(|delivery| delivery.deliveries > 1).then_some(())
+    })
+    .await;
+    assert_eq!(came.len(), 30);
+    until("the queue", async || {
+        let connected = broker.connected().is_ok();
+        let mut sent = connected;
+        for n in 0..30 {
+            sent = sent && site.send(&format!("bms.device.E{n}"), b"x").await;
+        }
+        sent.then_some(())
+    })
+    .await;
+}
