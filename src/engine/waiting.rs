@@ -351,9 +351,10 @@ impl Decider {
     ) {
         let draft = known.unwrap_or_else(|| unit.add_loose());
         unit.drafts[draft].inputs.insert(position);
-        let (id, marks) = match rejection.reason {
-            DeadReason::IdReuse => (super::letters::reused(&receipt.update, receipt.content_hash), None),
-            _ => (receipt.update.to_string(), Some((receipt.update.clone(), receipt.content_hash))),
+        let (id, marks) = if rejection.reason == DeadReason::IdReuse {
+            (super::letters::reused(&receipt.update, receipt.content_hash), None)
+        } else {
+            (receipt.update.to_string(), Some((receipt.update.clone(), receipt.content_hash)))
         };
         let dead = DeadLetter {
             id,
