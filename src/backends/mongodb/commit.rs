@@ -81,6 +81,7 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, careful: b
         return Ok(());
     }
     let trouble = |error| Trouble::of(COMMIT, error);
+    letters::put_parts(shared, COMMIT, &staged.dead_letters).await.map_err(Trouble::Fatal)?;
     let places = outbox::Places::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
@@ -374,7 +375,7 @@ impl Writer<'_> {
 
     /// Keeps dead letters, each in the place of one with its id.
     async fn bury(&mut self) -> Result<(), Trouble> {
-        let (mut kept, mut parts) = (Vec::new(), Vec::new());
+        let mut kept = Vec::new();
         for letter in &self.staged.dead_letters {
             let fields = letters::fields(letter).map_err(unwritable)?;
             let place = self.shared.numbers.next(letter.received_at.as_micros());
@@ -385,10 +386,7 @@ impl Writer<'_> {
                 change.insert("$unset", unset);
             }
             kept.push(Update::put(doc! {"_id": &letter.id}, change));
-            let part = |part: Document| Update::put(doc! {"_id": part.get("_id")}, part);
-            parts.extend(letters::parts(letter).into_iter().map(part));
         }
-        self.tx.update(LETTER_PARTS, parts).await?;
         self.tx.update(DEAD_LETTERS, kept).await
     }
 

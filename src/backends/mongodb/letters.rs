@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::codec::{as_document, date, integer};
-use super::error::unreadable;
+use super::error::{failed, unreadable};
 use super::schema::LETTER_PARTS;
-use super::shared::Shared;
+use super::shared::{Shared, durable};
 use super::values::{read, unescape, written_object};
 use crate::domain::time::Timestamp;
 use crate::ports::error::PortError;
@@ -30,27 +30,48 @@ pub(super) fn fields(letter: &DeadLetter) -> Result<Document, serde_json::Error>
     let mut document = as_document(&written_object(&fields))?;
     document.insert("received_at", date(letter.received_at));
     document.insert("received", letter.received_at.as_micros());
-    if let Some(body) = letter.body.as_ref().filter(|_| !pieces.is_empty()) {
+    if !pieces.is_empty() {
         document.insert("parts", pieces.len() as i64);
-        document.insert("parts_hash", xxh3_64(body.as_bytes()).cast_signed());
+        document.insert("parts_hash", hash(letter));
     }
     Ok(document)
 }
 
-/// The parts of its body, if it has any: each with its id.
-pub(super) fn parts(letter: &DeadLetter) -> Vec<Document> {
+/// Puts down what large letters said, before the letters are written: all of it may be more than a transaction can hold. Parts are
+/// named by what they are parts of, so those that no letter comes to name, as its transaction failed, are in nobody's way.
+pub(super) async fn put_parts(shared: &Shared, operation: &'static str, letters: &[&DeadLetter]) -> Result<(), PortError> {
+    let collection = shared.db.collection::<Document>(LETTER_PARTS);
+    for part in letters.iter().flat_map(|letter| parts(letter)) {
+        let same = doc! {"_id": part.get("_id")};
+        collection.replace_one(same, &part).upsert(true).write_concern(durable()).await.map_err(failed(operation))?;
+    }
+    Ok(())
+}
+
+/// The parts of a body, if it has any: each with its id.
+fn parts(letter: &DeadLetter) -> Vec<Document> {
     let body = letter.body.as_deref().unwrap_or_default();
-    let part = |(number, piece): (usize, Range<usize>)| doc! {"_id": part_id(&letter.id, number), "text": &body[piece]};
-    pieces(letter).into_iter().enumerate().map(part).collect()
+    let part = |(id, piece): (String, Range<usize>)| doc! {"_id": id, "text": &body[piece]};
+    part_ids(letter).into_iter().zip(pieces(letter)).map(part).collect()
 }
 
 /// Their ids.
 pub(super) fn part_ids(letter: &DeadLetter) -> Vec<String> {
-    (0..pieces(letter).len()).map(|number| part_id(&letter.id, number)).collect()
+    let count = pieces(letter).len();
+    if count == 0 {
+        return Vec::new();
+    }
+    let hash = hash(letter);
+    (0..count).map(|number| part_id(&letter.id, hash, number)).collect()
 }
 
-fn part_id(letter: &str, number: usize) -> String {
-    format!("{letter}#{number}")
+fn part_id(letter: &str, hash: i64, number: usize) -> String {
+    format!("{letter}#{hash:016x}#{number}")
+}
+
+/// Tells what a letter said from anything else.
+fn hash(letter: &DeadLetter) -> i64 {
+    xxh3_64(letter.body.as_deref().unwrap_or_default().as_bytes()).cast_signed()
 }
 
 /// Where a body is cut; nowhere, if it is small enough.
@@ -69,10 +90,10 @@ fn pieces(letter: &DeadLetter) -> Vec<Range<usize>> {
     pieces
 }
 
-/// A dead letter as it is stored, and how many parts its body has.
+/// A dead letter as it is stored, and where its body is, if that is large.
 pub(super) struct Stored {
-    pub letter: DeadLetter,
-    parts: usize,
+    letter: DeadLetter,
+    parts: Vec<String>,
 }
 
 impl Stored {
@@ -80,7 +101,7 @@ impl Stored {
     pub fn read(operation: &'static str, document: &RawDocument) -> Result<Self, PortError> {
         let read = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             let received_at = Timestamp::from_micros(integer(document, "received")?);
-            let parts = usize::try_from(integer(document, "parts").unwrap_or(0))?;
+            let count = usize::try_from(integer(document, "parts").unwrap_or(0))?;
             let mut fields = Map::new();
             for field in document {
                 let (name, value) = field?;
@@ -91,16 +112,18 @@ impl Stored {
                     name => drop(fields.insert(unescape(name).into_owned(), read(value)?)),
                 }
             }
-            Ok(Self { letter: serde_json::from_value(Value::Object(fields))?, parts })
+            let letter: DeadLetter = serde_json::from_value(Value::Object(fields))?;
+            let hash = integer(document, "parts_hash").unwrap_or(0);
+            let parts = (0..count).map(|number| part_id(&letter.id, hash, number)).collect();
+            Ok(Self { letter, parts })
         };
         read().map_err(|error| unreadable(operation, "dead letter", error))
     }
 
     /// The letter with its whole body.
     pub async fn whole(self, shared: &Shared, operation: &'static str) -> Result<DeadLetter, PortError> {
-        let Self { mut letter, parts, .. } = self;
-        for number in 0..parts {
-            let id = part_id(&letter.id, number);
+        let Self { mut letter, parts } = self;
+        for id in parts {
             let found = shared.find(operation, LETTER_PARTS, doc! {"_id": &id}).limit(1).all().await?;
             let text = found.first().and_then(|part| part.get_str("text").ok());
             let text = text.ok_or_else(|| unreadable(operation, "dead letter", format!("its part {id} is not there")))?;
@@ -138,7 +161,8 @@ mod tests {
         let texts: Vec<&str> = parts.iter().map(|part| part.get_str("text").unwrap()).collect();
         assert_eq!((parts.len(), texts.concat() == large.body.clone().unwrap()), (4, true));
         assert!(texts.iter().all(|text| text.len() <= PART));
-        assert_eq!(part_ids(&large), ["bms:u1#0", "bms:u1#1", "bms:u1#2", "bms:u1#3"]);
+        assert_eq!(part_ids(&large), parts.iter().map(|part| part.get_str("_id").unwrap().to_owned()).collect::<Vec<_>>());
+        assert!(part_ids(&letter("$".repeat(3 * PART))).iter().all(|id| !part_ids(&large).contains(id)), "another one has others");
         assert!(!fields(&large).unwrap().contains_key("body"));
     }
 

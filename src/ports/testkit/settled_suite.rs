@@ -65,12 +65,12 @@ pub(super) async fn a_dead_letter_is_found_by_its_id(kit: &dyn StoreKit) {
 /// What no limit lets through must still be kept whole, however large it is.
 pub(super) async fn a_large_dead_letter_is_kept_whole(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
-    let large = letter("bms:large", &"€".repeat(7 << 20));
+    let large = letter("bms:large", &"€".repeat(18 << 20));
     keep(&store, vec![large.clone(), letter("small", "{")]).await;
     assert!(store.dead_letter("bms:large").await.unwrap() == Some(large.clone()), "it is as it was");
     let listed = store.dead_letters(None, 9).await.unwrap().items;
     assert!(listed == [large.clone(), letter("small", "{")], "in lists, too");
-    let other = letter("bms:large", &"$".repeat(21 << 20));
+    let other = letter("bms:large", &"$".repeat(54 << 20));
     assert_eq!(conflicts(&store, vec![requeues(&other)]).await, [0], "it is not this one");
     store.commit(&batch(vec![requeues(&large)])).await.unwrap();
     assert_eq!(letters(&store).await, ["small"]);
