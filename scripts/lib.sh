@@ -54,3 +54,15 @@ need_tool() {
   say "installing $1 $2, once; this takes some minutes"
   cargo install "$1" --locked --version "$2" || fail "could not install $1" "Install it by hand and run this again: cargo install $1 --locked"
 }
+
+# need_package COMMAND PACKAGE: installs a Debian package if the command is missing and we may; false if it stays missing.
+need_package() {
+  if command -v "$1" >/dev/null; then return; fi
+  if ((EUID != 0)) || ! command -v apt-get >/dev/null; then return 1; fi
+  say "installing $2, once" >&2
+  # RUNLEVEL=1: what is installed is not started.
+  {
+    apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2"
+  } </dev/null >&2 || return 1
+  command -v "$1" >/dev/null
+}

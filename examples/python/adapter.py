@@ -3,6 +3,8 @@
     pip install pika
     python examples/python/adapter.py amqp://guest:guest@127.0.0.1 [PREFIX]
 
+The configuration must know it: [systems.shop], as at the end of config/rabbitmq-mongodb.toml.
+
 Commands on stdin, one a line:  edit s1 name=Fan  ·  delete s1  ·  list
 """
 import json, sys, threading, uuid

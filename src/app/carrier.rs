@@ -78,7 +78,7 @@ fn url(broker: &config::Broker) -> Result<String, PortError> {
     let from_file = |path: &Path| {
         let text = std::fs::read_to_string(path).map_err(|error| invalid(format!("[broker] url_file {}: {error}", path.display())))?;
         let url = text.trim().to_owned();
-        match refuse_address(&url, "amqp", "amqps") {
+        match refuse_address(&url, "amqp", "amqps", broker.allow_plain_text) {
             Some(refusal) => Err(invalid(format!("[broker] url_file {}: {refusal}", path.display()))),
             None => Ok(url),
         }

@@ -70,7 +70,7 @@ fn url(store: &config::Store) -> Result<String, PortError> {
     let from_file = |path: &Path| {
         let text = std::fs::read_to_string(path).map_err(|error| invalid(format!("[store] url_file {}: {error}", path.display())))?;
         let url = text.trim().to_owned();
-        match refuse_address(&url, "mongodb", "mongodb+srv") {
+        match refuse_address(&url, "mongodb", "mongodb+srv", store.allow_plain_text) {
             Some(refusal) => Err(invalid(format!("[store] url_file {}: {refusal}", path.display()))),
             None => Ok(url),
         }

@@ -25,7 +25,7 @@ use crate::ports::broker::{HandedIn, Inbox, LocalQueues};
 use crate::ports::clock::Clock;
 use crate::ports::error::PortError;
 use crate::ports::store::Store;
-use crate::wire::{Limits, Transport, decode, routing_key};
+use crate::wire::{Transport, decode, routing_key};
 
 /// Why an orchestrator did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,7 @@ pub enum StartError {
 pub struct Syncline {
     config: Config,
     handlers: Handlers,
+    handlers_version: Option<String>,
     rolling: bool,
     wrong: Option<StartError>,
 }
@@ -103,7 +104,7 @@ impl Syncline {
     /// type and system, no push.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, handlers: Handlers::default(), rolling: false, wrong: None }
+        Self { config, handlers: Handlers::default(), handlers_version: None, rolling: false, wrong: None }
     }
 
     /// With the configuration in a file, and what the environment (`SYNCLINE__A__B`) overrides.
@@ -125,6 +126,15 @@ impl Syncline {
     #[must_use]
     pub const fn rolling(mut self, on: bool) -> Self {
         self.rolling = on;
+        self
+    }
+
+    /// Names the version of the merge handlers, any text. It becomes part of what every decision carries as `config`, and
+    /// orchestrators with another one do not start beside this one (see [`rolling`](Self::rolling)). Give another one whenever the
+    /// handlers may decide otherwise. Default: none, and the hash is that of the configuration alone.
+    #[must_use]
+    pub fn handlers_version(mut self, version: impl Into<String>) -> Self {
+        self.handlers_version = Some(version.into());
         self
     }
 
@@ -190,7 +200,11 @@ impl Syncline {
         let mut folder = Folder::new(&self.config.store.path);
         let store = keeper::open(&self.config, &mut folder).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let settings = Arc::new(Settings::compile(&self.config));
+        let settings = Settings::compile(&self.config);
+        let settings = Arc::new(match &self.handlers_version {
+            Some(version) => settings.with_handlers(version),
+            None => settings,
+        });
         let joined = Attendance::join(store.clone(), clock.as_ref(), &settings.rules.config_hash, self.rolling).await;
         let attendance = joined.map_err(StartError::Store)?;
         let seen = store.facts().await?.into_iter().map(|facts| facts.system).collect();
@@ -230,7 +244,7 @@ impl Syncline {
             resync: orchestrator.running.resync.clone(),
             acts: orchestrator.running.acts.clone(),
             metrics: orchestrator.running.metrics.clone(),
-            limits: Limits::default(),
+            limits: orchestrator.settings.limits,
             access: Arc::new(access),
             ready: orchestrator.running.ready.clone(),
             stopping,
@@ -301,7 +315,7 @@ impl Orchestrator {
         let invalid = |error: serde_json::Error| PortError::new(crate::ports::error::PortErrorKind::Invalid, "submit", error);
         let handed_in = |body: Vec<u8>| {
             // What can't be read goes to its dead letter like everything else; the key only says what it stays in order with.
-            let message = decode(&body, &Transport::default(), &Limits::default());
+            let message = decode(&body, &Transport::default(), &self.settings.limits);
             let routing_key = message.map_or_else(|_| "unknown".to_owned(), |message| routing_key(&message));
             HandedIn { routing_key, message_id: None, body }
         };

@@ -62,7 +62,7 @@ fn user_of(config: &Config, system: &SystemName) -> String {
 fn permissions(config: &Config, options: &Options) -> Vec<Permission> {
     let (names, vhost) = (&options.names, options.address.vhost().to_owned());
     let user = match config.broker.kind {
-        BrokerKind::Rabbitmq => options.address.user().to_owned(),
+        BrokerKind::Rabbitmq => options.address.user().unwrap_or("syncline").to_owned(),
         BrokerKind::Embedded => "syncline".to_owned(),
     };
     let all = format!("^{}\\.", escaped(&config.broker.prefix));

@@ -63,8 +63,9 @@ pub enum Command {
     /// Hand in native records, one JSON object a line
     #[command(after_help = "Example:\n  syncline send --system bms --type device devices.jsonl")]
     Send(SendArgs),
-    /// Hand in a full export of a system: only what differs from what it is known to hold
-    #[command(after_help = "Example:\n  syncline snapshot --system bms --type device devices.jsonl")]
+    /// Hand in a full export of a system: only what differs from what it is known to hold. Records that it is known to hold and
+    /// that are not in the file are handed in as deleted
+    #[command(after_help = "Example:\n  syncline snapshot --system bms --type device devices.jsonl --dry-run")]
     Snapshot(SnapshotArgs),
     /// Show or take what waits for a system
     #[command(after_help = "Example:\n  syncline receive --system oem --max 10 --ack")]
@@ -153,7 +154,7 @@ pub enum Command {
     History(RecordArgs),
     /// After an older back-up was put back: have adapters take what they are sent from now on for newer than all before
     #[command(after_help = "Example:\n  syncline recover --config syncline.toml")]
-    Recover,
+    Recover(RecoverArgs),
     /// Decide recorded updates again by the rules of another configuration: which decisions and fields would be others. Changes
     /// nothing
     #[command(after_help = "Example:\n  syncline whatif --config new.toml --since 7d --url http://127.0.0.1:7171")]
@@ -169,6 +170,14 @@ pub struct DemoArgs {
     /// Stay up afterwards, with the HTTP edge, until Ctrl-C
     #[arg(long)]
     pub serve: bool,
+}
+
+/// Arguments of `recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `topology`.
@@ -236,6 +245,9 @@ pub struct SnapshotArgs {
     /// The type of the records
     #[arg(long = "type", value_name = "TYPE")]
     pub entity_type: String,
+    /// Only say what would be handed in
+    #[arg(long)]
+    pub dry_run: bool,
     /// The file, one record a line, or - for stdin
     pub file: PathBuf,
 }
@@ -305,6 +317,9 @@ pub struct ResyncArgs {
     /// Only say what would be sent
     #[arg(long)]
     pub dry_run: bool,
+    /// Who does it [default: whose token it is, else your login name]
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// Arguments of `pause` and `resume`.
@@ -319,6 +334,9 @@ pub struct PauseArgs {
     /// Only say what would happen
     #[arg(long)]
     pub dry_run: bool,
+    /// Who does it [default: whose token it is, else your login name]
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// What is paused.

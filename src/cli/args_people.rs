@@ -156,6 +156,9 @@ pub struct RequeueArgs {
     /// Who does it [default: whose token it is, else your login name]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
+    /// Only say what would come of it
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `dead-letters discard`.
@@ -166,6 +169,9 @@ pub struct DiscardArgs {
     /// Who does it [default: whose token it is, else your login name]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
+    /// Only say what would come of it
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Who says something about records, and why.

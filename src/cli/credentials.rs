@@ -40,7 +40,7 @@ pub fn has_token(options: &Options) -> bool {
 pub fn client(options: &Options, base: &str) -> Result<reqwest::ClientBuilder, Failure> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token(options)? {
-        if let Some(refusal) = refuse_address(base, "http", "https").filter(|_| !options.allow_plain_text) {
+        if let Some(refusal) = refuse_address(base, "http", "https", options.allow_plain_text) {
             return Err(Failure::usage(format!("the token is not shown to {base}, which {refusal}, or say --allow-plain-text")));
         }
         let mut value =

@@ -127,7 +127,7 @@ fn execute(cli: &Cli, host: &Host) -> Result<(), Failure> {
             Command::Entity(args) => commands::entity::run(args, options, host).await,
             Command::Why(args) => commands::why::run(args, options, host).await,
             Command::History(args) => commands::history::run(args, options, host).await,
-            Command::Recover => commands::recover::run(options, host).await,
+            Command::Recover(args) => commands::recover::run(args, options, host).await,
             Command::Whatif(args) => commands::whatif::run(args, options, host).await,
             Command::Verify => commands::verify::run(options, host).await,
         }

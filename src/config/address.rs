@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 /// Why a connection string must not be used as it is, with the remedy; none if it may.
 ///
-/// `plain` and `secure` are the schemes (`amqp`, `amqps`). Plain text is for this machine only. The answer never quotes the
-/// string, which may hold a password. Use it for strings read from a file at start, too.
+/// `plain` and `secure` are the schemes (`amqp`, `amqps`). Plain text is for this machine only, unless `anywhere`. The answer never
+/// quotes the string, which may hold a password. Use it for strings read from a file at start, too.
 #[must_use]
-pub fn refuse_address(url: &str, plain: &str, secure: &str) -> Option<String> {
+pub fn refuse_address(url: &str, plain: &str, secure: &str, anywhere: bool) -> Option<String> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Some(format!("is not an address; write {secure}://host"));
     };
@@ -22,10 +22,14 @@ pub fn refuse_address(url: &str, plain: &str, secure: &str) -> Option<String> {
     let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
     // MongoDB asks for encryption in the query, too.
     let encrypted = plain == "mongodb" && tail.split(['?', '&']).any(|option| matches!(option, "tls=true" | "ssl=true"));
-    if encrypted || hosts.split(',').all(is_loopback) {
+    if anywhere || encrypted || hosts.split(',').all(is_loopback) {
         return None;
     }
-    let remedy = if plain == "mongodb" { "use mongodb+srv:// or add tls=true".to_owned() } else { format!("use {secure}://") };
+    let remedy = match plain {
+        "mongodb" => "use mongodb+srv:// or add tls=true, or allow_plain_text = true in a network of your own".to_owned(),
+        "amqp" => "use amqps://, or allow_plain_text = true in a network of your own".to_owned(),
+        _ => format!("use {secure}://"),
+    };
     Some(format!("leaves this machine without encryption ({plain}://); {remedy}"))
 }
 
@@ -56,11 +60,13 @@ mod tests {
             ("http://localhost", true),
             ("localhost:5672", true),
         ] {
-            assert_eq!(refuse_address(url, "amqp", "amqps").is_some(), refused, "{url}");
+            assert_eq!(refuse_address(url, "amqp", "amqps", false).is_some(), refused, "{url}");
         }
-        assert_eq!(refuse_address("http://127.0.0.1:7171", "http", "https"), None);
-        let refused = refuse_address("http://sync.example.com", "http", "https").unwrap();
+        assert_eq!(refuse_address("http://127.0.0.1:7171", "http", "https", false), None);
+        let refused = refuse_address("http://sync.example.com", "http", "https", false).unwrap();
         assert_eq!(refused, "leaves this machine without encryption (http://); use https://");
+        assert_eq!(refuse_address("amqp://mq.example.com", "amqp", "amqps", true), None);
+        assert!(refuse_address("http://mq.example.com", "amqp", "amqps", true).is_some(), "only the encryption may be missing");
         for (url, refused) in [
             ("mongodb://localhost:27017,127.0.0.1:27018/db", false),
             ("mongodb://localhost,db.example.com", true),
@@ -68,7 +74,7 @@ mod tests {
             ("mongodb://db.example.com/?tls=false", true),
             ("mongodb+srv://db.example.com", false),
         ] {
-            assert_eq!(refuse_address(url, "mongodb", "mongodb+srv").is_some(), refused, "{url}");
+            assert_eq!(refuse_address(url, "mongodb", "mongodb+srv", false).is_some(), refused, "{url}");
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Broker {
     pub prefetch: NonZeroU16,
     /// Whether a message must carry the broker's proof of who sent it. Default: false.
     pub require_user_id: bool,
+    /// Whether a server on another machine may be spoken to without encryption: in a network of your own. Default: false.
+    pub allow_plain_text: bool,
 }
 
 impl Default for Broker {
@@ -46,6 +48,7 @@ impl Default for Broker {
             partitions: NonZeroU16::MIN,
             prefetch: NonZeroU16::MIN.saturating_add(999),
             require_user_id: false,
+            allow_plain_text: false,
         }
     }
 }
@@ -62,6 +65,7 @@ impl Read for Broker {
             partitions: table.or("partitions", usual.partitions),
             prefetch: table.or("prefetch", usual.prefetch),
             require_user_id: table.or("require_user_id", usual.require_user_id),
+            allow_plain_text: table.or("allow_plain_text", usual.allow_plain_text),
         };
         table.finish();
         Some(read)

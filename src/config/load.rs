@@ -77,6 +77,7 @@ impl Read for Config {
             broker: table.or("broker", usual.broker),
             store: table.or("store", usual.store),
             http: table.or("http", usual.http),
+            limits: table.or("limits", usual.limits),
             orchestration: table.or("orchestration", usual.orchestration),
             entities: table.or("entities", BTreeMap::new()),
             systems: table.or("systems", BTreeMap::new()),

@@ -7,6 +7,7 @@ mod address;
 mod broker;
 mod entity;
 mod http;
+mod limits;
 mod load;
 mod not_built;
 mod orchestration;
@@ -38,6 +39,7 @@ pub use entity::{
     OutboundMissing,
 };
 pub use http::{Http, HttpAuth, HttpTls};
+pub use limits::Limits;
 pub use load::environment;
 pub use orchestration::{
     CircularUpdatePrevention, CreateBrake, DecisionLogging, DeleteBrake, FirstContact, HandlerTimeout, HandlerTimeoutVerdict,
@@ -75,6 +77,8 @@ pub struct Config {
     pub store: Store,
     /// `[http]`.
     pub http: Http,
+    /// `[limits]`.
+    pub limits: Limits,
     /// `[orchestration]`.
     pub orchestration: Orchestration,
     /// `[entities.TYPE]`. Default: none; types are learned.
@@ -92,6 +96,9 @@ struct Semantic<'a> {
     orchestration: Orchestration,
     entities: &'a BTreeMap<EntityType, Entity>,
     systems: &'a BTreeMap<SystemName, System>,
+    /// Only where they are not the usual ones: the hash is that of versions that had no others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
 }
 
 impl Config {
@@ -130,6 +137,7 @@ impl Config {
             },
             entities: &self.entities,
             systems: &self.systems,
+            limits: Some(self.limits).filter(|limits| *limits != Limits::default()),
         };
         // By way of a value, whose keys are sorted: the order of our fields in the source must not matter.
         let json = serde_json::to_value(&semantic).expect("the configuration has text keys and finite numbers only");

@@ -115,7 +115,7 @@ pub struct CircularUpdatePrevention {
     pub flips_max: NonZeroU32,
 }
 
-/// Attempts of handlers and deliveries, and the wait of a deferral without a time.
+/// Attempts of handlers, how long is waited between those of handlers and deliveries, and the wait of a deferral without a time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RetryPolicy {
     /// Attempts at most, the first included. Default: 3.

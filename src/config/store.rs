@@ -29,11 +29,20 @@ pub struct Store {
     pub url_file: Option<PathBuf>,
     /// MongoDB database. Default: `syncline`.
     pub database: String,
+    /// Whether a server on another machine may be spoken to without encryption: in a network of your own. Default: false.
+    pub allow_plain_text: bool,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { kind: StoreKind::Embedded, path: PathBuf::from("syncline-data"), url: None, url_file: None, database: "syncline".to_owned() }
+        Self {
+            kind: StoreKind::Embedded,
+            path: PathBuf::from("syncline-data"),
+            url: None,
+            url_file: None,
+            database: "syncline".to_owned(),
+            allow_plain_text: false,
+        }
     }
 }
 
@@ -47,6 +56,7 @@ impl Read for Store {
             url: table.take("url"),
             url_file: table.take("url_file"),
             database: table.or("database", usual.database),
+            allow_plain_text: table.or("allow_plain_text", usual.allow_plain_text),
         };
         table.finish();
         Some(read)

@@ -70,9 +70,14 @@ impl Checks<'_> {
         if !rabbitmq {
             self.only_rabbitmq(broker);
         }
-        self.address("broker", rabbitmq, (&broker.url, broker.url_file.is_some()), ("amqp", "amqps"));
+        let schemes = ("amqp", "amqps", broker.allow_plain_text);
+        self.address("broker", rabbitmq, (&broker.url, broker.url_file.is_some()), schemes);
         let mongodb = store.kind == StoreKind::Mongodb;
-        self.address("store", mongodb, (&store.url, store.url_file.is_some()), ("mongodb", "mongodb+srv"));
+        let schemes = ("mongodb", "mongodb+srv", store.allow_plain_text);
+        self.address("store", mongodb, (&store.url, store.url_file.is_some()), schemes);
+        if !mongodb && store.allow_plain_text {
+            self.error(&KeyPath::of(&["store", "allow_plain_text"]), "means nothing to the embedded one; set \"kind\" or leave it out");
+        }
     }
 
     /// Keys that change nothing without RabbitMQ must not look as if they did.
@@ -83,6 +88,7 @@ impl Checks<'_> {
             ("partitions", broker.partitions != usual.partitions),
             ("prefetch", broker.prefetch != usual.prefetch),
             ("require_user_id", broker.require_user_id != usual.require_user_id),
+            ("allow_plain_text", broker.allow_plain_text),
         ];
         for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
             let path = KeyPath::of(&["broker", key]);
@@ -91,7 +97,8 @@ impl Checks<'_> {
     }
 
     /// A backend on the network has exactly one address, and one that does not leak.
-    fn address(&self, section: &str, on_network: bool, (url, file): (&Option<Secret>, bool), (plain, secure): (&str, &str)) {
+    fn address(&self, section: &str, on_network: bool, (url, file): (&Option<Secret>, bool), schemes: (&str, &str, bool)) {
+        let (plain, secure, plain_text) = schemes;
         let path = KeyPath::of(&[section]);
         match (on_network, url.is_some(), file) {
             (true, true, true) => self.first_error(&path.key("url_file"), "stands beside \"url\"; keep one of them"),
@@ -102,7 +109,7 @@ impl Checks<'_> {
             }
             (true, true, false) | (true, false, true) | (false, false, false) => {}
         }
-        if let Some(refusal) = url.as_ref().and_then(|url| refuse_address(url.reveal(), plain, secure)) {
+        if let Some(refusal) = url.as_ref().and_then(|url| refuse_address(url.reveal(), plain, secure, plain_text)) {
             self.error(&path.key("url"), refusal);
         }
     }

@@ -11,6 +11,7 @@ use super::link::{Link, LinkState};
 use super::merge::Undo;
 use super::planted;
 use super::provenance::Provenance;
+use super::shadow::forget_stored;
 use super::time::Timestamp;
 use super::value::{FieldPath, Leaves, same_held};
 
@@ -145,8 +146,7 @@ impl CanonicalRecord {
             for sent in shadow.messages_mut() {
                 sent.rebase(&old, &self.data, changed);
             }
-            // A stored form only counts for the very value it was the answer to.
-            shadow.stored.retain(|path, _| !changed.contains(path));
+            forget_stored(shadow, data, changed);
         }
     }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
 use super::ids::UpdateId;
 use super::link::Link;
-use super::masks::hides;
+use super::masks::{hides, is_mask};
 use super::planted;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::sending::Due;
@@ -61,7 +62,9 @@ pub fn carried(record: &CanonicalRecord, link: &Link, rev: u64) -> BTreeSet<Upda
     let open = link.shadow.sends.iter().filter(|sent| sent.rev <= rev);
     // What it is given back as its own is nobody else's change.
     let shown = |field: &&FieldPath| same_held(refused.values.get(&record.data, field), record.data.get(field));
-    let sources = open.flat_map(|sent| &sent.fields).filter(shown).filter_map(|field| record.provenance.of(field));
+    // What took the place of a field, or of the object it was, says where its going came from.
+    let places = |field: &FieldPath| record.data.around(field).into_iter().chain(record.data.inside(field)).chain([field.clone()]);
+    let sources = open.flat_map(|sent| &sent.fields).filter(shown).flat_map(places).filter_map(|field| record.provenance.of(&field));
     let new =
         |source: &&Source| source.version <= refused.version && source.version > link.shadow.known_version && source.system != link.system;
     let taken_back = link.shadow.sends.iter().filter(|sent| sent.rev <= rev && sent.rev > link.shadow.answered_rev);
@@ -82,6 +85,17 @@ pub fn note_compensation(record: &mut CanonicalRecord, due: &[Due], compensation
 #[must_use]
 pub fn is_compensation(update: &UpdateId) -> bool {
     update.system.as_str() == "syncline" && update.id.as_str().starts_with("compensate:")
+}
+
+/// Whether a snapshot has the values of all there is in a field.
+fn tells_all_of(snapshot: &Leaves, field: &FieldPath) -> bool {
+    snapshot.inside(field).iter().all(|path| snapshot.get(path).is_none_or(|value| !is_mask(path, value)))
+}
+
+/// The leaves inside and around a field.
+fn around_and_inside(leaves: &Leaves, field: &FieldPath) -> Vec<(FieldPath, Value)> {
+    let paths = leaves.around(field).into_iter().chain(leaves.inside(field));
+    paths.filter_map(|path| Some((path.clone(), leaves.get(&path)?.clone()))).collect()
 }
 
 /// Takes a change back, by the last of `rows`; the others took back later changes for the same refusal. `held` is what the refusing
@@ -110,6 +124,11 @@ pub fn compensate(record: &mut CanonicalRecord, undone: &Undone, held: &Leaves, 
             Some(Some(value)) => data.set(field.clone(), value),
             Some(None) => {
                 data.remove(field);
+                // It was an object, or lay within a value: what the change took away with it.
+                let told = undone.before.as_ref().filter(|before| tells_all_of(before, field));
+                for (path, value) in around_and_inside(told.unwrap_or(held), field) {
+                    data.set(path, value);
+                }
             }
             None => {
                 done.unknown.push(field.clone());
@@ -133,7 +152,9 @@ pub fn compensate(record: &mut CanonicalRecord, undone: &Undone, held: &Leaves, 
         occurred_at: None,
         by: DecidedBy::named(ByKind::System, format!("compensates update {}", undone.update)),
     };
-    record.provenance.set(done.restored.iter().cloned(), &source);
+    let restored = |path: &FieldPath| done.restored.iter().any(|field| path.is_within(field) || field.is_within(path));
+    let also = changed.into_iter().filter(|path| !done.restored.contains(path) && restored(path));
+    record.provenance.set(done.restored.iter().cloned().chain(also), &source);
     let data = &record.data;
     record.provenance.retain(|path| data.get(path).is_some());
     done

@@ -14,6 +14,8 @@ use super::planted;
 use super::provenance::{ByKind, DecidedBy, Source};
 use super::representation::same_set;
 use super::rules::TypeRules;
+use super::shadow::FieldChange;
+use super::survivorship::outranks;
 use super::undecided::keep_waiting;
 use super::value::{FieldPath, Leaves, same_held};
 use super::waiting::{WaitingChange, WaitingFor};
@@ -75,8 +77,10 @@ pub fn conclude(
             decision.reason = reason;
             Outcome { decision, waits: None }
         }
-        Verdict::Defer { reason, after } => wait(record, proposal, decision, reason, WaitingFor::Time, Some(after), arrival, situation),
-        Verdict::Review { reason } => wait(record, proposal, decision, reason, WaitingFor::Review, None, arrival, situation),
+        Verdict::Defer { reason, after } => {
+            wait(record, before, proposal, decision, reason, WaitingFor::Time, Some(after), arrival, situation)
+        }
+        Verdict::Review { reason } => wait(record, before, proposal, decision, reason, WaitingFor::Review, None, arrival, situation),
     }
 }
 
@@ -99,6 +103,7 @@ pub fn blank(arrival: &Arrival<'_>, situation: &Situation<'_>, canonical_id: Opt
         accepted_snapshot: None,
         changed: Vec::new(),
         modified_fields: Vec::new(),
+        not_applied: Vec::new(),
         conflicts: Vec::new(),
         version_before: 0,
         version_after: 0,
@@ -115,6 +120,7 @@ pub fn blank(arrival: &Arrival<'_>, situation: &Situation<'_>, canonical_id: Opt
 #[allow(clippy::too_many_arguments)]
 fn wait(
     record: &mut CanonicalRecord,
+    before: &CanonicalRecord,
     proposal: &Proposal,
     mut decision: Decision,
     reason: String,
@@ -125,7 +131,8 @@ fn wait(
 ) -> Outcome {
     decision.decision = if retry_after.is_some() { DecisionKind::Deferred } else { DecisionKind::Parked };
     decision.reason = reason;
-    let known = matches!(proposal.footing, Footing::Linked | Footing::Binds) || arrival.waited.is_some();
+    // A deleted record stays as it is until it is brought back.
+    let known = before.tombstone.is_none() && (matches!(proposal.footing, Footing::Linked | Footing::Binds) || arrival.waited.is_some());
     let change = known.then(|| {
         let change = WaitingChange {
             canonical_id: record.id,
@@ -160,7 +167,7 @@ fn accept(
     let is_set = |path: &FieldPath| situation.types.sets.contains(path);
     let taken = |path: &FieldPath, value: &Value| match outcome.get(path) {
         Some(now) => same_held(Some(now), Some(value)) || is_set(path) && same_set(now, value),
-        None => value.is_null() || super::value::is_empty_object(value),
+        None => value.is_null() && !outcome.has_inside(path) || super::value::is_empty_object(value),
     };
     decision.modified_fields =
         proposal.changes.iter().filter(|change| !taken(&change.path, &change.value)).map(|change| change.path.clone()).collect();
@@ -184,12 +191,48 @@ fn accept(
     {
         decision.decided_by = DecidedBy::named(ByKind::Rule, rule.clone());
     }
+    decision.not_applied = super::decide::names(&proposal.stale);
     decision.reason = accepted_reason(before, &outcome, proposal, reason, &refused, decision, arrival, situation.types);
+    let confirmed = confirmed(before, proposal, &written, situation);
     if grew {
         write(record, outcome, &written, &by_handler, proposal, decision, arrival, situation);
         decision.accepted_snapshot = Some(record.data.clone());
         decision.version_after = record.version;
     }
+    if let Some((paths, rule)) = confirmed {
+        let by = DecidedBy::named(ByKind::Rule, rule);
+        record.provenance.set(paths, &from_here(by, record.version, arrival, situation));
+    }
+}
+
+/// Where a value comes from that this update brings.
+fn from_here(by: DecidedBy, version: u64, arrival: &Arrival<'_>, situation: &Situation<'_>) -> Source {
+    Source {
+        system: arrival.change.key.system.clone(),
+        update: arrival.change.update.clone(),
+        version,
+        at: situation.now,
+        occurred_at: trusted_time(arrival, situation),
+        by,
+    }
+}
+
+/// The fields whose value a system confirms that a rule ranks above the one it is from, and that rule: they are its own from now on.
+fn confirmed(
+    before: &CanonicalRecord,
+    proposal: &Proposal,
+    written: &[FieldPath],
+    situation: &Situation<'_>,
+) -> Option<(Vec<FieldPath>, &'static str)> {
+    let chain = |path: &FieldPath| situation.types.chain(path);
+    let confirms = |change: &&FieldChange| {
+        let from = before.provenance.of(&change.path).map(|from| &from.system);
+        let same = !written.contains(&change.path) && same_held(before.data.get(&change.path), Some(&change.value));
+        same && outranks(chain(&change.path), &situation.source.system, from)
+    };
+    let paths: Vec<FieldPath> = proposal.changes.iter().filter(confirms).map(|change| change.path.clone()).collect();
+    let rule = chain(paths.first()?).first()?.name();
+    Some((paths, rule))
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -210,14 +253,8 @@ fn write(
     } else {
         record.replace_data(outcome, written);
     }
-    let source = |by: DecidedBy| Source {
-        system: arrival.change.key.system.clone(),
-        update: arrival.change.update.clone(),
-        version: record.version,
-        at: situation.now,
-        occurred_at: trusted_time(arrival, situation),
-        by,
-    };
+    let version = record.version;
+    let source = |by: DecidedBy| from_here(by, version, arrival, situation);
     let gone = |path: &FieldPath| record.data.get(path).is_none();
     let mut plain = Vec::new();
     for path in written.iter().filter(|path| !gone(path)) {

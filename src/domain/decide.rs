@@ -20,7 +20,7 @@ use super::rules::{FirstContact, Rules, TypeRules};
 use super::sending::{NOTHING_STORED, Target};
 use super::shadow::{Compared, FieldChange, Knowledge, Report, StaleField, compare_report, settle_through};
 use super::spare::is_there_still;
-use super::survivorship::{Contest, Rule, Survivor, survive};
+use super::survivorship::{Contest, Rule, Survivor, outranks, survive};
 use super::time::Timestamp;
 use super::undecided::{Overtaken, overtake, still_meant, take_over, wait_for_references};
 use super::value::{FieldPath, Leaves, same, same_held};
@@ -56,6 +56,8 @@ pub struct Arrival<'a> {
     pub waited: Option<WaitingChange>,
     /// Changes of waiting updates that this one overtakes.
     pub overtaken: Vec<Overtaken>,
+    /// What fields were before changes that still wait.
+    pub bases: BTreeMap<FieldPath, Option<Value>>,
     /// A person's approval, if it was in review.
     pub approval: Option<super::handler::Approval>,
     /// A person requeued it: that its own `seq` was seen already is no reason to leave it out.
@@ -86,6 +88,8 @@ pub enum Prepared {
         echo: bool,
         /// Why, in a sentence.
         reason: String,
+        /// The fields it merely repeated, with a value that is not canonical any more.
+        stale: Vec<FieldPath>,
     },
     /// It waits for records that are not known yet.
     Waits(WaitingChange),
@@ -125,14 +129,14 @@ pub fn prepare(
     // An old copy does not take up again what its system has let go of since.
     let known = record.link_of(&arrival.change.key.system, &arrival.change.key.native_id);
     if let Some(reason) = known.map_or(Ok(None), |index| said_before(&mut record.links[index], arrival))? {
-        return Ok(Prepared::Nothing { echo: false, reason });
+        return Ok(Prepared::Nothing { echo: false, reason, stale: Vec::new() });
     }
     let located = footing;
     let (index, footing) = footing_link(record, footing, arrival, situation);
     if known.is_none()
         && let Some(reason) = said_before(&mut record.links[index], arrival)?
     {
-        return Ok(Prepared::Nothing { echo: false, reason });
+        return Ok(Prepared::Nothing { echo: false, reason, stale: Vec::new() });
     }
     if arrival.waited.is_none() {
         is_there_still(record, index);
@@ -141,10 +145,17 @@ pub fn prepare(
     let footing = if arrival.waited.as_ref().is_some_and(|waited| waited.joins) { Footing::Joins } else { footing };
     let mut compared = match (&arrival.waited, footing) {
         (Some(waited), _) => still_meant(record, index, waited, arrival),
-        (None, Footing::New | Footing::Joins) => first_report(record, index, arrival, footing),
+        (None, Footing::New | Footing::Joins) => first_report(record, index, arrival, footing, situation.types),
         (None, Footing::Binds | Footing::Linked) => compare(record, index, arrival, situation),
     };
     if arrival.waited.is_none() {
+        for change in &mut compared.changes {
+            // It goes on from what waits, which nobody has decided: both are judged from what was there before.
+            let waits = record.links[index].waits.iter().any(|waits| waits.fields.contains(&change.path));
+            if let Some(base) = arrival.bases.get(&change.path).filter(|_| waits) {
+                change.base.clone_from(base);
+            }
+        }
         take_over(&mut record.links[index], &compared.changes);
     }
     let mut frozen = Vec::new();
@@ -168,7 +179,7 @@ pub fn prepare(
                 super::explain::list(frozen)
             ),
         };
-        return Ok(Prepared::Nothing { echo: compared.echo, reason });
+        return Ok(Prepared::Nothing { echo: compared.echo, reason, stale: names(&stale) });
     }
     Ok(Prepared::Proposal(Box::new(propose(record, footing, changes, stale, arrival, situation))))
 }
@@ -279,9 +290,9 @@ pub fn old_copy(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>
 }
 
 /// A record's first report: all it says is new, and all of it is held.
-fn first_report(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, footing: Footing) -> Compared {
+fn first_report(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, footing: Footing, types: &TypeRules) -> Compared {
     let mut changes = Vec::new();
-    let CanonicalRecord { links, data, version, .. } = record;
+    let CanonicalRecord { links, data, version, provenance, .. } = record;
     let link = &mut links[index];
     link.shadow.known_version = *version;
     // Nothing else is known of what it holds, so it is known from what this was read at.
@@ -291,7 +302,9 @@ fn first_report(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_
     let held = &mut link.shadow.held;
     for (path, value) in arrival.leaves.iter() {
         held.write(data, path, value);
-        let says = footing == Footing::New || !value.is_null() && !same_held(data.get(path), Some(value));
+        let same = same_held(data.get(path), Some(value));
+        let confirms = same && outranks(types.chain(path), &arrival.change.key.system, provenance.of(path).map(|from| &from.system));
+        let says = footing == Footing::New || !value.is_null() && (!same || confirms);
         if says {
             changes.push(FieldChange { path: path.clone(), base: None, value: value.clone(), assumed: false });
         }
@@ -301,13 +314,17 @@ fn first_report(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_
 
 fn compare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situation: &Situation<'_>) -> Compared {
     let CanonicalRecord { links, data, .. } = record;
+    let rev = links[index].rev;
     let shadow = &mut links[index].shadow;
     let stored = std::mem::take(&mut shadow.stored);
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: &stored };
     let knowledge = match arrival.change.base {
-        Some(base) => Knowledge::Base(base),
-        None if situation.source.receipts => Knowledge::Receipts,
-        None => Knowledge::Inexact { silent: situation.source.side.echo == Some(false) },
+        // Beyond what it was ever sent: it was told so by a store that was put back since (epoch), and means nothing here.
+        Some(base) if base <= rev => Knowledge::Base(base),
+        // Where a base is said, receipts stand anywhere in the stream: who leaves it out for once (it was started anew, or somebody
+        // hands in an export) says nothing of what it had applied.
+        None if situation.source.receipts && !situation.source.says_base => Knowledge::Receipts,
+        Some(_) | None => Knowledge::Inexact { silent: situation.source.side.echo == Some(false) },
     };
     let whole = matches!(arrival.change.body, ChangeBody::Upsert(_));
     let unresolved: Vec<FieldPath> = arrival.missing.iter().map(|missing| missing.field.clone()).collect();
@@ -331,7 +348,11 @@ pub fn propose(
     let mut proposed = record.data.clone();
     let mut ruled = record.data.clone();
     let (mut conflicts, mut rules) = (Vec::new(), BTreeMap::new());
-    let changes: Vec<FieldChange> = changes.into_iter().map(|change| merged_set(change, record, situation.types)).collect();
+    let changes: Vec<FieldChange> = changes
+        .into_iter()
+        .flat_map(|change| opened(change, record, footing, arrival, situation))
+        .map(|change| merged_set(change, record, situation.types))
+        .collect();
     for change in &changes {
         proposed.set(change.path.clone(), change.value.clone());
         let (survivor, rule) = survivor(record, footing, change, arrival, situation);
@@ -373,6 +394,42 @@ fn merged_set(change: FieldChange, record: &CanonicalRecord, types: &TypeRules) 
     FieldChange { value, ..change }
 }
 
+/// The fields within one that a change takes away with it, each cleared. What its system held of them went with the change.
+fn inner(change: &FieldChange, record: &CanonicalRecord) -> Vec<FieldChange> {
+    let cleared = |path| FieldChange { path, base: None, value: Value::Null, assumed: true };
+    record.data.inside(&change.path).into_iter().map(cleared).collect()
+}
+
+/// The rule by which a field within the one that is changed stays as it is, if one does. An empty object takes nothing away.
+fn kept_inside(
+    change: &FieldChange,
+    record: &CanonicalRecord,
+    footing: Footing,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> Option<String> {
+    if footing == Footing::New || super::value::is_empty_object(&change.value) {
+        return None;
+    }
+    let stays = |inner: &FieldChange| match survivor(record, footing, inner, arrival, situation) {
+        (Survivor::Current | Survivor::Combined(_), rule) => Some(rule.unwrap_or_else(|| "latest".to_owned())),
+        (Survivor::Incoming, _) => None,
+    };
+    inner(change, record).iter().find_map(stays)
+}
+
+/// A field with others in it that is cleared: each of them by itself, if rules keep one of them.
+fn opened(
+    change: FieldChange,
+    record: &CanonicalRecord,
+    footing: Footing,
+    arrival: &Arrival<'_>,
+    situation: &Situation<'_>,
+) -> Vec<FieldChange> {
+    let keeps = change.value.is_null() && kept_inside(&change, record, footing, arrival, situation).is_some();
+    if keeps { inner(&change, record) } else { vec![change] }
+}
+
 fn survivor(
     record: &CanonicalRecord,
     footing: Footing,
@@ -384,14 +441,19 @@ fn survivor(
     if same_held(current, Some(&change.value)) {
         return (Survivor::Incoming, None);
     }
-    let chain = situation.types.survivorship.get(&change.path).map_or(&[][..], Vec::as_slice);
+    let chain = situation.types.chain(&change.path);
+    if !change.value.is_null()
+        && let Some(rule) = kept_inside(change, record, footing, arrival, situation)
+    {
+        return (Survivor::Current, Some(rule));
+    }
     let joins = footing == Footing::Joins;
     if joins {
         let declared = chain.iter().any(|rule| *rule != Rule::Latest);
         match situation.rules.first_contact {
             FirstContact::Overwrite => return (Survivor::Incoming, None),
             FirstContact::Fill if !declared => {
-                let inside = record.data.has_inside(&change.path) || !record.data.around(&change.path).is_empty();
+                let inside = record.data.has_inside(&change.path) || record.data.lies_within_a_value(&change.path);
                 let survivor = if current.is_none() && !inside { Survivor::Incoming } else { Survivor::Current };
                 return (survivor, Some(FirstContact::FILL.to_owned()));
             }
@@ -442,6 +504,11 @@ fn conflict(record: &CanonicalRecord, footing: Footing, change: &FieldChange, si
         winner: Winner::Theirs,
         rule: String::new(),
     })
+}
+
+/// The fields by name.
+pub(super) fn names(stale: &[StaleField]) -> Vec<FieldPath> {
+    stale.iter().map(|field| field.path.clone()).collect()
 }
 
 fn nothing_reason(stale: &[StaleField], echo: bool, record: &CanonicalRecord, arrival: &Arrival<'_>, types: &TypeRules) -> String {

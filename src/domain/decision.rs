@@ -66,13 +66,44 @@ impl DecisionKind {
     }
 }
 
+/// For how long a row is kept: rows of one kind share a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// As long as it waits.
+    Waiting,
+    /// As one that changed nothing and refused nothing.
+    Unchanged,
+    /// As an echo.
+    Echo,
+    /// As one that decided something.
+    Decided,
+}
+
+impl Decision {
+    /// For how long this row is kept. One that says why something was not applied is kept as one that decided something (§1.6).
+    #[must_use]
+    pub fn keeping(&self) -> Keeping {
+        match self.decision {
+            DecisionKind::Deferred | DecisionKind::Parked => Keeping::Waiting,
+            DecisionKind::Unchanged if self.not_applied.is_empty() => Keeping::Unchanged,
+            DecisionKind::Echo if self.not_applied.is_empty() => Keeping::Echo,
+            DecisionKind::Unchanged
+            | DecisionKind::Echo
+            | DecisionKind::Accepted
+            | DecisionKind::PartiallyAccepted
+            | DecisionKind::Dropped
+            | DecisionKind::Superseded => Keeping::Decided,
+        }
+    }
+}
+
 /// Which rows are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Logging {
     /// All of them.
     #[default]
     All,
-    /// Those that made a new version.
+    /// Those that made a new version, and those that say why something was not applied.
     Changes,
     /// None.
     None,
@@ -81,10 +112,10 @@ pub enum Logging {
 impl Logging {
     /// Whether a row is kept. One that waits always is: people act on it.
     #[must_use]
-    pub const fn keeps(self, row: &Decision) -> bool {
+    pub fn keeps(self, row: &Decision) -> bool {
         match self {
             Self::All => true,
-            Self::Changes => row.decision.is_waiting() || row.version_after != row.version_before,
+            Self::Changes => row.decision.is_waiting() || row.version_after != row.version_before || !row.not_applied.is_empty(),
             Self::None => row.decision.is_waiting(),
         }
     }
@@ -180,6 +211,10 @@ pub struct Decision {
     pub changed: Vec<FieldPath>,
     /// The fields where the outcome differs from what it proposed.
     pub modified_fields: Vec<FieldPath>,
+    /// The fields it named with a value that differs from the canonical one and was not taken, since nothing new was in it: its
+    /// source had not seen what became canonical meanwhile. The reason says more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_applied: Vec<FieldPath>,
     /// Fields two sides changed.
     pub conflicts: Vec<Conflict>,
     /// The canonical version before it.

@@ -84,6 +84,9 @@ pub fn refused(
         if had != has {
             return format!("{path} becomes {}{rule}", types.shown(path, has.unwrap_or(&serde_json::Value::Null)));
         }
+        if had.is_none() && before.data.has_inside(path) {
+            return format!("{path} stays as it is{rule}");
+        }
         let Some(kept) = had else { return format!("{path} is left out{rule}") };
         let from = before.provenance.of(path).map(|source| format!(" from {}", source.system)).unwrap_or_default();
         format!("{path} stays {}{from}{rule}", types.shown(path, kept))

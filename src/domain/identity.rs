@@ -11,8 +11,8 @@ use unicode_normalization::UnicodeNormalization;
 use super::ids::{CanonicalId, EntityType};
 use super::value::FieldPath;
 
-/// Longest key value, in bytes after normalisation.
-pub const KEY_VALUE_MAX: usize = 1024;
+/// Values of one key that one record may have. A key over several arrays has one for every combination of their elements.
+pub const VALUES_MAX: usize = 1000;
 
 /// One declared match key: a field, or several that only count together.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,8 +81,19 @@ impl KeyRule {
         Self { name, fields, normalize, ignore }
     }
 
+    /// How many values it takes from a record, if they are more than [`VALUES_MAX`]. Such a record has none of them.
+    #[must_use]
+    pub fn too_many<'a>(&self, read: &impl Fn(&FieldPath) -> Option<&'a Value>) -> Option<usize> {
+        let count = |value: Option<&'a Value>| value.map_or(0, |value| value.as_array().map_or(1, Vec::len));
+        let all = self.fields.iter().map(|field| count(read(field))).fold(1, usize::saturating_mul);
+        Some(all).filter(|all| *all > VALUES_MAX)
+    }
+
     /// Every value this key takes from a record; array elements count each. `read` gives the record's fields.
     fn values<'a>(&self, read: &impl Fn(&FieldPath) -> Option<&'a Value>) -> Vec<String> {
+        if self.too_many(read).is_some() {
+            return Vec::new();
+        }
         let mut values = vec![String::new()];
         for (i, field) in self.fields.iter().enumerate() {
             let parts = self.parts(read(field));

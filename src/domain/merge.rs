@@ -10,9 +10,10 @@ use super::link::{Link, LinkState};
 use super::planted;
 use super::provenance::Source;
 use super::rules::TypeRules;
+use super::shadow::forget_stored;
 use super::survivorship::{Contest, Survivor, survive};
 use super::time::Timestamp;
-use super::value::{FieldPath, Leaves, same_held};
+use super::value::{FieldPath, Leaves, is_empty_object, same_held};
 
 /// Why two records can't become one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum CantMerge {
     /// A system has both, and can't be told that they are one.
     #[error("{0} has both, as {1} and as {2}; merge them there first: delete one of the two in {0}")]
     BothIn(SystemName, NativeId, NativeId),
+    /// Together they are more than a store can keep as one record.
+    #[error("together they would have about {0} bytes, the limit is {1}")]
+    TooLarge(usize, usize),
 }
 
 /// What the record that became part of another one changed there.
@@ -175,8 +179,12 @@ fn fields(winner: &CanonicalRecord, loser: &CanonicalRecord, types: &TypeRules, 
     let mut taken = Vec::new();
     for (path, theirs) in loser.data.iter().filter(|(_, value)| !value.is_null()) {
         let ours = winner.data.held(path);
-        let clashes = winner.data.has_inside(path) || !winner.data.around(path).is_empty();
-        if same_held(ours, Some(theirs)) || clashes {
+        let clashes = winner.data.has_inside(path) && !is_empty_object(theirs) || winner.data.lies_within_a_value(path);
+        if same_held(ours, Some(theirs)) || is_empty_object(theirs) && winner.data.has_inside(path) {
+            continue;
+        }
+        if clashes {
+            conflicts.push(clash(winner, path, theirs));
             continue;
         }
         let (from, theirs_from) = (winner.provenance.of(path), loser.provenance.of(path));
@@ -212,6 +220,22 @@ fn fields(winner: &CanonicalRecord, loser: &CanonicalRecord, types: &TypeRules, 
     (outcome, taken)
 }
 
+/// One record has an object where the other one has a value: the winner's stays.
+fn clash(winner: &CanonicalRecord, path: &FieldPath, theirs: &Value) -> Conflict {
+    let whole: FieldPath = winner.data.around(path).into_iter().next().unwrap_or_else(|| path.clone());
+    let inside = winner.data.inside(&whole).into_iter().next().unwrap_or_else(|| whole.clone());
+    let ours = winner.data.get(&whole).cloned();
+    Conflict {
+        field: path.clone(),
+        base: None,
+        ours: ours.or_else(|| winner.data.get(&inside).cloned()).unwrap_or(Value::Null),
+        theirs: theirs.clone(),
+        ours_from: winner.provenance.of(&inside).map(|from| from.system.clone()),
+        winner: Winner::Ours,
+        rule: "another shape".to_owned(),
+    }
+}
+
 fn survivor(
     ours: Option<&Value>,
     from: Option<&Source>,
@@ -220,7 +244,7 @@ fn survivor(
     path: &FieldPath,
     types: &TypeRules,
 ) -> (Survivor, Option<String>) {
-    let chain = types.survivorship.get(path).map_or(&[][..], Vec::as_slice);
+    let chain = types.chain(path);
     let contest = Contest {
         current: ours,
         current_from: from,
@@ -252,7 +276,7 @@ pub(super) fn rebased(mut link: Link, old: &Leaves, new: &Leaves, version: u64) 
     // The versions it was told of are another record's.
     link.shadow.known_version = 0;
     link.shadow.messages_mut().for_each(|sent| sent.version = version);
-    link.shadow.stored.retain(|path, _| !differing.contains(path));
+    forget_stored(&mut link.shadow, new, &differing);
     if let Some(newest) = link.shadow.sends.last_mut() {
         // It may not have been published yet, and its place in the outbox goes with the other record.
         newest.unannounced = true;

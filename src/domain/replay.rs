@@ -5,7 +5,7 @@
 //! they had, and so have rows that don't say enough. Which record an update belongs to is taken from the row: identity is not
 //! asked again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -262,6 +262,7 @@ fn arrival<'a>(change: &'a NativeChange, row: &Decision) -> Arrival<'a> {
         overtaken: Vec::new(),
         approval: None,
         requeued: false,
+        bases: BTreeMap::new(),
         former_rev: 0,
     }
 }

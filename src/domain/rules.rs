@@ -112,6 +112,13 @@ pub struct TypeRules {
 }
 
 impl TypeRules {
+    /// The survivorship rules of a field: its own, else those of the nearest field it lies within.
+    #[must_use]
+    pub fn chain(&self, path: &FieldPath) -> &[Rule] {
+        let declared = self.survivorship.iter().filter(|(field, _)| *field == path || path.is_within(field));
+        declared.max_by_key(|(field, _)| field.as_str().len()).map_or(&[], |(_, chain)| chain.as_slice())
+    }
+
     /// Whether the value of a field is kept out of what is told about a record.
     #[must_use]
     pub fn redacts(&self, path: &FieldPath) -> bool {
@@ -237,7 +244,12 @@ impl Side {
     #[must_use]
     pub fn takes(&self, path: &FieldPath) -> bool {
         let listed = |set: &BTreeSet<FieldPath>| set.contains(path) || set.iter().any(|listed| path.is_within(listed));
-        self.only.as_ref().is_none_or(&listed) && !listed(&self.exclude)
+        self.only.as_ref().is_none_or(&listed) && !listed(&self.exclude) && !self.is_id(path)
+    }
+
+    /// Whether a field would stand where this system has the id of its record.
+    fn is_id(&self, path: &FieldPath) -> bool {
+        path.as_str() == self.id_field && !self.rename.contains_key(path)
     }
 }
 

@@ -12,7 +12,7 @@ use super::link::{Sent, Shadow};
 use super::planted;
 use super::representation::{Equality, Stored};
 use super::time::Timestamp;
-use super::value::{FieldPath, Leaves, is_empty_object, same_held};
+use super::value::{FieldPath, Leaves, is_empty_object, same, same_held};
 
 /// Unconfirmed sends kept per link before old ones are folded together.
 const SENDS_MAX: usize = 64;
@@ -247,8 +247,13 @@ impl Comparison<'_> {
 
     /// With `absent = "clear"`: what the system had and a whole record does not name.
     fn left_out(&self, report: &Report<'_>, through: Option<usize>) -> Vec<FieldPath> {
-        let said = || report.leaves.iter().map(|(said, _)| said).chain(report.unresolved);
-        let named = |path: &FieldPath| said().any(|said| said.is_within(path) || path.is_within(said));
+        // An object without fields says that there is nothing in it.
+        let said = |path: &FieldPath| {
+            let mut leaves = report.leaves.iter();
+            leaves.any(|(said, value)| said.is_within(path) || path.is_within(said) && !is_empty_object(value))
+        };
+        let unresolved = |path: &FieldPath| report.unresolved.iter().any(|said| said.is_within(path) || path.is_within(said));
+        let named = |path: &FieldPath| said(path) || unresolved(path);
         self.paths(through).into_iter().filter(|path| self.state(through, path).is_some() && !named(path)).collect()
     }
 
@@ -420,6 +425,20 @@ pub fn remember_stored(shadow: &mut Shadow, canonical: &Leaves, equality: Equali
         }
     }
     shadow.stored.extend(pairs);
+}
+
+/// Stored forms only count for the very values they were the answers to. Where those change, the system holds what it made of the
+/// old ones until it has the new ones.
+pub fn forget_stored(shadow: &mut Shadow, canonical: &Leaves, changed: &[FieldPath]) {
+    let Shadow { stored, held, sends, answered_rev, .. } = shadow;
+    for (path, pair) in stored.extract_if(.., |path, _| changed.contains(path)) {
+        let answered = sends.iter_mut().filter(|sent| sent.rev <= *answered_rev).map(|sent| &mut sent.values);
+        for values in std::iter::once(&mut *held).chain(answered) {
+            if values.get(canonical, &path).is_some_and(|value| same(value, &pair.sent)) {
+                values.set(canonical, path.clone(), Some(pair.stored.clone()));
+            }
+        }
+    }
 }
 
 fn hash(leaves: &Leaves) -> u64 {

@@ -112,7 +112,31 @@ pub fn survive(chain: &[Rule], contest: &Contest<'_>) -> Verdict {
             return Verdict { survivor, rule: Some(name) };
         }
     }
-    Verdict { survivor: latest(contest), rule: None }
+    Verdict { survivor: if own { Survivor::Incoming } else { latest(contest) }, rule: None }
+}
+
+/// Whether a rule ranks the system above the one a value is from: if it says the same, the value is its own from then on.
+#[must_use]
+pub fn outranks(chain: &[Rule], system: &SystemName, from: Option<&SystemName>) -> bool {
+    match chain.first() {
+        Some(Rule::SourceOfTruth { system: truth, .. }) => truth == system && from != Some(system),
+        Some(Rule::SourcePriority(order)) => {
+            let rank = |system: &SystemName| order.iter().position(|listed| listed == system).unwrap_or(order.len());
+            from.is_some_and(|from| rank(system) < rank(from))
+        }
+        Some(
+            Rule::Latest
+            | Rule::First
+            | Rule::Min
+            | Rule::Max
+            | Rule::Longest
+            | Rule::Shortest
+            | Rule::NonEmpty
+            | Rule::Union
+            | Rule::SumDelta,
+        )
+        | None => false,
+    }
 }
 
 fn decide(rule: &Rule, contest: &Contest<'_>, own: bool) -> Option<(Survivor, String)> {

@@ -29,16 +29,19 @@ impl Timestamp {
         Ok(Self(parsed.as_microsecond()))
     }
 
-    /// This much later; stays at the end of time rather than wrap.
+    /// The last one that can be written (the end of the year 9999).
+    pub const LAST: Self = Self(253_402_207_200_000_000);
+
+    /// This much later; stays at the last one that can be written.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)).min(Self::LAST.0))
     }
 
-    /// This much earlier; stays at the beginning of time rather than wrap.
+    /// This much earlier; stays at the first one that can be written.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)).max(-Self::LAST.0))
     }
 
     /// How long after `earlier`; zero if it is not after it.

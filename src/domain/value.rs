@@ -213,6 +213,12 @@ impl Leaves {
         path.ancestors().filter_map(|a| self.0.get_key_value(a).map(|(k, _)| k.clone())).collect()
     }
 
+    /// Whether a path lies within a leaf that is something: neither null nor an object without fields.
+    #[must_use]
+    pub fn lies_within_a_value(&self, path: &FieldPath) -> bool {
+        path.ancestors().filter_map(|around| self.0.get(around)).any(|value| !value.is_null() && !is_empty_object(value))
+    }
+
     /// All leaves, by path.
     pub fn iter(&self) -> impl Iterator<Item = (&FieldPath, &Value)> {
         self.0.iter()

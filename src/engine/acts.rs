@@ -33,6 +33,7 @@ use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{DeadLetter, Store};
+use crate::wire::Limits;
 
 /// Bytes a look ahead may remember.
 const LOOK_AHEAD_BYTES: u64 = 1 << 16;
@@ -257,7 +258,7 @@ impl Acts {
 
     /// Does it to what is still what was looked at; returns once it is durable.
     pub async fn run_if(&self, request: Request, by: &str, if_match: Option<String>) -> Result<Done, Refusal> {
-        let name = Name::of(&request, self.store.as_ref()).await?;
+        let name = Name::of(&request, self.store.as_ref(), &self.settings.limits).await?;
         let (act, answer) = Act::new(request.clone(), by, if_match);
         let rows = act.rows.clone();
         self.activity.begin();
@@ -283,7 +284,7 @@ impl Acts {
 
     /// What [`run_if`](Self::run_if) would come to. Changes nothing.
     pub async fn preview(&self, request: Request, by: &str, if_match: Option<String>) -> Result<Done, Refusal> {
-        let name = Name::of(&request, self.store.as_ref()).await?;
+        let name = Name::of(&request, self.store.as_ref(), &self.settings.limits).await?;
         let (act, _) = Act::new(request, by, if_match);
         let caches = Arc::new(Caches::new(LOOK_AHEAD_BYTES, LOOK_AHEAD_BYTES));
         let (store, clock, ids) = (self.store.clone(), self.clock.clone(), self.ids.clone());
@@ -347,13 +348,13 @@ struct Name {
 }
 
 impl Name {
-    async fn of(request: &Request, store: &dyn Store) -> Result<Self, Refusal> {
+    async fn of(request: &Request, store: &dyn Store, limits: &Limits) -> Result<Self, Refusal> {
         Ok(match request {
             Request::Judge { update, .. } => Self { update: Some(update.clone()), letter: Some(update.to_string()) },
             Request::Requeue { id, edited } => {
                 let Some(letter) = store.dead_letter(id).await? else { return Ok(Self::default()) };
                 let text = edited.as_deref().or(letter.body.as_deref());
-                let Ok(message) = letters::read(&letter, text) else { return Ok(Self::default()) };
+                let Ok(message) = letters::read(&letter, text, limits) else { return Ok(Self::default()) };
                 let name = letters::name(&message);
                 let Some(update) = letters::update_of(&message) else { return Ok(Self { update: None, letter: Some(name) }) };
                 match (store.decision(update).await?, letters::content_hash(&message)) {

@@ -95,7 +95,7 @@ impl Refused {
         let unreadable = || Rejection::new(DeadReason::BadEnvelope, format!("the stored message of {} can't be read", waiting.update));
         let carries = message.as_object_mut().and_then(|message| message.remove(CARRIES)).unwrap_or_default();
         let carries = serde_json::from_value(carries).map_err(|_| unreadable())?;
-        match decode_value(message, &Transport::default(), &Limits::default()) {
+        match decode_value(message, &Transport::default(), &Limits::LARGEST) {
             Ok(Inbound::Receipt(receipt)) => Ok(Self { receipt, carries, waiting: waiting.clone(), word }),
             Ok(Inbound::Change(_) | Inbound::ChangeSet { .. }) => Err(unreadable()),
             Err(undecodable) => Err(undecodable.rejection),

@@ -1,7 +1,10 @@
 //! One input after the other: which record is it, what did the source really change, what do rules and handlers say.
 //! The answers are the domain's; this is the street they come along.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::caches::SharedCaches;
 use super::commit::SharedOverlay;
@@ -23,7 +26,7 @@ use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, pre
 use crate::domain::decision::DecisionKind;
 use crate::domain::explain;
 use crate::domain::handler::Answer;
-use crate::domain::identity::claims_of;
+use crate::domain::identity::{VALUES_MAX, claims_of};
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
 use crate::domain::link::SendOp;
 use crate::domain::projection::resolve_references;
@@ -32,7 +35,7 @@ use crate::domain::review::Word;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::{Due, SendContext, plan_sends};
 use crate::domain::time::Timestamp;
-use crate::domain::value::Leaves;
+use crate::domain::value::{FieldPath, Leaves};
 use crate::domain::waiting::WaitingFor;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
@@ -162,6 +165,7 @@ impl Decider {
             overtaken: Vec::new(),
             approval: item.word.as_ref().and_then(Word::approval),
             requeued: item.requeued,
+            bases: BTreeMap::new(),
             former_rev: 0,
         }
     }
@@ -196,11 +200,12 @@ impl Decider {
                 let Some(id) = unit.linked(&item.change.key) else { return Ok(()) };
                 (id, Footing::Linked)
             }
-            Located::At(id, footing) => (id, footing),
-            Located::Unknown if !whole => {
+            // What it holds besides is not known: to join by a part of it would overwrite that.
+            Located::At(_, Footing::Joins) | Located::Unknown if !whole => {
                 self.park(unit, position, &item, &arrival, &situation, WaitingFor::NoBase, None);
                 return Ok(());
             }
+            Located::At(id, footing) => (id, footing),
             Located::Unknown => {
                 if self.settle(unit, position, &item, &mut arrival, &situation) {
                     return Ok(());
@@ -209,7 +214,7 @@ impl Decider {
                 (expected.unwrap_or_else(|| self.ids.canonical(situation.now)), Footing::New)
             }
         };
-        self.know_gone_parents(unit, &item, &mut arrival, id).await?;
+        self.read_references(unit, &item, &mut arrival, id).await?;
         if self.is_deleted(unit, id) && !self.may_revive(unit, &item, &arrival, &situation, id) {
             self.tell_again(unit, position, &item, &arrival, &situation, id);
             return Ok(());
@@ -232,6 +237,7 @@ impl Decider {
             arrival.former_rev = self.part_ways(unit, position, &item);
         }
         self.supersede(unit, position, &item, &mut arrival, &situation);
+        arrival.bases = bases(unit, &item);
         doing(self.judge(unit, position, &item, &arrival, &situation, id, footing)).await
     }
 
@@ -270,10 +276,16 @@ impl Decider {
         match &item.change.body {
             ChangeBody::Delete | ChangeBody::Rekey(_) => None,
             ChangeBody::Upsert(_) | ChangeBody::Patch(_) => {
+                let read = |path: &FieldPath| item.leaves.get(path);
+                if let Some((key, count)) = item.types.keys.iter().find_map(|key| Some((key, key.too_many(&read)?))) {
+                    let detail = format!("the key {} has {count} values in it, the limit is {VALUES_MAX}; send fewer", key.name);
+                    return Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", key.fields[0])));
+                }
                 let long = claims_of(&item.types.keys, |path| item.leaves.get(path))
                     .into_iter()
-                    .find(|claim| claim.value.len() > crate::domain::identity::KEY_VALUE_MAX)?;
-                let detail = format!("the key {} is longer than 1 KiB; send a shorter value", long.key);
+                    .find(|claim| claim.value.len() > self.settings.limits.key_value_bytes)?;
+                let most = self.settings.limits.key_value_bytes;
+                let detail = format!("the key {} is longer than {most} bytes; send a shorter value", long.key);
                 Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", long.key)))
             }
         }
@@ -301,15 +313,20 @@ impl Decider {
                 self.bury(unit, position, item, &rejection);
                 return Ok(());
             }
-            Ok(Prepared::Nothing { echo, reason }) => {
+            Ok(Prepared::Nothing { echo, reason, stale }) => {
                 let mut outcome = nothing(&record, &before, footing, echo, reason, arrival, situation);
+                outcome.decision.not_applied = stale;
                 item.word.iter().for_each(|word| word.about_nothing(&mut outcome));
                 outcome
             }
             Ok(Prepared::Waits(change)) => {
-                self.keep(unit, draft, record, item, &before);
+                // A deleted record stays as it is until it is brought back.
+                let change = before.is_live().then(|| {
+                    self.keep(unit, draft, record, item, &before);
+                    change
+                });
                 let waiting_for = WaitingFor::MissingReference { references: arrival.missing.clone(), behind: None };
-                self.park(unit, position, item, arrival, situation, waiting_for, Some(change));
+                self.park(unit, position, item, arrival, situation, waiting_for, change);
                 return Ok(());
             }
             Ok(Prepared::Proposal(proposal)) => {
@@ -328,7 +345,29 @@ impl Decider {
                 }
             }
         };
+        if before.tombstone.is_some() && outcome.waits.is_none() && outcome.decision.version_after == before.version {
+            self.stay_deleted(unit, position, draft, item, arrival, situation, &before, outcome.decision);
+            return Ok(());
+        }
+        if let Some(rejection) = self.too_large(&record, &outcome, item) {
+            self.bury(unit, position, item, &rejection);
+            return Ok(());
+        }
         self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
+    }
+
+    /// A record may grow by many messages, each small enough. It has to stay something a store can keep, with what systems hold of it.
+    fn too_large(&self, record: &CanonicalRecord, outcome: &Outcome, item: &ChangeItem) -> Option<Rejection> {
+        let most = self.settings.record_bytes();
+        let grew = outcome.decision.version_after > outcome.decision.version_before;
+        let bytes = if grew { record.data.weight() } else { 0 };
+        (bytes > most).then(|| {
+            let detail = format!(
+                "record {} would have about {bytes} bytes, the limit is {most} ([limits] message, twice); send less",
+                item.change.key
+            );
+            Rejection::new(DeadReason::TooLarge, detail).at("/entity")
+        })
     }
 
     async fn ask(&mut self, record: &CanonicalRecord, proposal: &Proposal, arrival: &Arrival<'_>, word: Option<&Word>) -> Answered {
@@ -473,6 +512,16 @@ pub(super) fn due_from(due: Due, creates_from: Option<Timestamp>) -> OutboxChang
         (SendOp::Create, Some(not_before)) => OutboxChange::DueLater { system, rev, not_before },
         (SendOp::Create, None) | (SendOp::Update | SendOp::Delete, _) => OutboxChange::Due { system, rev },
     }
+}
+
+/// What the fields were before the changes of this native record that wait.
+fn bases(unit: &Unit, item: &ChangeItem) -> BTreeMap<FieldPath, Option<Value>> {
+    let mut bases = BTreeMap::new();
+    let others = unit.waiting_of(&item.change.key).into_iter().filter(|waiting| waiting.update != item.change.update);
+    for field in others.filter_map(|waiting| waiting.change).flat_map(|change| change.fields) {
+        bases.entry(field.path).or_insert(field.base);
+    }
+    bases
 }
 
 fn nothing(

@@ -1,7 +1,5 @@
 //! Deletes of a system's own records, and what comes of records that are deleted (§1.10).
 
-use serde_json::Value;
-
 use super::decide::{Decider, due_from};
 use super::lanes::{Answered, Question};
 use super::load::ChangeItem;
@@ -10,18 +8,16 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Rejection};
 use crate::domain::conclude::{Outcome, Waits, blank};
 use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, old_copy, prepare};
-use crate::domain::decision::DecisionKind;
+use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::delete::{self, DeleteConflict, DeletePolicy, Deleting};
 use crate::domain::handler::Answer;
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
 use crate::domain::link::LinkState;
-use crate::domain::orphans::lacks_it;
 use crate::domain::provenance::DecidedBy;
 use crate::domain::review::Word;
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
 use crate::domain::spare::stand_in;
-use crate::domain::value::FieldPath;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
 use crate::ports::store::OutboxChange;
@@ -218,23 +214,6 @@ impl Decider {
         self.write_row(unit, position, draft, item, decision, Some(waits));
     }
 
-    /// Whether a system is sent null where it would be told of this record: it is deleted, or the system has let go of it or never
-    /// had it. Where it was `told` of it before, it is without it until it has it, and records of this type were looked at.
-    fn is_sent_as_null(&self, unit: &Unit, id: CanonicalId, key: &NativeKey, told: bool) -> bool {
-        let Some(record) = unit.record(id) else { return false };
-        let let_go = record.links.iter().any(|link| link.system == key.system && link.state == LinkState::Detached);
-        let without = match record.link_with(&key.system).map(|index| &record.links[index]) {
-            // Told of one it never had, it was told without it.
-            None => let_go || told,
-            Some(link) => {
-                let lacked = |was: &CanonicalRecord| lacks_it(was, link, &key.entity_type, &self.settings.rules);
-                let again = link.reuniting.contains(&key.entity_type) || unit.was(id).is_some_and(lacked);
-                told && (let_go && link.is_open_create() || again)
-            }
-        };
-        record.tombstone.is_some() || without
-    }
-
     /// Whether an update is about a record that is deleted.
     pub(super) fn is_deleted(&self, unit: &Unit, id: CanonicalId) -> bool {
         unit.record(id).is_some_and(|record| record.tombstone.is_some())
@@ -312,58 +291,35 @@ impl Decider {
             delete::told_again(&mut record, index, &item.source);
             decision.reason.push_str("; a delete wins over what comes later (delete.conflict)");
         }
-        let due = self.plan_sends(&mut record, &item.types, situation.now, None);
-        item.change.follow_on(&mut record, &due, self.settings.spans);
-        decision.notified = due.iter().map(|due| due.system.clone()).collect();
-        if let Some(work) = unit.drafts[draft].work.as_mut() {
-            work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
-        }
+        decision.notified = self.send(unit, draft, &mut record, item, situation, false);
         self.keep(unit, draft, record, item, &before);
         self.write_row(unit, position, draft, item, decision, None);
     }
 
-    /// A reference to a record that is deleted is sent as null, so a null that comes back says nothing new.
-    pub(super) async fn know_gone_parents(
+    /// An update that would have brought a deleted record back, and of which nothing was taken: its system is sent the delete again.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn stay_deleted(
         &mut self,
         unit: &mut Unit,
+        position: usize,
+        draft: usize,
         item: &ChangeItem,
-        arrival: &mut Arrival<'_>,
-        id: CanonicalId,
-    ) -> Result<(), PortError> {
-        let key = &item.change.key;
-        let cleared: Vec<FieldPath> =
-            item.types.references.keys().filter(|field| arrival.leaves.get(field).is_some_and(Value::is_null)).cloned().collect();
-        for field in cleared {
-            let Some(record) = unit.record(id) else { return Ok(()) };
-            let link = record.link_of(&key.system, &key.native_id).or_else(|| record.link_with(&key.system));
-            if record.data.held(&field).is_none() {
-                // It was cleared: the null says just that.
-                continue;
-            }
-            let held = link.and_then(|index| record.links[index].shadow.held.get(&record.data, &field));
-            let told = held.map(|held| (held.clone(), true));
-            let meant: Vec<_> = told.into_iter().chain(record.data.held(&field).map(|value| (value.clone(), false))).collect();
-            for (value, told) in meant {
-                let Some(parent) = value.as_str().and_then(|text| CanonicalId::parse(text).ok()) else { continue };
-                // It may have been deleted by somebody else since it was remembered; the null is younger than that.
-                if !unit.by_record.contains_key(&parent) {
-                    self.caches.forget_record(parent);
-                    unit.loaded.remove(&parent);
-                }
-                self.load_ids(unit, [parent]).await?;
-                // This unit may have decided about it by what was remembered: then both are decided again.
-                let maker = unit.by_record.get(&parent).copied();
-                if let Some(draft) = unit.draft_of(id) {
-                    unit.drafts[draft].relied_on.insert(parent);
-                    unit.drafts[draft].depends.extend(maker.filter(|maker| *maker != draft));
-                }
-                if self.is_sent_as_null(unit, unit.meant(parent), key, told) {
-                    arrival.leaves.set(field, value);
-                    break;
-                }
-            }
+        arrival: &Arrival<'_>,
+        situation: &Situation<'_>,
+        before: &CanonicalRecord,
+        mut decision: Decision,
+    ) {
+        let mut record = before.clone();
+        if let Some(index) = record.link_of(&item.change.key.system, &item.change.key.native_id) {
+            let link = &mut record.links[index];
+            // What is to be said about an old copy was said when it was compared.
+            let _ = old_copy(link, arrival);
+            link.waits.retain(|waits| waits.update != item.change.update);
+            delete::told_again(&mut record, index, &item.source);
         }
-        Ok(())
+        decision.notified = self.send(unit, draft, &mut record, item, situation, false);
+        self.keep(unit, draft, record, item, before);
+        self.write_row(unit, position, draft, item, decision, None);
     }
 
     /// Takes a deleted record's tombstone away for the system of an update.

@@ -120,7 +120,9 @@ impl Directory {
         drop(known);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let configured = self.rules.systems.iter().filter(|(_, rules)| rules.types.contains_key(entity_type)).map(|(name, _)| name);
-        let seen = known.facts.values().filter(|facts| facts.types.contains(entity_type)).map(|facts| &facts.system);
+        // Who is not known (any more) is not told anything either: nobody says what of it and by which names.
+        let takes_part = |facts: &&SystemFacts| facts.types.contains(entity_type) && self.rules.knows(&facts.system);
+        let seen = known.facts.values().filter(takes_part).map(|facts| &facts.system);
         let systems: BTreeSet<SystemName> = configured.chain(seen).cloned().collect();
         let targets = Arc::new(systems.iter().map(|system| self.describe(&known, system, entity_type)).collect::<Vec<_>>());
         known.targets.insert(entity_type.clone(), targets.clone());

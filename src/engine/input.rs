@@ -82,6 +82,15 @@ pub enum Step {
         /// The system.
         system: SystemName,
     },
+    /// A record that refers to one with another id in a system.
+    Rename {
+        /// The record.
+        child: CanonicalId,
+        /// The other one.
+        parent: CanonicalId,
+        /// The system.
+        system: SystemName,
+    },
     /// A record that was deleted long ago.
     Forget(CanonicalId),
     /// A dead letter whose values are erased.

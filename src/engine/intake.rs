@@ -58,7 +58,7 @@ pub struct Intake {
 impl Intake {
     /// One that numbers messages from `arrival` on.
     pub fn new(broker: Arc<dyn Broker>, store: Arc<dyn Store>, metrics: Arc<Metrics>, settings: &Settings, arrival: u64) -> Self {
-        Self { broker, store, left: BTreeSet::new(), metrics, limits: Limits::default(), senders: settings.senders.clone(), arrival }
+        Self { broker, store, left: BTreeSet::new(), metrics, limits: settings.limits, senders: settings.senders.clone(), arrival }
     }
 
     /// Hands on what is gathered, as long as someone takes it.

@@ -7,14 +7,14 @@ use crate::wire::inbound::{Transport, decode};
 use crate::wire::limits::Limits;
 
 /// The message of a dead letter, or the one to decide in its place.
-pub(super) fn read(letter: &DeadLetter, text: Option<&str>) -> Result<Inbound, Rejection> {
+pub(super) fn read(letter: &DeadLetter, text: Option<&str>, limits: &Limits) -> Result<Inbound, Rejection> {
     let Some(text) = text.filter(|_| letter.encoding.is_none() || text != letter.body.as_deref()) else {
         let detail = "its bytes are no text; send the message as it should be, to be decided in its place";
         return Err(Rejection::new(DeadReason::NotUtf8, detail));
     };
     // What gave it its id may have stood beside the body.
     let message_id = own_name(letter).and_then(|name| name.split_once(':')).map(|(_, id)| id.to_owned());
-    decode(text.as_bytes(), &Transport { message_id, ..Transport::default() }, &Limits::default()).map_err(|bad| bad.rejection)
+    decode(text.as_bytes(), &Transport { message_id, ..Transport::default() }, limits).map_err(|bad| bad.rejection)
 }
 
 /// The update a message is.
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_letter_keeps_its_id() {
-        let message = read(&letter("bms:u1", DeadReason::NotJson, "{", None), Some(CHANGE)).unwrap();
+        let message = read(&letter("bms:u1", DeadReason::NotJson, "{", None), Some(CHANGE), &Limits::default()).unwrap();
         let fits = |id: &str, reason| super::fits(&letter(id, reason, "{", None), &message);
         assert!(fits("bms:u1", DeadReason::NotJson));
         assert!(fits("unknown:u1", DeadReason::BadEnvelope), "whose it is was not readable");
@@ -105,14 +105,14 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_need_an_edit() {
         let bytes = letter("bytes:01", DeadReason::NotUtf8, "/wA=", Some("base64"));
-        assert_eq!(read(&bytes, bytes.body.as_deref()).unwrap_err().reason, DeadReason::NotUtf8);
-        assert!(read(&bytes, Some(CHANGE)).is_ok());
+        assert_eq!(read(&bytes, bytes.body.as_deref(), &Limits::default()).unwrap_err().reason, DeadReason::NotUtf8);
+        assert!(read(&bytes, Some(CHANGE), &Limits::default()).is_ok());
     }
 
     #[test]
     fn an_id_that_stood_beside_the_body_counts() {
         let body = r#"{"system": "bms", "type": "device", "native_id": "1", "entity": {}}"#;
-        let message = read(&letter("bms:m7", DeadReason::HandlerFailed, body, None), Some(body)).unwrap();
+        let message = read(&letter("bms:m7", DeadReason::HandlerFailed, body, None), Some(body), &Limits::default()).unwrap();
         assert_eq!(name(&message), "bms:m7");
     }
 }

@@ -394,7 +394,9 @@ impl Decider {
                     ids.insert(*id);
                 }
                 Content::Refused(refused) => ids.extend(refused.receipt.canonical_id.or_else(|| unit.linked(refused.key()))),
-                Content::Step(Step::Orphan { child, parent } | Step::Reunite { child, parent, .. }) => {
+                Content::Step(
+                    Step::Orphan { child, parent } | Step::Reunite { child, parent, .. } | Step::Rename { child, parent, .. },
+                ) => {
                     // Another process may have changed them, and nothing is written here that would tell.
                     [child, parent].into_iter().for_each(|id| self.caches.forget_record(*id));
                     ids.extend([*child, *parent]);

@@ -45,6 +45,10 @@ impl Decider {
             Ok(merged) => merged,
             Err(refused) => return Ok(Err(refused)),
         };
+        let (bytes, most) = (record.data.weight(), self.settings.record_bytes());
+        if bytes > most {
+            return Ok(Err(CantMerge::TooLarge(bytes, most)));
+        }
         for draft in [into, from] {
             unit.drafts[draft].inputs.insert(position);
             unit.drafts[draft].depends.extend([into, from].into_iter().filter(|other| *other != draft));
@@ -150,6 +154,7 @@ impl Decider {
             accepted_snapshot: Some(record.data.clone()),
             changed: Vec::new(),
             modified_fields: Vec::new(),
+            not_applied: Vec::new(),
             conflicts: Vec::new(),
             version_before: before,
             version_after: record.version,

@@ -32,6 +32,7 @@ mod letters;
 pub mod load;
 pub mod merging;
 mod orphans;
+mod parents;
 pub mod person;
 pub mod pipeline;
 pub mod receipts;

@@ -11,7 +11,7 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Op;
 use crate::domain::decision::Decision;
 use crate::domain::explain;
-use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
+use crate::domain::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
 use crate::domain::orphans::{ParentDelete, Reunion, bury_with_parent, clear, fields_to, reunited, told_without};
 use crate::domain::rules::TypeRules;
 use crate::domain::value::FieldPath;
@@ -51,6 +51,7 @@ impl Decider {
             Step::Done(task) => self.task_done(unit, position, task).await,
             Step::Orphan { child, parent } => self.orphan(unit, position, child, parent).await,
             Step::Reunite { child, parent, system } => self.reunite(unit, position, child, parent, &system).await,
+            Step::Rename { child, parent, system } => self.rename(unit, position, child, parent, &system).await,
             Step::EraseLetter { id, record } => self.erase_letter(unit, position, &id, record).await,
             Step::Forget(id) => self.forget_deleted(unit, position, id).await,
         }
@@ -128,6 +129,52 @@ impl Decider {
         unit.drafts[draft].inputs.insert(position);
         told_without(&mut record, system, &fields, &ids);
         let due = self.plan_sends(&mut record, &types, self.clock.now(), None);
+        note(unit, draft, record, due);
+        Ok(())
+    }
+
+    /// Leaves the records that refer to one with another id in a system to be sent to it again after this commit.
+    pub(super) fn leave_renamed(&self, unit: &mut Unit, draft: usize, parent: &CanonicalRecord, system: &SystemName, native_id: &NativeId) {
+        let rules = &self.settings.rules;
+        let is_sent = |children: &&EntityType| {
+            let side = rules.side(system, children);
+            rules.push_updates && side.outbound && !side.observed
+        };
+        for children in rules.children_of(&parent.entity_type).into_keys().filter(is_sent) {
+            let (system, native_id, children) = (system.clone(), native_id.clone(), children.clone());
+            unit.drafts[draft].tasks.push(TaskChange::Begin(Task::Rekeyed { parent: parent.id, system, native_id, children }));
+        }
+    }
+
+    /// Has a system sent one record that refers to another one under the other one's new id. What it holds is the same reference,
+    /// so nothing differs; what it was told names an id that is gone.
+    async fn rename(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        child: CanonicalId,
+        parent: CanonicalId,
+        system: &SystemName,
+    ) -> Result<(), PortError> {
+        self.load_ids(unit, [child, parent]).await?;
+        let Some(meant) = unit.record(unit.meant(parent)).filter(|record| record.is_live()) else { return Ok(()) };
+        let ids: BTreeSet<CanonicalId> = meant.absorbed.iter().copied().chain([parent, meant.id]).collect();
+        let Some(draft) = unit.draft_of(child) else { return Ok(()) };
+        let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()).filter(CanonicalRecord::is_live) else {
+            return Ok(());
+        };
+        let types = self.settings.rules.of_type(&record.entity_type);
+        let side = self.settings.rules.side(system, &record.entity_type);
+        let fields: Vec<FieldPath> = fields_to(&record, &types, &ids).into_iter().filter(|field| side.takes(field)).collect();
+        if fields.is_empty() {
+            return Ok(());
+        }
+        unit.drafts[draft].inputs.insert(position);
+        let due = self.plan_sends_to(&mut record, &types, self.clock.now(), system, true);
+        for link in record.links.iter_mut().filter(|link| link.system == *system) {
+            let told = link.shadow.sends.iter_mut().filter(|sent| sent.fresh);
+            told.for_each(|sent| sent.fields.extend(fields.iter().cloned()));
+        }
         note(unit, draft, record, due);
         Ok(())
     }

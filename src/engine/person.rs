@@ -118,7 +118,7 @@ impl Decider {
             Ok(letter) => letter,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let message = match letters::read(&letter, edited.or(letter.body.as_deref())) {
+        let message = match letters::read(&letter, edited.or(letter.body.as_deref()), &self.settings.limits) {
             Ok(message) => message,
             Err(rejection) => return Ok(Err(Refusal::Unfit(rejection))),
         };
@@ -154,7 +154,7 @@ impl Decider {
             Ok(letter) => letter,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let message = letters::read(&letter, letter.body.as_deref()).ok();
+        let message = letters::read(&letter, letter.body.as_deref(), &self.settings.limits).ok();
         let own = message.as_ref().and_then(|message| Some((letters::update_of(message)?.clone(), letters::content_hash(message)?)));
         let end = LetterEnd::Discarded(own.filter(|(update, _)| update.to_string() == letter.id));
         Ok(Ok((Content::Nothing, Some(SettledLetter { letter, end }))))

@@ -277,7 +277,7 @@ impl Decider {
         let reason = format!("{system} made the record it was sent; it was known as another one already, and the two are one now");
         let decision = receipt_row(&record, receipt, reason, Vec::new(), received_at, situation);
         unit.put_row(draft, DecisionWrite { decision, content_hash: receipt.content_hash, replaces: false, place: 0 });
-        Ok(())
+        doing(self.wake_collisions(unit, &[winner, loser])).await
     }
 }
 
@@ -304,6 +304,7 @@ pub(super) fn receipt_row(
         accepted_snapshot: None,
         changed: Vec::new(),
         modified_fields: Vec::new(),
+        not_applied: Vec::new(),
         conflicts: Vec::new(),
         version_before: record.version,
         version_after: record.version,

@@ -101,7 +101,7 @@ impl Decider {
     }
 
     /// Updates that wait because of what just changed about these records are looked at again.
-    async fn wake_collisions(&mut self, unit: &mut Unit, records: &[CanonicalId]) -> Result<(), PortError> {
+    pub(super) async fn wake_collisions(&mut self, unit: &mut Unit, records: &[CanonicalId]) -> Result<(), PortError> {
         let names = |waiting: &Waiting| match &waiting.waiting_for {
             WaitingFor::MatchCollision { records: named, .. } => named.iter().any(|id| records.contains(id)),
             WaitingFor::DuplicateInSystem { record, .. } => records.contains(record),

@@ -59,6 +59,7 @@ impl Decider {
                 let due = self.plan_sends(&mut record, &item.types, situation.now, None);
                 item.change.follow_on(&mut record, &due, self.settings.spans);
                 let row = record.clone();
+                self.leave_renamed(unit, draft, &row, &item.change.key.system, new);
                 if let Some(work) = unit.drafts[draft].work.as_mut() {
                     work.record = record;
                     work.outbox.extend(due.into_iter().map(|due| due_from(due, None)));
@@ -102,10 +103,8 @@ impl Decider {
 
 fn rekey(unit: &Unit, record: &mut CanonicalRecord, item: &ChangeItem, new: &NativeId, new_key: &NativeKey) -> Rekeyed {
     let key = &item.change.key;
-    if let Some(other) = unit.linked(new_key) {
-        if other == record.id {
-            return Rekeyed::Nothing(format!("{new} leads to this record already"));
-        }
+    let linked = unit.linked(new_key);
+    if let Some(other) = linked.filter(|other| *other != record.id) {
         let keys = vec![format!("the id {new}")];
         return Rekeyed::InTheWay(WaitingFor::MatchCollision { records: vec![record.id, other], keys });
     }
@@ -113,6 +112,12 @@ fn rekey(unit: &Unit, record: &mut CanonicalRecord, item: &ChangeItem, new: &Nat
         return Rekeyed::Nothing("the record is not linked under this id any more".to_owned());
     };
     let link = &mut record.links[index];
+    // The way back: it was called so before.
+    let back = link.native_id.as_ref() == Some(&key.native_id) && link.aliases.contains(new);
+    if linked.is_some() && !back {
+        return Rekeyed::Nothing(format!("{new} leads to this record already"));
+    }
+    link.aliases.retain(|alias| alias != new);
     if let Some(old) = link.native_id.replace(new.clone()) {
         link.aliases.push(old);
     }

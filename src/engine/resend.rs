@@ -44,7 +44,7 @@ impl Decider {
         Ok(())
     }
 
-    fn plan_sends_to(
+    pub(super) fn plan_sends_to(
         &self,
         record: &mut CanonicalRecord,
         types: &TypeRules,

@@ -20,6 +20,7 @@ use crate::domain::rules::{
 use crate::domain::survivorship::Rule;
 use crate::domain::value::FieldPath;
 use crate::telemetry::Spans;
+use crate::wire::Limits;
 
 /// Numbers and limits the engine runs by.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub struct Settings {
     pub id_cache_bytes: u64,
     /// Bytes for the cache of records.
     pub record_cache_bytes: u64,
+    /// Limits of inbound messages.
+    pub limits: Limits,
 }
 
 /// How a review ends by itself.
@@ -132,6 +135,38 @@ impl Settings {
             },
             id_cache_bytes: orchestration.id_cache.bytes(),
             record_cache_bytes: orchestration.record_cache.bytes(),
+            limits: config.limits.into(),
+        }
+    }
+
+    /// Bytes of one record, about: what many messages made of it together.
+    #[must_use]
+    pub const fn record_bytes(&self) -> usize {
+        self.limits.message_bytes.saturating_mul(2)
+    }
+
+    /// The same with merge handlers of this version: decisions carry a hash of both.
+    #[must_use]
+    pub fn with_handlers(mut self, version: &str) -> Self {
+        let rules = Arc::make_mut(&mut self.rules);
+        let both = format!("{}\n{version}", rules.config_hash);
+        rules.config_hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(both.as_bytes())).into();
+        self
+    }
+}
+
+impl From<config::Limits> for Limits {
+    fn from(limits: config::Limits) -> Self {
+        let size = |size: config::ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+        let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        Self {
+            message_bytes: size(limits.message),
+            depth: count(limits.nesting),
+            fields: count(limits.fields),
+            field_name_bytes: size(limits.field_name),
+            native_id_bytes: size(limits.native_id),
+            id_bytes: size(limits.id),
+            key_value_bytes: size(limits.key_value),
         }
     }
 }

@@ -100,6 +100,18 @@ pub(super) fn holds_followers(waiting: &Waiting) -> bool {
     }
 }
 
+/// Whether nobody knows yet which record it is about.
+pub(super) fn is_unknown(waiting: &Waiting) -> bool {
+    match &waiting.waiting_for {
+        WaitingFor::MatchCollision { .. } | WaitingFor::DuplicateInSystem { .. } | WaitingFor::NoIdentity | WaitingFor::NoBase => true,
+        WaitingFor::MissingReference { .. }
+        | WaitingFor::OpenCreate { .. }
+        | WaitingFor::Brake { .. }
+        | WaitingFor::Review
+        | WaitingFor::Time => false,
+    }
+}
+
 /// What a native record itself said while nobody knew it, once an answer says which it is.
 pub(super) fn freed_by_link(unit: &Unit, key: &NativeKey) -> Vec<Waiting> {
     let freed = |waiting: &Waiting| match &waiting.waiting_for {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -44,7 +44,7 @@ use crate::domain::ids::{EntityType, SystemName};
 use crate::domain::waiting::Waiting;
 use crate::ports::broker::Broker;
 use crate::ports::clock::{Clock, Ids};
-use crate::ports::error::PortError;
+use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::Store;
 use crate::telemetry::{Metrics, Spans};
 
@@ -189,9 +189,9 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     };
     let resync = Resync::new(kept, settings.clone(), directory.clone(), clock.clone(), activity.clone(), again);
     let taker = tokio::spawn(intake.run(gathering, chunks, told.clone()));
-    let settler = tokio::spawn(settle(broker, settling, metrics.clone()));
+    let (settler, settler_ended) = watched(settle(broker, settling, metrics.clone()));
     let (sent, may_end) = watch::channel(false);
-    let sender = tokio::spawn(dispatch.run(may_end));
+    let (sender, sender_ended) = watched(dispatch.run(may_end));
     // Resends and woken updates are numbered apart from messages, after all of them.
     let engine = Engine {
         pipeline,
@@ -212,7 +212,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
     let ready = Arc::new(AtomicBool::new(true));
     let works = ready.clone();
     let engine = tokio::spawn(async move {
-        let outcome = engine.run(inbox, resends, told).await;
+        let outcome = engine.run(inbox, resends, told, [sender_ended, settler_ended]).await;
         works.store(false, Ordering::SeqCst);
         // The commits are done: now what they made due, then the acknowledgements that are still on their way.
         sent.send_replace(true);
@@ -223,6 +223,20 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         outcome
     });
     Ok(Running { stop, engine, caches, directory, activity, wanted, resync, acts, metrics, ready })
+}
+
+/// A task, and what is dropped with it.
+fn watched(work: impl Future<Output = ()> + Send + 'static) -> (JoinHandle<()>, oneshot::Receiver<()>) {
+    let (alive, ended) = oneshot::channel();
+    let task = async move {
+        let _alive = alive;
+        work.await;
+    };
+    (tokio::spawn(task), ended)
+}
+
+fn ended(operation: &'static str) -> PortError {
+    PortError::new(PortErrorKind::Invalid, operation, "this part of the engine has ended by itself; the log says why")
 }
 
 struct Engine {
@@ -247,6 +261,7 @@ impl Engine {
         mut inbox: mpsc::Receiver<Chunk>,
         mut resends: mpsc::Receiver<InputKind>,
         mut stop: watch::Receiver<bool>,
+        [mut sender, mut settler]: [oneshot::Receiver<()>; 2],
     ) -> Result<(), PortError> {
         let (activity, mut kinds) = (self.activity.clone(), Vec::new());
         loop {
@@ -271,10 +286,13 @@ impl Engine {
                     let _busy = activity.busy(kinds.len());
                     self.look_again(&mut kinds).await?;
                 }
-                Some(chunk) = inbox.recv(), if room => {
+                chunk = inbox.recv(), if room => {
                     self.demand.withdraw();
-                    self.take(chunk).await?;
+                    self.take(chunk.ok_or_else(|| ended("take messages"))?).await?;
                 }
+                // None of them ends before this one does: one that panicked has said so in the log, and nothing goes on without it.
+                _ = &mut sender => return Err(ended("send messages")),
+                _ = &mut settler => return Err(ended("acknowledge messages")),
             }
             self.start_commit();
         }

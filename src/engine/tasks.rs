@@ -54,6 +54,10 @@ impl Tasks {
                 let step = |child| Step::Reunite { child, parent: *parent, system: system.clone() };
                 self.children(store, &task, *parent, children, step).await?
             }
+            Task::Rekeyed { parent, children, system, .. } => {
+                let step = |child| Step::Rename { child, parent: *parent, system: system.clone() };
+                self.children(store, &task, *parent, children, step).await?
+            }
             Task::Erase { record, .. } => {
                 let erasing = self.erasing.entry(task.clone()).or_default();
                 erasing.next(store, &self.rules, *record).await?

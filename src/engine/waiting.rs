@@ -1,5 +1,6 @@
 //! Updates that wait or can't be processed: how they are kept, how they wake, and what overtakes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -32,9 +33,12 @@ impl Decider {
         if matches!(item.change.body, ChangeBody::Upsert(_)) {
             return None;
         }
+        // What waits under the old id is to be known under the new one.
+        let is_rekey = matches!(item.change.body, ChangeBody::Rekey(_));
         let earlier = |waiting: &Waiting| item.woken.as_ref().is_none_or(|woken| waiting.arrival < woken.arrival);
         let waiting = unit.waiting_of(&item.change.key).into_iter().filter(earlier);
-        let ahead = waiting.filter(super::settle::holds_followers).last();
+        let ahead =
+            waiting.filter(|waiting| super::settle::holds_followers(waiting) || is_rekey && super::settle::is_unknown(waiting)).last();
         ahead.map(|waiting| waiting.update)
     }
 
@@ -258,7 +262,8 @@ impl Decider {
         error: &str,
     ) {
         let attempt = arrival.attempt;
-        let known = matches!(proposal.footing, Footing::Linked | Footing::Binds) || arrival.waited.is_some();
+        let linked = matches!(proposal.footing, Footing::Linked | Footing::Binds) || arrival.waited.is_some();
+        let known = linked && before.tombstone.is_none();
         let max = self.settings.max_attempts;
         if attempt >= max {
             let detail = format!("the handler failed {attempt} times, the last time: {error}; mend it, then requeue this message");
@@ -460,6 +465,7 @@ pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situa
         overtaken: Vec::new(),
         approval: None,
         requeued: false,
+        bases: BTreeMap::new(),
         former_rev: 0,
     };
     let mut decision = blank(&arrival, situation, waiting.change.as_ref().map(|change| change.canonical_id));
@@ -477,7 +483,7 @@ pub fn awake_input(waiting: Waiting) -> Input {
 
 /// The change of a waiting update, read again from its message.
 pub fn change_of(waiting: &Waiting) -> Result<Arc<NativeChange>, Rejection> {
-    match decode_value(waiting.message.clone(), &Transport::default(), &Limits::default()) {
+    match decode_value(waiting.message.clone(), &Transport::default(), &Limits::LARGEST) {
         Ok(Inbound::Change(change)) => Ok(change),
         Ok(Inbound::Receipt(_) | Inbound::ChangeSet { .. }) => {
             Err(Rejection::new(DeadReason::BadEnvelope, format!("the stored message of {} is not a change", waiting.update)))

@@ -95,21 +95,7 @@ impl RoughCount {
 
 /// Counts by reading every row, page by page: what a store does that can't count by itself.
 pub async fn by_reading<S: Store + ?Sized>(store: &S) -> Result<Tally, PortError> {
-    let mut tally = Tally::default();
-    let mut after = Some(0);
-    while let Some(position) = after {
-        let page = store.owed(position, PAGE).await?;
-        after = if page.len() < PAGE { None } else { page.last().map(|(position, _)| *position) };
-        let ids: Vec<CanonicalId> = page.iter().map(|(_, owed)| owed.record).collect();
-        let records = if ids.is_empty() { Vec::new() } else { store.records(&ids).await? };
-        let types: BTreeMap<CanonicalId, EntityType> =
-            records.into_iter().map(|versioned| (versioned.record.id, versioned.record.entity_type.clone())).collect();
-        for (_, owed) in page {
-            if let Some(entity_type) = types.get(&owed.record) {
-                tally.owed.entry((owed.system.clone(), entity_type.clone())).or_default().add(&owed);
-            }
-        }
-    }
+    let mut tally = Tally { owed: owed_by_reading(store).await?, ..Tally::default() };
     let mut after = None;
     loop {
         let page = store.list_waiting(after, PAGE).await?;
@@ -132,4 +118,24 @@ pub async fn by_reading<S: Store + ?Sized>(store: &S) -> Result<Tally, PortError
             return Ok(tally);
         }
     }
+}
+
+/// Counts what is owed by reading it.
+pub async fn owed_by_reading<S: Store + ?Sized>(store: &S) -> Result<BTreeMap<(SystemName, EntityType), OwedTally>, PortError> {
+    let mut counts: BTreeMap<(SystemName, EntityType), OwedTally> = BTreeMap::new();
+    let mut after = Some(0);
+    while let Some(position) = after {
+        let page = store.owed(position, PAGE).await?;
+        after = if page.len() < PAGE { None } else { page.last().map(|(position, _)| *position) };
+        let ids: Vec<CanonicalId> = page.iter().map(|(_, owed)| owed.record).collect();
+        let records = if ids.is_empty() { Vec::new() } else { store.records(&ids).await? };
+        let types: BTreeMap<CanonicalId, EntityType> =
+            records.into_iter().map(|versioned| (versioned.record.id, versioned.record.entity_type.clone())).collect();
+        for (_, owed) in page {
+            if let Some(entity_type) = types.get(&owed.record) {
+                counts.entry((owed.system.clone(), entity_type.clone())).or_default().add(&owed);
+            }
+        }
+    }
+    Ok(counts)
 }

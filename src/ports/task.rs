@@ -33,6 +33,17 @@ pub enum Task {
         /// The type of the records that refer to it.
         children: EntityType,
     },
+    /// The records of a type that refer to one whose native record has another id now: the system is sent them again.
+    Rekeyed {
+        /// The record.
+        parent: CanonicalId,
+        /// Where.
+        system: SystemName,
+        /// What it is called there now.
+        native_id: NativeId,
+        /// The type of the records that refer to it.
+        children: EntityType,
+    },
     /// The values of a record are taken out of all that was decided about it, and out of its dead letters.
     Erase {
         /// The record.
@@ -49,6 +60,7 @@ impl fmt::Display for Task {
             Self::Reunited { parent, system, native_id, count, children } => {
                 write!(f, "reunited:{parent}:{count}:{children}:{system}:{native_id}")
             }
+            Self::Rekeyed { parent, system, native_id, children } => write!(f, "rekeyed:{parent}:{children}:{system}:{native_id}"),
             Self::Orphans { parent, version, children } => write!(f, "orphans:{parent}:{version}:{children}"),
         }
     }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Largest message. Default: 1 MiB.
     pub message_bytes: usize,
-    /// How many objects and arrays may be inside each other, the message itself included. Default: 64; 127 at most.
+    /// How many objects and arrays may be inside each other, the message itself included. Default: 64; 127 at most, what is stored
+    /// 90 at most.
     pub depth: usize,
     /// Fields of one record: its leaf paths, where an array or an empty object is one field. Also the keys of any single
     /// object, wherever it is. Default: 1,000.
@@ -35,4 +36,18 @@ impl Default for Limits {
             key_value_bytes: 1024,
         }
     }
+}
+
+impl Limits {
+    /// As far as each can be raised by configuration. What is read again after it was taken is read under these: the limits may
+    /// be lower by then.
+    pub const LARGEST: Self = Self {
+        message_bytes: 4 * 1024 * 1024,
+        depth: 90,
+        fields: 10_000,
+        field_name_bytes: 1024,
+        native_id_bytes: 180,
+        id_bytes: 200,
+        key_value_bytes: 1024,
+    };
 }

@@ -28,7 +28,8 @@ use crate::domain::change::{DeadReason, Rejection};
 /// ```
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Value, Rejection> {
     if bytes.len() > limits.message_bytes {
-        let detail = format!("the message has {} bytes, the limit is {}; send less or raise the limit", bytes.len(), limits.message_bytes);
+        let detail =
+            format!("the message has {} bytes, the limit is {}; send less, or raise [limits] message", bytes.len(), limits.message_bytes);
         return Err(Rejection::new(DeadReason::TooLarge, detail));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;

@@ -1,12 +1,14 @@
 //! The embedded backend.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use syncline::backends::embedded::{Embedded, Options};
+use syncline::domain::decision::DecisionKind;
 use syncline::ports::broker::{Broker, LocalQueues};
 use syncline::ports::error::PortErrorKind;
-use syncline::ports::store::Store;
+use syncline::ports::store::{Lookup, Plan, RecordWrite, Store};
 use syncline::ports::testkit::{
     BrokerKit, QueueKit, StoreKit, agrees_with_reference, broker_conformance, local_queues_conformance, sample, store_conformance,
 };
@@ -179,6 +181,54 @@ async fn a_full_disk_is_said_and_overcome() {
     embedded.limit_pages(1_000_000).await.unwrap();
     embedded.store.commit(&sample::batch(vec![sample::plan(sample::write(sample::record(999_999, 1), None))])).await.unwrap();
     assert_eq!(count().await, written * 20 + 1);
+}
+
+/// SQLite ends the whole transaction when the disk is full. What batches behind the one that met it write then must not be durable
+/// statement by statement.
+#[tokio::test]
+async fn batches_that_share_a_transaction_on_a_full_disk_leave_nothing_half_written() {
+    for pages in [60, 66, 73, 81] {
+        let folder = TempDir::new().unwrap();
+        let embedded = Embedded::open(folder.path(), &Options::default()).unwrap();
+        embedded.limit_pages(pages).await.unwrap();
+        let batch = |n: u64| {
+            let size = if n % 4 == 0 { 9_000 } else { 10 };
+            let mut record = sample::record(n, 1);
+            record.data.set("text".into(), serde_json::Value::String("x".repeat(size)));
+            let decided = sample::row(sample::decision(&format!("bms:u{n}"), Some(n), DecisionKind::Accepted, n));
+            let write = RecordWrite { links_added: vec![sample::native(&format!("b{n}"))], ..sample::write(record, None) };
+            sample::batch(vec![Plan { decisions: vec![decided], ..sample::plan(write) }])
+        };
+        let mut done: BTreeSet<u64> = BTreeSet::new();
+        for _ in 0..2 {
+            let left: Vec<u64> = (1..300).filter(|n| !done.contains(n)).collect();
+            let commit = |n: u64| {
+                let (store, batch) = (Arc::clone(&embedded.store), batch(n));
+                tokio::spawn(async move { (n, store.commit(&batch).await) })
+            };
+            let tasks: Vec<_> = left.into_iter().map(commit).collect();
+            for task in tasks {
+                let (n, committed) = task.await.unwrap();
+                match committed {
+                    Ok(()) => assert!(done.insert(n)),
+                    Err(error) => assert_eq!(error.kind, PortErrorKind::Full, "{n}: {error}"),
+                }
+            }
+            for n in 1..300 {
+                let lookup = Lookup {
+                    updates: vec![sample::update(&format!("bms:u{n}"))],
+                    links: vec![sample::native(&format!("b{n}"))],
+                    ..Lookup::default()
+                };
+                let found = embedded.store.look_up(&lookup).await.unwrap();
+                let there = (embedded.store.records(&[sample::id(n)]).await.unwrap().len(), found.markers.len(), found.links.len());
+                let all = usize::from(done.contains(&n));
+                assert_eq!(there, (all, all, all), "{pages} pages, batch {n}");
+            }
+            embedded.limit_pages(1_000_000).await.unwrap();
+        }
+        assert_eq!(done.len(), 299, "all of it once there is room");
+    }
 }
 
 #[tokio::test]

@@ -354,7 +354,7 @@ fn a_change_set_is_not_refused_for_a_letter_of_another_update() {
     set [{"entity":{"name":"Fan","serial":"S1"},"id":"1","native_id":"c1","system":"crm","type":"device"},{"entity":{"name":"Fan","serial":"S2"},"id":"2","native_id":"c2","system":"crm","type":"device"}] change_set=true
       crm:1 accepted: a new record from crm
       crm:2 accepted: a new record from crm
-      dead letter crm:10 key_too_: the key serial is er than 1 KiB; send a shorter value
+      dead letter crm:10 key_too_: the key serial is er than 1024 bytes; send a shorter value
       = <device 1> v1 {"name":"Fan","serial":"S1"} [crm c1, oem (open create)]
       = <device 2> v1 {"name":"Fan","serial":"S2"} [crm c2, oem (open create)]
       → oem: create device - rev 1 {"name":"Fan","serial":"S1"} changed: name, serial

@@ -176,7 +176,7 @@ fn s53_what_cannot_be_read_is_kept_and_the_next_is_processed() {
     {"id":"deep","system":"bms","type":"device","native_id":"d","entity":{"a":[[[[[[[[[[[[[[[[[[[[[[[[[[… (236 bytes)
       dead letter bms:deep too_deep: the message nests deeper than 64 objects and arrays; flatten it (line 1 column 137)
     {"id":"big","system":"bms","type":"device","native_id":"d","entity":{"a":"xxxxxxxxxxxxxxxxxxxxxxxxxx… (1048653 bytes)
-      dead letter bms:big too_large: the message has 1048653 bytes, the limit is 1048576; send less or raise the limit
+      dead letter bms:big too_large: the message has 1048653 bytes, the limit is 1048576; send less, or raise [limits] message
     {"id":"op","system":"bms","type":"device","native_id":"d","op":"upsrt","entity":{}}
       dead letter bms:op unknown_op: op "upsrt" is not one of upsert, patch, delete, rekey, receipt; did you mean "upsert"?
     {"id":"no-native","system":"bms","type":"device","entity":{}}

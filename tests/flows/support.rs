@@ -30,7 +30,6 @@ use syncline::ports::store::{DeadLetter, Store};
 use syncline::views::holds;
 use syncline::wire::body::body_json;
 use syncline::wire::inbound::{Transport, decode};
-use syncline::wire::limits::Limits;
 
 use crate::engine::{CountedIds, Mail, TestClock};
 use crate::message::BEGIN;
@@ -268,6 +267,12 @@ impl Scene {
         }
     }
 
+    /// The same with another configuration.
+    pub fn restart_as(&mut self, config: &str) {
+        self.settings = Arc::new(Settings::compile(&Config::from_toml(config, "scene.toml").unwrap()));
+        self.restart();
+    }
+
     /// What was sent is noted some time later, as a running engine does it.
     pub fn marks_later(&mut self) {
         self.orchestrators.iter_mut().for_each(|orchestrator| orchestrator.relay.marks_later = true);
@@ -368,7 +373,7 @@ impl Scene {
     fn decoded(&mut self, bytes: &[u8]) -> Input {
         self.arrival += 1;
         let received_at = self.clock.now();
-        let kind = match decode(bytes, &Transport::default(), &Limits::default()) {
+        let kind = match decode(bytes, &Transport::default(), &self.settings.limits) {
             Ok(message) => InputKind::Message(Arc::new(message)),
             Err(bad) => {
                 let (body, encoding) = body_json(bytes);

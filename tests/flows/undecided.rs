@@ -181,7 +181,7 @@ fn a_newer_word_about_a_field_is_the_one_that_counts() {
         conflict name: base "Fan", ours "Pump" (bms), theirs "Blower" → theirs (latest)
     u4 oem patch device o1 {"name":"Drum"}
       oem:u4 accepted: taken: name | by Handler device
-        conflict name: base "Blower", ours "Pump" (bms), theirs "Drum" → theirs (latest)
+        conflict name: base "Fan", ours "Pump" (bms), theirs "Drum" → theirs (latest)
       = <device 1> v3 {"name":"Drum","serial":"S1"} [bms b1, oem o1]
       → bms: update device b1 rev 1 {"id":"b1","name":"Drum","serial":"S1"} changed: name
     u5 oem receipt device o1 canonical_id=<device 1> rev=1 status=applied

@@ -47,14 +47,26 @@ mod redaction;
 mod references;
 #[path = "../flows/regroup.rs"]
 mod regroup;
+#[path = "../flows/rekeyed.rs"]
+mod rekeyed;
+#[path = "../flows/repeated.rs"]
+mod repeated;
 #[path = "../flows/retention.rs"]
 mod retention;
+#[path = "../flows/revived.rs"]
+mod revived;
 #[path = "../flows/rules.rs"]
 mod rules;
 #[path = "../flows/saga.rs"]
 mod saga;
 #[path = "../flows/sending.rs"]
 mod sending;
+#[path = "../flows/shapes.rs"]
+mod shapes;
 #[path = "../flows/story.rs"]
 mod story;
 mod support;
+#[path = "../flows/undecided.rs"]
+mod undecided;
+#[path = "../flows/unlinking.rs"]
+mod unlinking;

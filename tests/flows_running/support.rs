@@ -23,7 +23,6 @@ use syncline::ports::hold::Hold;
 use syncline::ports::store::Store;
 use syncline::telemetry::Gauges;
 use syncline::views::holds;
-use syncline::wire::Limits;
 
 use crate::engine::{CountedIds, TestClock};
 use crate::ground::{Ground, Watched};
@@ -178,7 +177,7 @@ impl Scene {
                 resync: running.resync.clone(),
                 acts: running.acts.clone(),
                 metrics: running.metrics.clone(),
-                limits: Limits::default(),
+                limits: settings.limits,
                 ready: Arc::new(AtomicBool::new(true)),
                 stopping,
             };
@@ -292,6 +291,12 @@ impl Scene {
             running.stop().await.unwrap();
         });
         self.begin();
+    }
+
+    /// The same with another configuration.
+    pub fn restart_as(&mut self, config: &str) {
+        self.settings = Arc::new(Settings::compile(&Config::from_toml(config, "scene.toml").unwrap()));
+        self.restart();
     }
 
     /// A person pauses what a system is sent.

@@ -48,8 +48,14 @@ mod redaction;
 mod references;
 #[path = "../flows/regroup.rs"]
 mod regroup;
+#[path = "../flows/rekeyed.rs"]
+mod rekeyed;
+#[path = "../flows/repeated.rs"]
+mod repeated;
 #[path = "../flows/retention.rs"]
 mod retention;
+#[path = "../flows/revived.rs"]
+mod revived;
 #[path = "../flows/rules.rs"]
 mod rules;
 #[path = "../flows/saga.rs"]
@@ -58,7 +64,13 @@ mod saga;
 mod sending;
 #[path = "../support/servers.rs"]
 mod servers;
+#[path = "../flows/shapes.rs"]
+mod shapes;
 #[path = "../flows/story.rs"]
 mod story;
 #[path = "../flows_running/support.rs"]
 mod support;
+#[path = "../flows/undecided.rs"]
+mod undecided;
+#[path = "../flows/unlinking.rs"]
+mod unlinking;

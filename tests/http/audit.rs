@@ -117,8 +117,17 @@ async fn without_tokens_whoever_says_a_name_is_believed_and_it_lasts() {
     served.say(&device("x", "bms", "x", json!({"serial": "x", "id": "other"}))).await;
     served.at_rest().await;
     assert_eq!(served.post("/v1/dead-letters/bms:x/discard", &json!({"by": "anna"})).await.0, 200);
+    for (act, body) in
+        [("pause", json!({"direction": "out", "by": "anna"})), ("resume", json!({"by": "ben"})), ("resync", json!({"by": "cleo"}))]
+    {
+        assert_eq!(served.post(&format!("/v1/systems/oem/{act}"), &body).await.0, 200);
+        let entry = served.get("/v1/audit").await.1["items"][0].clone();
+        assert_eq!((&entry["by"], &entry["act"], &entry["on"]), (&body["by"], &json!(act), &json!("oem")));
+    }
+    assert_eq!(served.post("/v1/systems/oem/pause", &json!({"direction": "out", "by": "a\nb"})).await.0, 400);
+    assert_eq!(served.get("/v1/brakes").await.1["items"], json!([]), "nothing is done in a name that is none");
     let served = served.again(PUSH).await;
-    let entry = served.get("/v1/audit").await.1["items"][0].clone();
+    let entry = served.get("/v1/audit").await.1["items"][3].clone();
     assert_eq!(
         (&entry["by"], &entry["role"], &entry["act"], &entry["on"]),
         (&json!("anna"), &Value::Null, &json!("discard"), &json!("bms:x"))

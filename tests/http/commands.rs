@@ -125,6 +125,13 @@ async fn a_full_export_is_handed_in_as_far_as_it_is_news() {
     let export = "{\"id\": \"o1\", \"serial_no\": \"S1\", \"size\": {\"w\": 1.0, \"h\": 1}, \"note\": null}\n\
                   {\"id\": \"o2\", \"serial_no\": \"S2\", \"size\": {\"w\": 2, \"h\": 7}}\n\
                   {\"id\": \"o9\", \"serial_no\": \"S9\"}\n";
+    let would = syncline(&["snapshot", "--url", url, "--system", "oem", "--type", "device", "-", "--dry-run"], export).await;
+    insta::assert_snapshot!(said(&would), @"
+    3 differ and would be handed in, 0 refused, 1 are as known
+    1 of them as deleted: oem is known to hold them, and they are not in the export
+    ");
+    served.at_rest().await;
+    assert!(served.get("/v1/entities/device/oem:o3").await.1["tombstone"].is_null(), "nothing was handed in");
     let output = syncline(&["snapshot", "--url", url, "--system", "oem", "--type", "device", "-"], export).await;
     insta::assert_snapshot!(said(&output), @"
     3 differ and were handed in, 0 refused, 1 are as known
@@ -136,6 +143,6 @@ async fn a_full_export_is_handed_in_as_far_as_it_is_news() {
     assert_eq!(served.get("/v1/entities/device/oem:o3").await.1["tombstone"]["system"], "oem");
     let again = syncline(&["snapshot", "--json", "--url", url, "--system", "oem", "--type", "device", "-"], export).await;
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
-    assert_eq!(again, json!({"sent": 0, "refused": 0, "as_known": 3, "absent": 0}));
+    assert_eq!(again, json!({"sent": 0, "refused": 0, "as_known": 3, "absent": 0, "dry_run": false}));
     served.orchestrator.stop().await.unwrap();
 }

@@ -116,6 +116,29 @@ async fn every_page_shows_what_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_corrected_any_more_is_listed() {
+    let served =
+        Served::with(&PUSH.replace("push_updates = true", "push_updates = true\ncircular_update_prevention = { flips_max = 1 }")).await;
+    served.say(&device("u1", "bms", "b1", json!({"serial": "S1", "name": "Pump"}))).await;
+    served.at_rest().await;
+    let sent = served.lease("oem", json!({})).await.remove(0);
+    let receipt = json!({"id": "r1", "system": "oem", "type": "device", "op": "receipt", "native_id": "o1",
+        "canonical_id": sent["canonical_id"], "rev": sent["rev"], "status": "applied"});
+    served.say(&receipt).await;
+    served.say(&device("u2", "oem", "o1", json!({"serial_no": "S1", "name": "Pump  "}))).await;
+    served.at_rest().await;
+    let record = served.get("/v1/entities/device/bms:b1").await.1;
+    assert_eq!((&record["links"][1]["frozen"], &record["data"]["name"]), (&json!({"name": "Pump  "}), &json!("Pump")), "{record}");
+    let html = served.shown("/systems/oem").await;
+    for word in ["Where it is not corrected any more", "It answers", "Pump  "] {
+        assert!(html.contains(word), "{word:?}: {html}");
+    }
+    assert!(!served.shown("/systems/bms").await.contains("Where it is not corrected any more"));
+    assert!(served.shown("/records/device/bms:b1").await.contains("not corrected any more"));
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_full_of_html_is_text_and_every_link_leads_somewhere() {
     let served = one_of_everything().await;
     let native = format!("a/../b?c#d&e {BAD}");

@@ -113,11 +113,25 @@ async fn dead_letters_are_requeued_and_discarded() {
     let (status, still) = served.post("/v1/dead-letters/bms:x/requeue", &json!({})).await;
     assert_eq!((status, text(&still["dead_letter"], "reason")), (StatusCode::OK, "id_mismatch"), "{still}");
     let good = device("x", "bms", "x", json!({"serial": "x"}));
+    let letters = served.get("/v1/dead-letters").await;
+    let (status, would_be) = served.post("/v1/dead-letters/bms:x/requeue", &json!({"message": good, "dry_run": true})).await;
+    assert_eq!((status, text(&would_be["decision"], "decision"), &would_be["dry_run"]), (StatusCode::OK, "accepted", &json!(true)));
+    assert_eq!(
+        served.post("/v1/dead-letters/bms:y/discard", &json!({"by": "anna", "dry_run": true})).await,
+        (StatusCode::OK, json!({"id": "bms:y", "dry_run": true, "discarded": false}))
+    );
+    assert_eq!(served.post("/v1/dead-letters/nobody/discard", &json!({"dry_run": true})).await.0, StatusCode::NOT_FOUND);
+    let edited = good.to_string();
+    let said = command(&served, &["dead-letters", "requeue", "bms:x", "--edit", "-", "--by", "anna", "--dry-run"], &edited).await;
+    assert_eq!(said, ("bms:x would be accepted: a new record from bms (edited and requeued by anna)\n".to_owned(), Some(0)));
+    let said = command(&served, &["dead-letters", "discard", "bms:y", "--dry-run"], "").await;
+    assert_eq!(said, ("bms:y would be discarded\n".to_owned(), Some(0)));
+    assert_eq!(served.get("/v1/dead-letters").await, letters, "nothing has changed");
     let (status, done) = served.post("/v1/dead-letters/bms:x/requeue", &json!({"message": good})).await;
     assert_eq!((status, text(&done["decision"], "reason")), (StatusCode::OK, "a new record from bms (edited and requeued by unknown)"));
     assert_eq!(
         served.post("/v1/dead-letters/bms:y/discard", &json!({"by": "anna"})).await,
-        (StatusCode::OK, json!({"id": "bms:y", "discarded": true}))
+        (StatusCode::OK, json!({"id": "bms:y", "dry_run": false, "discarded": true}))
     );
     assert_eq!(served.get("/v1/dead-letters").await.1["items"], json!([]));
     assert_eq!(served.post("/v1/dead-letters/bms:y/discard", &json!({})).await.0, StatusCode::NOT_FOUND);

@@ -230,6 +230,8 @@ async fn case_database_restored_from_a_backup_sends_newer_messages() {
     let Served { orchestrator, folder, .. } = served;
     orchestrator.stop().await.unwrap();
     put_back(&backup, &data);
+    let output = syncline(&["recover", "--store", &store, "--dry-run"], "").await;
+    insta::assert_snapshot!(said(&output), @"the epoch would be 2 then: adapters take whatever they are sent from then on for newer than all they were sent before");
     let output = syncline(&["recover", "--store", &store], "").await;
     insta::assert_snapshot!(said(&output), @r#"
     the epoch is 2 now: adapters take whatever they are sent from now on for newer than all they were sent before

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::json;
 use syncline::app::{RandomIds, SystemClock};
 use syncline::backends::embedded::{Embedded, Options};
@@ -10,9 +11,9 @@ use syncline::config::Config;
 use syncline::engine::handlers::Handlers;
 use syncline::engine::settings::Settings;
 use syncline::engine::supervisor::{Parts, start};
-use syncline::ports::broker::{Inbox, LocalQueues};
+use syncline::ports::broker::{Broker, Delivery, Inbox, LocalQueues, OutboundMessage};
 use syncline::ports::clock::Clock;
-use syncline::ports::error::PortErrorKind;
+use syncline::ports::error::{PortError, PortErrorKind};
 
 use crate::support::whole;
 
@@ -53,4 +54,50 @@ async fn a_full_disk_ends_the_engine_and_loses_nothing() {
     };
     tokio::time::timeout(Duration::from_secs(30), empty).await.expect("everything is decided");
     running.stop().await.unwrap();
+}
+
+/// A broker of which one part panics, as only a fault in the program would.
+#[derive(Debug)]
+struct Faulty {
+    inner: Arc<dyn Broker>,
+    settles: bool,
+}
+
+#[async_trait]
+impl Broker for Faulty {
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, PortError> {
+        self.inner.receive(max, wait).await
+    }
+
+    async fn give_again(&self) -> Result<(), PortError> {
+        self.inner.give_again().await
+    }
+
+    async fn settle(&self, tags: &[u64]) -> Result<(), PortError> {
+        assert!(self.settles, "a fault in acknowledging");
+        self.inner.settle(tags).await
+    }
+
+    async fn publish(&self, _: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
+        panic!("a fault in publishing")
+    }
+}
+
+/// What goes on without one of its parts looks well and does nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_of_which_a_part_has_ended_ends_as_a_whole() {
+    for settles in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = Embedded::open(folder.path(), &Options::default()).unwrap();
+        let config = "[orchestration]\npush_updates = true\n[entities.device]\nkeys = [{ fields = [\"serial\"] }]\n[systems.bms]\n\
+                      [systems.oem.entities.device]";
+        let settings = Arc::new(Settings::compile(&Config::from_toml(config, "test.toml").unwrap()));
+        let broker = Arc::new(Faulty { inner: embedded.broker.clone(), settles });
+        let mut running = start(Parts { broker, settings, ..parts(&embedded) }).await.unwrap();
+        let body = whole("u1".to_owned(), "bms", 1, json!({"serial": "S1"})).to_string().into_bytes();
+        embedded.broker.enqueue(vec![(None, body)], SystemClock.now()).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(30), running.ended()).await.expect("it says that it ended");
+        let error = ended.unwrap_err();
+        assert_eq!(error.operation, if settles { "send messages" } else { "acknowledge messages" }, "{error}");
+    }
 }

@@ -13,3 +13,4 @@ mod queue;
 mod support;
 #[cfg(feature = "otel")]
 mod traces;
+mod tutorial;

@@ -175,3 +175,28 @@ async fn case_orchestrators_with_different_configuration_refuse_unless_rolling()
     last.stop().await.unwrap();
     drop_database(&url, &database).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_merge_handlers_are_another_configuration_once_they_have_a_version() {
+    let Some(url) = server() else { return };
+    let (config, database) = config(&url);
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = syncline(one.path(), &config).handlers_version("1").start().await.unwrap();
+    for version in [None, Some("2")] {
+        let other = syncline(two.path(), &config);
+        let other = if let Some(version) = version { other.handlers_version(version) } else { other };
+        let refused = other.start().await.unwrap_err().to_string();
+        assert!(refused.contains("another configuration"), "{version:?}: {refused}");
+    }
+    let same = syncline(two.path(), &config).handlers_version("1").start().await.unwrap();
+    first.submit(&[whole("u1", "bms", "b1", json!({"serial": "SN-001"}))]).await.unwrap();
+    let by_one = decided(&first, "bms:u1").await.config;
+    first.stop().await.unwrap();
+    same.stop().await.unwrap();
+    let next = syncline(two.path(), &config).handlers_version("2").start().await.unwrap();
+    next.submit(&[whole("u2", "bms", "b2", json!({"serial": "SN-002"}))]).await.unwrap();
+    let by_two = decided(&next, "bms:u2").await.config;
+    assert_ne!(by_one, by_two, "every decision says which handlers made it");
+    next.stop().await.unwrap();
+    drop_database(&url, &database).await;
+}

@@ -79,11 +79,11 @@ impl Adapter {
     ///
     /// Outside a tokio runtime.
     pub fn at(url: &str, system: &str, state: impl State) -> Result<Self, Error> {
-        let credentials = if url.starts_with("http") { Credentials::from_env()? } else { Credentials::default() };
-        Self::known(url, system, state, &credentials)
+        Self::known(url, system, state, &Credentials::from_env()?)
     }
 
-    /// As [`Adapter::at`], with credentials of your choice for HTTP. Over AMQP the address itself says who it is.
+    /// As [`Adapter::at`], with credentials of your choice. Over AMQP the address itself says who it is; of the credentials only the
+    /// certificates it believes count.
     ///
     /// # Panics
     ///
@@ -91,7 +91,7 @@ impl Adapter {
     pub fn known(url: &str, system: &str, state: impl State, credentials: &Credentials) -> Result<Self, Error> {
         #[cfg(feature = "amqp")]
         if url.starts_with("amqp") {
-            return Ok(Self::with(crate::Amqp::new(url)?, system, state));
+            return Ok(Self::with(crate::Amqp::with(url, credentials)?, system, state));
         }
         Ok(Self::with(Http::with(url, credentials)?, system, state))
     }

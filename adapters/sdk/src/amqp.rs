@@ -1,21 +1,25 @@
 //! The broker behind RabbitMQ: the same adapter, another address.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions,
+};
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPUri, SASLMechanism};
-use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
+use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, PublisherConfirm};
 use serde_json::{Value, json};
 
-use crate::Error;
 use crate::transport::{Answer, NoAnswer, Transport};
+use crate::{Credentials, Error};
 
 /// Messages that are out and not answered, at most.
 const PREFETCH: u16 = 200;
@@ -24,6 +28,8 @@ const PREFETCH: u16 = 200;
 /// `{prefix}.updates.{system}` and let go of once its receipt is confirmed.
 pub struct Amqp {
     url: String,
+    /// Certificates (PEM) of those it believes; without them it believes whom the operating system does.
+    believes: Option<String>,
     prefix: String,
     /// Who signs in, and so who is said to publish. Unknown where a certificate says it.
     user: Option<ShortString>,
@@ -49,8 +55,18 @@ impl fmt::Debug for Amqp {
 
 impl Amqp {
     /// The server at this address: `amqp://user:password@host/vhost`, `amqps://…`. What follows a `#` is the first part of
-    /// every queue and exchange name (`[broker] prefix`): `syncline` if nothing does.
+    /// every queue and exchange name (`[broker] prefix`): `syncline` if nothing does. It believes whom the operating system does.
     pub fn new(url: &str) -> Result<Self, Error> {
+        Self::with(url, &Credentials::default())
+    }
+
+    /// As [`Amqp::new`], and with a file of certificates it believes whom those vouch for, and nobody else. Who it is itself is said
+    /// by the address.
+    pub fn with(url: &str, credentials: &Credentials) -> Result<Self, Error> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| Error::Address(format!("can't read the certificates in {}: {error}", path.display())))
+        };
         let (url, prefix) = url.split_once('#').unwrap_or((url, "syncline"));
         if !(url.starts_with("amqp://") || url.starts_with("amqps://")) {
             return Err(Error::Address("the address of RabbitMQ must start with amqp:// or amqps://".to_owned()));
@@ -58,6 +74,7 @@ impl Amqp {
         Ok(Self {
             user: user_of(url)?,
             url: url.to_owned(),
+            believes: credentials.ca_file().map(read).transpose()?,
             prefix: prefix.to_owned(),
             publishing: tokio::sync::Mutex::default(),
             consuming: tokio::sync::Mutex::default(),
@@ -66,7 +83,9 @@ impl Amqp {
     }
 
     async fn connect(&self) -> Result<Peer, lapin::Error> {
-        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
+        let tls = OwnedTLSConfig { identity: None, cert_chain: self.believes.clone() };
+        let runtime = lapin::runtime::default_runtime()?;
+        let connection = Connection::connect_with_config(&self.url, ConnectionProperties::default(), tls, runtime).await?;
         let channel = connection.create_channel().await?;
         Ok(Peer { channel, connection })
     }
@@ -82,17 +101,22 @@ impl Amqp {
         let Some(peer) = place.as_ref() else { return Ok(Answer::default()) };
         let exchange = format!("{}.inbound", self.prefix);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let mut confirms = Vec::with_capacity(bodies.len());
+        let (mut confirms, mut on_their_way) = (Vec::with_capacity(bodies.len()), HashSet::new());
         for body in bodies {
             let properties = properties(self.user.as_ref());
             let (key, bytes) = (routing_key(body), body.to_string());
+            if !on_their_way.insert(key.clone()) {
+                // The next about one record only once the one before is there: sent again after it, that would be the newer.
+                if !all_taken(&mut confirms).await? {
+                    return Ok(untaken(&exchange));
+                }
+                on_their_way = HashSet::from([key.clone()]);
+            }
             let confirm = peer.channel.basic_publish(exchange.as_str().into(), key.as_str().into(), options, bytes.as_bytes(), properties);
             confirms.push(confirm.await?);
         }
-        for confirm in confirms {
-            if !matches!(confirm.await?, Confirmation::Ack(None)) {
-                return Ok(problem(503, &format!("no queue takes what is published to {exchange}; is the orchestrator set up there?")));
-            }
+        if !all_taken(&mut confirms).await? {
+            return Ok(untaken(&exchange));
         }
         Ok(Answer { status: 202, ..Answer::default() })
     }
@@ -145,7 +169,13 @@ impl Amqp {
         while updates.len() < max {
             match tokio::time::timeout(patience, consumer.next()).await {
                 Err(_) => break,
-                Ok(Some(delivery)) => updates.extend(self.handed_out(delivery?)),
+                Ok(Some(delivery)) => match self.handed_out(delivery?) {
+                    Ok(update) => updates.push(update),
+                    Err(acker) => {
+                        tracing::warn!(queue = %format!("{}.updates.{system}", self.prefix), "a message that is none of Syncline's is thrown away");
+                        acker.reject(BasicRejectOptions { requeue: false }).await?;
+                    }
+                },
                 // The server took the consumer away: the next call begins anew.
                 Ok(None) => {
                     *place = None;
@@ -157,13 +187,27 @@ impl Amqp {
         Ok(Answer { status: 200, body: json!({ "updates": updates, "lease": null }).to_string().into_bytes(), ..Answer::default() })
     }
 
-    fn handed_out(&self, delivery: Delivery) -> Option<Value> {
+    /// The update in a message; what settles the message, if there is none in it.
+    fn handed_out(&self, delivery: Delivery) -> Result<Value, Acker> {
         let Delivery { data, acker, .. } = delivery;
-        let update: Value = serde_json::from_slice(&data).ok()?;
-        let (id, rev) = (update["canonical_id"].as_str()?.to_owned(), update["rev"].as_u64()?);
-        self.out.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default().push((rev, acker));
-        Some(update)
+        let update: Value = serde_json::from_slice(&data).unwrap_or_default();
+        let (Some(id), Some(rev)) = (update["canonical_id"].as_str(), update["rev"].as_u64()) else { return Err(acker) };
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().push((rev, acker));
+        Ok(update)
     }
+}
+
+/// Whether the server has all of these.
+async fn all_taken(confirms: &mut Vec<PublisherConfirm>) -> Result<bool, lapin::Error> {
+    let mut taken = true;
+    for confirm in confirms.drain(..) {
+        taken &= matches!(confirm.await?, Confirmation::Ack(None));
+    }
+    Ok(taken)
+}
+
+fn untaken(exchange: &str) -> Answer {
+    problem(503, &format!("no queue takes what is published to {exchange}; is the orchestrator set up there, and has it room?"))
 }
 
 impl Peer {

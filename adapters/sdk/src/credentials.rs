@@ -63,7 +63,7 @@ impl Credentials {
         Ok(self.with_token(text.trim()))
     }
 
-    /// Believes whom the certificates (PEM) in this file vouch for, and nobody else. Needs the feature `tls`.
+    /// Believes whom the certificates (PEM) in this file vouch for, and nobody else. Needs the feature `tls`, or `amqp` for RabbitMQ.
     #[must_use]
     pub fn with_ca_file(self, path: impl Into<PathBuf>) -> Self {
         Self { ca_file: Some(path.into()), ..self }
@@ -80,7 +80,7 @@ impl Credentials {
         self.token.as_deref()
     }
 
-    #[cfg(feature = "tls")]
+    #[cfg(any(feature = "tls", feature = "amqp"))]
     pub(crate) fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }

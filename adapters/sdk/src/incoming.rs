@@ -79,7 +79,7 @@ impl Adapter {
                 Err(error) => Fetched::Later(None, format!("the broker's answer can't be read: {error}")),
             }),
             408 | 425 | 429 | 500..=599 => Ok(Fetched::Later(answer.retry_after, Error::refused(answer.status, &answer.body).to_string())),
-            status => Err(Error::refused(status, &answer.body)),
+            status => Err(Error::not_allowed(status, &answer.body)),
         }
     }
 

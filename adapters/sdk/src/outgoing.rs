@@ -130,14 +130,12 @@ fn judge(outcome: Result<Answer, NoAnswer>, count: usize) -> Next {
     match answer.status {
         200..=299 => Next::Taken,
         408 | 425 | 429 | 500..=599 => Next::Later(answer.retry_after, Error::refused(answer.status, &answer.body).to_string()),
-        413 if count > 1 => Next::Fewer,
-        // Which of them are of another system than the token's.
-        403 if count > 1 && !bad_ones(&answer).is_empty() => Next::Without(bad_ones(&answer)),
-        422 if count > 1 => match bad_ones(&answer) {
-            bad if bad.is_empty() => Next::Fewer,
-            bad => Next::Without(bad),
-        },
-        status => Next::Without((0..count).map(|at| (at, Error::refused(status, &answer.body))).collect()),
+        // Which of them can't be read, or are of another system than the token's.
+        403 | 422 if !bad_ones(&answer).is_empty() => Next::Without(bad_ones(&answer)),
+        400 | 413 | 422 if count > 1 => Next::Fewer,
+        status @ (400 | 413 | 422) => Next::Without((0..count).map(|at| (at, Error::refused(status, &answer.body))).collect()),
+        // Nothing is wrong with the messages: who sends them is not let in, or not here.
+        status => Next::Without((0..count).map(|at| (at, Error::not_allowed(status, &answer.body))).collect()),
     }
 }
 

@@ -131,13 +131,15 @@ impl FileState {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StateError> {
         let path = path.as_ref().to_owned();
         let named = |error: io::Error| StateError(format!("{}: {error}", path.display()));
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(named(error)),
         };
         let memory = MemoryState::default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        // A crash may have cut the last line off within a character.
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        let whole = str::from_utf8(&bytes[..end]).map_err(|error| named(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         for (at, line) in whole.lines().enumerate() {
             let applied = serde_json::from_str(line);
             let applied = applied.map_err(|error| StateError(format!("{}, line {}: {error}", path.display(), at + 1)))?;

@@ -131,6 +131,9 @@ pub(super) const fn kind_number(kind: DecisionKind) -> i64 {
     }
 }
 
+/// Stands where a rare kind would, in rows that are kept as one that decided something though their kind is not.
+pub(super) const KEPT: i64 = 8;
+
 /// Whether rows of this kind have an index: looked for often, written seldom.
 pub(super) const fn is_rare(kind: DecisionKind) -> bool {
     !matches!(kind, DecisionKind::Accepted | DecisionKind::Unchanged | DecisionKind::Echo)
@@ -161,6 +164,8 @@ struct BodyRef<'a> {
     changed: &'a [FieldPath],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     modified: &'a [FieldPath],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    not_applied: &'a [FieldPath],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     conflicts: &'a [Conflict],
     versions: (u64, u64),
@@ -200,6 +205,8 @@ struct Body {
     #[serde(default)]
     modified: Vec<FieldPath>,
     #[serde(default)]
+    not_applied: Vec<FieldPath>,
+    #[serde(default)]
     conflicts: Vec<Conflict>,
     versions: (u64, u64),
     attempts: u32,
@@ -224,8 +231,8 @@ pub(super) fn decision_body(decision: &Decision) -> Result<String, serde_json::E
     #[rustfmt::skip]
     let Decision {
         update: _, timestamp: _, entity_type, canonical_id, source_system, native_id, op, decision: kind, reason, decided_by,
-        proposed_snapshot, accepted_snapshot, changed, modified_fields, conflicts, version_before, version_after, attempts, notified,
-        received_at, duration_us, trace_id, change_set, config,
+        proposed_snapshot, accepted_snapshot, changed, modified_fields, not_applied, conflicts, version_before, version_after, attempts,
+        notified, received_at, duration_us, trace_id, change_set, config,
     } = decision;
     let as_proposed = accepted_snapshot.is_some() && accepted_snapshot == proposed_snapshot;
     serde_json::to_string(&BodyRef {
@@ -242,6 +249,7 @@ pub(super) fn decision_body(decision: &Decision) -> Result<String, serde_json::E
         accepted: accepted_snapshot.as_ref().filter(|_| !as_proposed),
         changed,
         modified: modified_fields,
+        not_applied,
         conflicts,
         versions: (*version_before, *version_after),
         attempts: *attempts,
@@ -272,6 +280,7 @@ pub(super) fn decision(operation: &'static str, update: &str, at: i64, body: &st
         proposed_snapshot: body.proposed,
         changed: body.changed,
         modified_fields: body.modified,
+        not_applied: body.not_applied,
         conflicts: body.conflicts,
         version_before: body.versions.0,
         version_after: body.versions.1,

@@ -2,14 +2,14 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::codec::{Entry, Hasher, Key, canonical, decision_body, is_rare, kind_number, marker_entry, marker_row, signed};
+use super::codec::{Entry, Hasher, KEPT, Key, canonical, decision_body, is_rare, kind_number, marker_entry, marker_row, signed};
 use super::error::{failed, unreadable};
 use super::keys::Kind;
 use super::outbox;
 use super::parked::{self, EncodedWaiting};
 use super::tasks::{self, EncodedRefers, EncodedTask};
 use super::writer::Session;
-use crate::domain::decision::{DecisionKind, Logging};
+use crate::domain::decision::{DecisionKind, Keeping, Logging};
 use crate::domain::ids::{EntityType, SystemName};
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Batch, DeadLetter, DecisionWrite, LetterEnd, OutboxChange, Plan, RecordWrite, SettledLetter, SystemFacts};
@@ -58,6 +58,7 @@ struct EncodedDecision {
     at: i64,
     record: Option<Entry>,
     kind: DecisionKind,
+    keeping: Keeping,
     system: String,
     entity_type: EntityType,
     /// None: only the marker is kept.
@@ -144,6 +145,7 @@ fn encode_decision(hasher: &Hasher, row: &DecisionWrite, logging: Logging) -> Re
         at: decision.timestamp.as_micros(),
         record: decision.canonical_id.map(|id| *id.as_bytes()),
         kind: decision.decision,
+        keeping: decision.keeping(),
         system: decision.source_system.to_string(),
         entity_type: decision.entity_type.clone(),
         body: logging.keeps(decision).then(|| decision_body(decision)).transpose()?,
@@ -318,7 +320,8 @@ fn add_decision(session: &mut Session<'_>, row: &EncodedDecision, id: i64, heads
     }
     let (system, entity_type) = (session.name(&row.system)?, session.name(row.entity_type.as_str())?);
     let kind = kind_number(row.kind);
-    let rare = is_rare(row.kind).then_some(kind);
+    let kept = (row.keeping == Keeping::Decided).then_some(KEPT);
+    let rare = if is_rare(row.kind) { Some(kind) } else { kept.filter(|_| row.kind != DecisionKind::Accepted) };
     let columns = params![id, id - row.at, record, previous, kind, rare, system, entity_type, row.uid, body];
     session.sql.decision_add.execute(columns)?;
     Ok(true)

@@ -12,7 +12,7 @@ use super::codec::{Hasher, decision_body, kind_number, marker_row, signed};
 use super::error::{failed, unreadable};
 use super::keys::Kind;
 use super::writer::Session;
-use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::decision::{Decision, DecisionKind, Keeping};
 use crate::domain::ids::UpdateId;
 use crate::domain::time::Timestamp;
 use crate::ports::error::PortError;
@@ -28,12 +28,27 @@ pub(super) type Places = [i64; 4];
 struct Old {
     id: i64,
     kind: Option<i64>,
+    rare: Option<i64>,
     previous: Option<i64>,
     uid: Option<String>,
 }
 
-/// What was decided before this may go, if its kind is one of these.
-type Sweep<'a> = (Option<Timestamp>, &'a dyn Fn(i64) -> bool);
+impl Old {
+    /// For how long it is kept: as [`Decision::keeping`], from the columns.
+    fn keeping(&self) -> Keeping {
+        let [unchanged, echo, deferred, parked] =
+            [DecisionKind::Unchanged, DecisionKind::Echo, DecisionKind::Deferred, DecisionKind::Parked].map(kind_number);
+        match self.kind {
+            Some(kind) if kind == deferred || kind == parked => Keeping::Waiting,
+            Some(kind) if kind == unchanged && self.rare.is_none() => Keeping::Unchanged,
+            Some(kind) if kind == echo && self.rare.is_none() => Keeping::Echo,
+            Some(_) | None => Keeping::Decided,
+        }
+    }
+}
+
+/// What was decided before this may go, if it is kept so.
+type Sweep = (Option<Timestamp>, Keeping);
 
 /// Looks at the next rows of each sweep; returns whether there may be more, and how far they have come.
 pub(super) fn forget(
@@ -44,21 +59,16 @@ pub(super) fn forget(
     limit: usize,
 ) -> Result<(bool, Places), PortError> {
     let error = failed(FORGET);
-    let [unchanged, echo] = [DecisionKind::Unchanged, DecisionKind::Echo].map(kind_number);
-    let others = |kind: i64| {
-        ![DecisionKind::Unchanged, DecisionKind::Echo, DecisionKind::Deferred, DecisionKind::Parked].map(kind_number).contains(&kind)
-    };
     let markers_stay = expired.markers.is_none();
     let mut more = false;
-    let sweeps: [Sweep<'_>; 3] =
-        [(expired.unchanged, &|kind| kind == unchanged), (expired.echo, &|kind| kind == echo), (expired.others, &others)];
+    let sweeps: [Sweep; 3] = [(expired.unchanged, Keeping::Unchanged), (expired.echo, Keeping::Echo), (expired.others, Keeping::Decided)];
     for (place, (before, wanted)) in places.iter_mut().zip(sweeps) {
         let Some(before) = before else { continue };
         let rows = next(session, *place..before.as_micros(), limit).map_err(error)?;
         more |= rows.len() == limit;
         for row in rows {
             *place = row.id;
-            if row.kind.is_none_or(wanted) {
+            if row.kind.is_none() || row.keeping() == wanted {
                 spend(session, &row, markers_stay).map_err(error)?;
             }
         }
@@ -77,7 +87,9 @@ pub(super) fn forget(
 }
 
 fn next(session: &mut Session<'_>, ids: Range<i64>, limit: usize) -> rusqlite::Result<Vec<Old>> {
-    let read = |row: &rusqlite::Row<'_>| Ok(Old { id: row.get(0)?, kind: row.get(1)?, previous: row.get(2)?, uid: row.get(3)? });
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Old { id: row.get(0)?, kind: row.get(1)?, rare: row.get(2)?, previous: row.get(3)?, uid: row.get(4)? })
+    };
     session.sql.decision_old.query_map([ids.start, ids.end, signed(limit as u64)], read)?.collect()
 }
 

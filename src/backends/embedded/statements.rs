@@ -51,7 +51,7 @@ statements! {
     decision_spend = "UPDATE decisions SET late = NULL, kind = NULL, rare = NULL, system = NULL, type = NULL, body = NULL WHERE id = ?1";
     decision_drop = "DELETE FROM decisions WHERE id = ?1";
     decision_there = "SELECT 1 FROM decisions WHERE id = ?1";
-    decision_old = "SELECT id, kind, previous, uid FROM decisions WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3";
+    decision_old = "SELECT id, kind, rare, previous, uid FROM decisions WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3";
 
     waiting_find = "SELECT n, refs FROM waiting WHERE uid = ?1";
     waiting_drop = "DELETE FROM waiting WHERE n = ?1";

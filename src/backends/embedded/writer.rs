@@ -30,6 +30,9 @@ trait Job: Send {
     /// Writes. May be called again after its work was rolled back. False: nothing of it may stay.
     fn run(&mut self, session: &mut Session<'_>) -> bool;
 
+    /// Why nothing of it may stay, after it was run.
+    fn error(&self) -> Option<&PortError>;
+
     /// Tells whoever waits how its transaction ended.
     fn finish(self: Box<Self>, committed: Result<(), &PortError>);
 }
@@ -47,6 +50,10 @@ impl<T: Send, W: FnMut(&mut Session<'_>) -> Result<T, PortError> + Send> Job for
         let keep = result.is_ok();
         self.result = Some(result);
         keep
+    }
+
+    fn error(&self) -> Option<&PortError> {
+        self.result.as_ref()?.as_ref().err()
     }
 
     fn finish(mut self: Box<Self>, committed: Result<(), &PortError>) {
@@ -194,18 +201,19 @@ impl<'c> Session<'c> {
             Ok(false) => self.attempt(jobs, true),
             outcome => outcome,
         };
-        let outcome = outcome.map(|_| ()).map_err(failed("commit"));
+        let outcome = outcome.map(|_| ());
         for job in jobs.drain(..) {
             job.finish(outcome.as_ref().copied());
         }
     }
 
     /// Runs all jobs and commits. False: without savepoints a job that failed spoiled it for all, and nothing was written.
-    fn attempt(&mut self, jobs: &mut [Box<dyn Job>], savepoints: bool) -> rusqlite::Result<bool> {
+    fn attempt(&mut self, jobs: &mut [Box<dyn Job>], savepoints: bool) -> Result<bool, PortError> {
         let before = self.state;
-        let done = self.sql.begin.execute([]).and_then(|_| self.all(jobs, savepoints)).and_then(|whole| {
+        let begun = self.sql.begin.execute([]).map_err(failed("commit"));
+        let done = begun.and_then(|_| self.all(jobs, savepoints)).and_then(|whole| {
             if whole {
-                self.keys.commit(|| self.sql.commit.execute([]))?;
+                self.keys.commit(|| self.sql.commit.execute([])).map_err(failed("commit"))?;
             }
             Ok(whole)
         });
@@ -219,29 +227,43 @@ impl<'c> Session<'c> {
         done
     }
 
-    fn all(&mut self, jobs: &mut [Box<dyn Job>], savepoints: bool) -> rusqlite::Result<bool> {
+    fn all(&mut self, jobs: &mut [Box<dyn Job>], savepoints: bool) -> Result<bool, PortError> {
         for job in jobs {
             if savepoints {
                 self.in_savepoint(job.as_mut())?;
                 continue;
             }
             let before = (self.conn.total_changes(), self.keys.mark());
+            if job.run(self) {
+                continue;
+            }
+            self.still_open(job.as_ref())?;
             // Who failed before it wrote anything is no trouble to the others.
-            if !job.run(self) && (self.conn.total_changes(), self.keys.mark()) != before {
+            if (self.conn.total_changes(), self.keys.mark()) != before {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn in_savepoint(&mut self, job: &mut dyn Job) -> rusqlite::Result<()> {
+    fn in_savepoint(&mut self, job: &mut dyn Job) -> Result<(), PortError> {
         let (before, mark) = (self.state, self.keys.mark());
-        self.sql.savepoint.execute([])?;
+        self.sql.savepoint.execute([]).map_err(failed("commit"))?;
         if !job.run(self) {
+            self.still_open(job)?;
             self.forget(before, mark);
-            self.sql.rollback_to.execute([])?;
+            self.sql.rollback_to.execute([]).map_err(failed("commit"))?;
         }
-        self.sql.release.execute([]).map(|_| ())
+        self.sql.release.execute([]).map(|_| ()).map_err(failed("commit"))
+    }
+
+    /// Fails if SQLite has ended the transaction by itself, as it does when the disk is full: what other jobs wrote from then on
+    /// would be durable statement by statement.
+    fn still_open(&self, failed: &dyn Job) -> Result<(), PortError> {
+        match failed.error() {
+            Some(error) if self.conn.is_autocommit() => Err(again(error, "commit")),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Back to what was known before something was rolled back.

@@ -228,16 +228,19 @@ fn paths(paths: &[FieldPath]) -> RawArrayBuf {
 }
 
 /// The fields of a decision row that may be missing.
-pub(super) const OPTIONAL: [&str; 7] =
-    ["accepted_snapshot", "proposed_snapshot", "as_proposed", "modified_fields", "conflicts", "trace_id", "change_set"];
+pub(super) const OPTIONAL: [&str; 8] =
+    ["accepted_snapshot", "proposed_snapshot", "as_proposed", "modified_fields", NOT_APPLIED, "conflicts", "trace_id", "change_set"];
+
+/// The field of a decision row that names what was not applied.
+pub(super) const NOT_APPLIED: &str = "not_applied";
 
 /// Writes a decision row with its place in lists.
 pub(super) fn decision(row: &DecisionWrite, place: i64) -> Result<RawDocumentBuf, serde_json::Error> {
     #[rustfmt::skip]
     let Decision {
         update, timestamp, entity_type, canonical_id, source_system, native_id, op, decision, reason, decided_by,
-        proposed_snapshot, accepted_snapshot, changed, modified_fields, conflicts, version_before, version_after, attempts, notified,
-        received_at, duration_us, trace_id, change_set, config,
+        proposed_snapshot, accepted_snapshot, changed, modified_fields, not_applied, conflicts, version_before, version_after, attempts,
+        notified, received_at, duration_us, trace_id, change_set, config,
     } = &row.decision;
     let mut document = with_room(2 << 10);
     document.append(cstr!("_id"), update.to_string());
@@ -273,6 +276,9 @@ pub(super) fn decision(row: &DecisionWrite, place: i64) -> Result<RawDocumentBuf
     }
     if !modified_fields.is_empty() {
         document.append(cstr!("modified_fields"), paths(modified_fields));
+    }
+    if !not_applied.is_empty() {
+        document.append(cstr!("not_applied"), paths(not_applied));
     }
     if !conflicts.is_empty() {
         plain(&mut document, cstr!("conflicts"), conflicts)?;
@@ -338,6 +344,7 @@ fn read_row(document: &RawDocument) -> Result<Decision, Wrong> {
         accepted_snapshot,
         changed: read_texts(document, "changed").map(FieldPath::escaped).collect(),
         modified_fields: read_texts(document, "modified_fields").map(FieldPath::escaped).collect(),
+        not_applied: read_texts(document, NOT_APPLIED).map(FieldPath::escaped).collect(),
         conflicts: conflicts.unwrap_or_default(),
         version_before: number(document, "version_before")?,
         version_after: number(document, "version_after")?,

@@ -20,10 +20,13 @@ pub(super) const REWRITE: &str = "write decisions again";
 pub(super) async fn forget(shared: &Shared, expired: &Expired, limit: usize) -> Result<bool, PortError> {
     let [unchanged, echo] = [DecisionKind::Unchanged, DecisionKind::Echo].map(DecisionKind::as_str);
     let others = [DecisionKind::Unchanged, DecisionKind::Echo, DecisionKind::Deferred, DecisionKind::Parked].map(DecisionKind::as_str);
+    let says_why = |kind: &str| doc! {"decision": kind, codec::NOT_APPLIED: {"$exists": true}};
+    let says_nothing = |kind: &str| doc! {"decision": kind, codec::NOT_APPLIED: {"$exists": false}};
+    let decided = doc! {"decision": {"$nin": others.to_vec()}};
     let sweeps = [
-        (expired.unchanged, doc! {"decision": unchanged}),
-        (expired.echo, doc! {"decision": echo}),
-        (expired.others, doc! {"decision": {"$nin": others.to_vec()}}),
+        (expired.unchanged, says_nothing(unchanged)),
+        (expired.echo, says_nothing(echo)),
+        (expired.others, doc! {"$or": [decided, says_why(unchanged), says_why(echo)]}),
     ];
     let mut more = false;
     for (before, filter) in sweeps {

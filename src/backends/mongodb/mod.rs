@@ -47,6 +47,7 @@ use crate::ports::presence::Presence;
 use crate::ports::store::{
     Batch, Cursor, DeadLetter, DecisionFilter, Expired, Found, Lookup, Owed, Page, Published, Store, SystemFacts, Versioned,
 };
+use crate::ports::tally::{Tally, owed_by_reading};
 use crate::ports::task::Task;
 
 /// How the database is used.
@@ -212,6 +213,13 @@ impl Store for MongoStore {
     async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, PortError> {
         let id = id.to_owned();
         self.0.run("read a dead letter", move |shared| async move { queries::dead_letter(&shared, &id).await }).await
+    }
+
+    async fn tally(&self) -> Result<Tally, PortError> {
+        let owed = owed_by_reading(self).await?;
+        let count = |shared: Arc<Shared>| async move { queries::count_what_waits(&shared).await };
+        let (waiting, dead_letters) = self.0.run("count what waits", count).await?;
+        Ok(Tally { owed, waiting, dead_letters })
     }
 
     async fn count_up(&self, name: &str) -> Result<u64, PortError> {

@@ -24,6 +24,7 @@ const RECORDS: &str = "list records";
 const WAITING_LISTED: &str = "list waiting updates";
 const DEAD: &str = "list dead letters";
 const FACTS: &str = "read facts";
+const COUNTED: &str = "count what waits";
 
 /// Rows a search for words looks through at most: some ten milliseconds.
 const LOOKED_THROUGH: usize = 400;
@@ -311,6 +312,22 @@ pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit:
         letters.push(item.whole(shared, DEAD).await?);
     }
     Ok(Page { items: letters, next })
+}
+
+/// How many updates wait for what, and how many dead letters have which reason. Nothing else of them is read.
+pub(super) async fn count_what_waits(shared: &Shared) -> Result<(BTreeMap<String, u64>, BTreeMap<String, u64>), PortError> {
+    Ok((count_by(shared, WAITING, "waiting_for").await?, count_by(shared, DEAD_LETTERS, "reason").await?))
+}
+
+async fn count_by(shared: &Shared, collection: &'static str, field: &'static str) -> Result<BTreeMap<String, u64>, PortError> {
+    let mut counts = BTreeMap::new();
+    let take = |row: &RawDocument| {
+        let value = row.get_str(field).map_err(|error| unreadable(COUNTED, "row", error))?;
+        *counts.entry(value.to_owned()).or_default() += 1;
+        Ok(true)
+    };
+    shared.find(COUNTED, collection, Document::new()).project(doc! {field: 1, "_id": 0}).each(take).await?;
+    Ok(counts)
 }
 
 /// One dead letter.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPUri, SASLMechanism};
 
 use crate::ports::error::{PortError, PortErrorKind};
 
@@ -52,10 +52,13 @@ impl Address {
         Ok(Self { uri, tls: OwnedTLSConfig { identity, cert_chain: chain } })
     }
 
-    /// The user it signs in as.
+    /// The user it signs in as; none where a certificate says who it is, and the address does not say it, too.
     #[must_use]
-    pub fn user(&self) -> &str {
-        &self.uri.authority.userinfo.username
+    pub fn user(&self) -> Option<&str> {
+        let by_certificate = self.uri.query.auth_mechanism.unwrap_or_default() == SASLMechanism::External;
+        // What stands there if nobody was named.
+        let named = self.uri.authority.userinfo.username.as_str();
+        (!by_certificate || named != "guest").then_some(named)
     }
 
     /// The virtual host.

@@ -17,12 +17,12 @@ const JSON: &str = "application/json";
 const OURS: &str = "syncline";
 
 /// A delivery as the engine takes it. `given_up`: it comes from the queue for what RabbitMQ has given up on.
-pub(super) fn delivery(delivered: Delivered, tag: u64, received_at: Timestamp, user: &str, given_up: bool) -> Delivery {
+pub(super) fn delivery(delivered: Delivered, tag: u64, received_at: Timestamp, user: Option<&str>, given_up: bool) -> Delivery {
     let properties = &delivered.properties;
     let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string);
     let publisher = match text(properties.user_id()) {
         // RabbitMQ lets nobody name another user than its own.
-        Some(id) if id == user && text(properties.app_id()).as_deref() == Some(OURS) => Publisher::Ourselves,
+        Some(id) if Some(id.as_str()) == user && text(properties.app_id()).as_deref() == Some(OURS) => Publisher::Ourselves,
         Some(id) => Publisher::User(id),
         None => Publisher::Unknown,
     };
@@ -98,9 +98,9 @@ pub(super) fn outbound(message: &OutboundMessage) -> BasicProperties {
 }
 
 /// The properties of a message that came in by another way and was checked there.
-pub(super) fn handed_in(message: &HandedIn, user: &str) -> BasicProperties {
+pub(super) fn handed_in(message: &HandedIn, user: Option<&str>) -> BasicProperties {
     let properties = json().with_app_id(OURS.into());
-    let properties = match short(user) {
+    let properties = match user.and_then(short) {
         Some(user) => properties.with_user_id(user),
         None => properties,
     };

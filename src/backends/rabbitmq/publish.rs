@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Event};
 use tokio::sync::{Notify, watch};
@@ -106,13 +106,22 @@ impl Outlet {
         send(&open, facts.iter().map(parcel).collect(), ANNOUNCE).await.into_iter().collect()
     }
 
-    /// Messages that came in by another way.
+    /// Messages that came in by another way. Of those about one record the next is published only once the one before is there:
+    /// sent again after it, the older one would be the newer.
     pub async fn hand_in(&self, messages: &[HandedIn]) -> Result<(), PortError> {
         let open = self.open(HAND_IN).await?;
         let exchange = self.options.names.inbound();
         let user = self.options.address.user();
-        let parcel = |message| inbound(&exchange, message, user);
-        send(&open, messages.iter().map(parcel).collect(), HAND_IN).await.into_iter().collect()
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let mut keys = HashSet::new();
+            let count = rest.iter().take_while(|message| keys.insert(message.routing_key.as_str())).count();
+            let (now, later) = rest.split_at(count);
+            let parcels = now.iter().map(|message| inbound(&exchange, message, user)).collect();
+            send(&open, parcels, HAND_IN).await.into_iter().collect::<Result<(), PortError>>()?;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// How many messages wait in each of these queues that is there.
@@ -131,10 +140,16 @@ impl Outlet {
         let channel = open.connection.create_channel().await.map_err(failed(TAKE))?;
         let queue = self.options.names.updates(system);
         let mut bodies = Vec::new();
+        let mut last = None;
         while bodies.len() < max {
-            let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: !keep }).await.map_err(failed(TAKE))?;
+            let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: false }).await.map_err(failed(TAKE))?;
             let Some(got) = got else { break };
+            last = Some(got.delivery.delivery_tag);
             bodies.push(got.delivery.data);
+        }
+        if let Some(last) = last.filter(|_| !keep) {
+            // All of them at once: if anything fails before, they stay in the queue.
+            channel.basic_ack(last, BasicAckOptions { multiple: true }).await.map_err(failed(TAKE))?;
         }
         // What was not acknowledged goes back to its place.
         channel.close(200, "seen".into()).await.map_err(failed(TAKE))?;
@@ -239,7 +254,7 @@ fn outbound<'a>(exchange: &'a str, message: &'a OutboundMessage) -> Parcel<'a> {
     Parcel { exchange, routing_key: message.system.as_str(), body: &message.body, properties: message::outbound(message), mandatory: true }
 }
 
-fn inbound<'a>(exchange: &'a str, message: &'a HandedIn, user: &str) -> Parcel<'a> {
+fn inbound<'a>(exchange: &'a str, message: &'a HandedIn, user: Option<&str>) -> Parcel<'a> {
     Parcel {
         exchange,
         routing_key: &message.routing_key,

@@ -66,10 +66,10 @@ pub struct Lines {
 
 impl Lines {
     /// Opens a file. `id_field` holds the native ids; `prefix` starts the ids of its updates.
-    pub fn open(arg: &InputArg, id_field: String, prefix: String) -> Result<Self, Failure> {
+    pub fn open(arg: &InputArg, id_field: String, prefix: String, limits: Limits) -> Result<Self, Failure> {
         let file = File::open(&arg.path).map_err(|error| Failure::file("read", &arg.path, &error))?;
         let reader = BufReader::with_capacity(1 << 18, file);
-        Ok(Self { arg: arg.clone(), id_field, prefix, reader, line: Vec::new(), number: 0, limits: Limits::default() })
+        Ok(Self { arg: arg.clone(), id_field, prefix, reader, line: Vec::new(), number: 0, limits })
     }
 
     /// The next line that is not blank; `None` at the end.

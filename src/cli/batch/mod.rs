@@ -19,9 +19,11 @@ use super::args::{BatchArgs, Options, RelayWhen};
 use super::stores::Place;
 use super::{Failure, Host, output, stores};
 use crate::config::Config;
+use crate::engine::attendance::{self, Attendance};
 use crate::engine::input::InputKind;
 use crate::ports::clock::Ids;
 use crate::ports::store::Store;
+use crate::wire::Limits;
 
 /// Broken lines named on stderr; the rest is only counted there.
 const BROKEN_SHOWN: u64 = 5;
@@ -36,7 +38,14 @@ pub async fn run(args: &BatchArgs, options: &Options, host: &Host) -> Result<(),
         std::fs::File::open(&input.path).map_err(|error| Failure::file("read", &input.path, &error))?;
     }
     std::fs::create_dir_all(&args.out).map_err(|error| Failure::file("make", &args.out, &error))?;
-    let store = open_store(args, options, host).await?;
+    let (store, shared) = open_store(args, options, host).await?;
+    // What others would have to send, and by which rules, is not to be settled beside them.
+    let attendance = if shared {
+        attendance::alone(store.as_ref(), host.clock.as_ref()).await?;
+        Some(Attendance::join(store.clone(), host.clock.as_ref(), &config.hash(), false).await?)
+    } else {
+        None
+    };
     let run = store.count_up("run").await?;
     let started = host.clock.now();
     let (clock, ids): (RunClock, Arc<dyn Ids>) = match args.seed {
@@ -47,13 +56,17 @@ pub async fn run(args: &BatchArgs, options: &Options, host: &Host) -> Result<(),
     let files = OutboundFiles::create(args.out.join("outbound"), systems)?;
     let (live, apply) = (args.relay == RelayWhen::Live, args.apply);
     let id_fields = id_fields(&config, args);
+    let limits = config.limits.into();
     let mut runner = Runner::new(Parts { config, store, clock, ids, files, apply, live, run }).await?;
     for (index, (input, id_field)) in args.inputs.iter().zip(id_fields).enumerate() {
-        feed(&mut runner, input, id_field, format!("r{run}-i{}-l", index + 1)).await?;
+        feed(&mut runner, input, id_field, format!("r{run}-i{}-l", index + 1), limits).await?;
     }
     runner.finish(push).await?;
     let seconds = args.seed.map_or_else(|| Some(host.clock.now().since(started).as_secs_f64()), |_| None);
     let summary = write_out(runner, &args.out, seconds).await?;
+    if let Some(attendance) = attendance {
+        attendance.leave().await;
+    }
     if options.json { output::json(&summary) } else { output::line(summary.table(&args.out)) }
 }
 
@@ -76,16 +89,17 @@ fn id_fields(config: &Config, args: &BatchArgs) -> Vec<String> {
     args.inputs.iter().map(field).collect()
 }
 
-/// The store the configuration names, else one of this run's own, which starts empty.
-async fn open_store(args: &BatchArgs, options: &Options, host: &Host) -> Result<Arc<dyn Store>, Failure> {
+/// The store the configuration names, else one of this run's own, which starts empty; and whether orchestrators may be at work on
+/// it.
+async fn open_store(args: &BatchArgs, options: &Options, host: &Host) -> Result<(Arc<dyn Store>, bool), Failure> {
     match stores::configured(options)? {
-        Some(Place::Folder(folder)) => return Ok((host.open)(&folder)?),
-        Some(Place::Server(store)) => return (host.connect)(store, true).await,
+        Some(Place::Folder(folder)) => return Ok(((host.open)(&folder)?, false)),
+        Some(Place::Server(store)) => return Ok(((host.connect)(store, true).await?, true)),
         None => {}
     }
     let folder = args.out.join("store");
     clear(&folder)?;
-    Ok((host.open)(&folder)?)
+    Ok(((host.open)(&folder)?, false))
 }
 
 /// Removes an earlier run's store, and nothing that is not one.
@@ -106,8 +120,8 @@ fn clear(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn feed(runner: &mut Runner, input: &InputArg, id_field: String, prefix: String) -> Result<(), Failure> {
-    let mut lines = Lines::open(input, id_field, prefix)?;
+async fn feed(runner: &mut Runner, input: &InputArg, id_field: String, prefix: String, limits: Limits) -> Result<(), Failure> {
+    let mut lines = Lines::open(input, id_field, prefix, limits)?;
     let mut broken = 0;
     while let Some(line) = lines.next(runner.now())? {
         let kind = match line {

@@ -15,18 +15,20 @@ pub async fn run(args: &DeadLettersArgs, options: &Options) -> Result<(), Failur
         Some(DeadLettersAct::List(args)) => list(args, options).await,
         Some(DeadLettersAct::Requeue(args)) => {
             let message = args.edit.as_deref().map(whole_text).transpose()?;
-            let answer =
-                post(&args.id, "requeue", &json!({ "by": login_name(args.by.as_deref(), options), "message": message }), options).await?;
+            let request = json!({ "by": login_name(args.by.as_deref(), options), "message": message, "dry_run": args.dry_run });
+            let answer = post(&args.id, "requeue", &request, options).await?;
             match options.json {
                 true => output::json(&answer),
-                false => output::line(outcome(&args.id, &answer, false)),
+                false => output::line(outcome(&args.id, &answer, args.dry_run)),
             }
         }
         Some(DeadLettersAct::Discard(args)) => {
-            let answer = post(&args.id, "discard", &json!({ "by": login_name(args.by.as_deref(), options) }), options).await?;
+            let request = json!({ "by": login_name(args.by.as_deref(), options), "dry_run": args.dry_run });
+            let answer = post(&args.id, "discard", &request, options).await?;
+            let verb = if args.dry_run { "would be" } else { "is" };
             match options.json {
                 true => output::json(&answer),
-                false => output::line(format!("{} is discarded", args.id)),
+                false => output::line(format!("{} {verb} discarded", args.id)),
             }
         }
     }

@@ -17,7 +17,7 @@ pub async fn run(args: &ParkedArgs, options: &Options) -> Result<(), Failure> {
         Some(ParkedAct::Approve(args)) => {
             let entity = match &args.edit {
                 None => Value::Null,
-                Some(path) => strict_json::parse(whole_text(path)?.as_bytes(), &Limits::default())
+                Some(path) => strict_json::parse(whole_text(path)?.as_bytes(), &Limits::LARGEST)
                     .map_err(|bad| Failure::usage(format!("{}: {bad}", path.display())))?,
             };
             judge("approve", &args.judge, json!({ "reason": args.reason, "entity": entity }), options).await

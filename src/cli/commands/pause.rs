@@ -5,7 +5,7 @@ use serde_json::json;
 use super::resync::sends;
 use crate::cli::args::{DirectionArg, Options, PauseArgs};
 use crate::cli::client::Client;
-use crate::cli::source::escaped;
+use crate::cli::source::{escaped, login_name};
 use crate::cli::{Failure, output};
 
 /// Runs `pause`.
@@ -33,6 +33,6 @@ pub async fn resume(args: &PauseArgs, options: &Options) -> Result<(), Failure> 
 }
 
 async fn ask(what: &str, args: &PauseArgs, options: &Options) -> Result<serde_json::Value, Failure> {
-    let request = json!({ "direction": args.direction.as_str(), "dry_run": args.dry_run });
+    let request = json!({ "direction": args.direction.as_str(), "by": login_name(args.by.as_deref(), options), "dry_run": args.dry_run });
     Client::new(options)?.post(&format!("/v1/systems/{}/{what}", escaped(&args.system)), &request).await
 }

@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Options, ResyncArgs};
 use crate::cli::client::Client;
-use crate::cli::source::escaped;
+use crate::cli::source::{escaped, login_name};
 use crate::cli::{Failure, output};
 
 /// Runs `resync`.
 pub async fn run(args: &ResyncArgs, options: &Options) -> Result<(), Failure> {
     let client = Client::new(options)?;
-    let request = json!({ "type": args.entity_type, "everything": args.everything, "dry_run": args.dry_run });
+    let by = login_name(args.by.as_deref(), options);
+    let request = json!({ "type": args.entity_type, "everything": args.everything, "by": by, "dry_run": args.dry_run });
     let verb = if args.dry_run { "would be sent" } else { "is being sent" };
     let Some(system) = &args.system else {
         let answer = client.post("/v1/resync", &request).await?;

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::cli::args::{OpArg, Options, SendArgs};
 use crate::cli::client::Client;
 use crate::cli::{Failure, Host, output, stores};
 use crate::domain::ids::{EntityType, SystemName};
 use crate::ports::broker::{HandedIn, Tap};
-use crate::wire::{Limits, Transport, decode, routing_key};
+use crate::wire::{Limits, Transport, decode, routing_key, strict_json};
 
 /// Records of one request.
 const GROUP: usize = 500;
@@ -20,7 +20,7 @@ const GROUP: usize = 500;
 /// Where the records go: to the message broker, where there is one; else, or with `--url`, to the orchestrator.
 pub(super) enum Way {
     Orchestrator(Client),
-    Broker(Arc<dyn Tap>),
+    Broker(Arc<dyn Tap>, Limits),
 }
 
 impl Way {
@@ -28,9 +28,10 @@ impl Way {
     pub async fn of(system: &SystemName, options: &Options, host: &Host) -> Result<(Self, String), Failure> {
         let config = stores::config(options)?;
         let id_field = config.systems.get(system).map_or_else(|| "id".to_owned(), |system| system.id_field.clone());
+        let limits = config.limits.into();
         let tap = if options.url.is_none() { (host.tap)(config).await? } else { None };
         let way = match tap {
-            Some(tap) => Self::Broker(tap),
+            Some(tap) => Self::Broker(tap, limits),
             None => Self::Orchestrator(Client::new(options)?),
         };
         Ok((way, id_field))
@@ -67,13 +68,20 @@ pub(super) struct Stream {
     lines: Vec<u64>,
     sent: u64,
     refused: u64,
+    /// Nothing is handed in.
+    counts_only: bool,
 }
 
 impl Stream {
     /// Nothing sent yet.
     pub fn new(way: Way) -> Self {
         let progress = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        Self { way, progress, group: String::new(), lines: Vec::with_capacity(GROUP), sent: 0, refused: 0 }
+        Self { way, progress, group: String::new(), lines: Vec::with_capacity(GROUP), sent: 0, refused: 0, counts_only: false }
+    }
+
+    /// One that hands nothing in, and counts what it would.
+    pub fn counting(way: Way) -> Self {
+        Self { counts_only: true, ..Self::new(way) }
     }
 
     /// The message made from a line of the file.
@@ -96,9 +104,13 @@ impl Stream {
             return Ok(());
         }
         let group = std::mem::take(&mut self.group);
+        if self.counts_only {
+            self.sent += self.lines.drain(..).len() as u64;
+            return Ok(());
+        }
         let answers = match &self.way {
             Way::Orchestrator(client) => client.stream("/v1/updates", group).await?.iter().map(refusal).collect(),
-            Way::Broker(tap) => publish(tap.as_ref(), &group).await?,
+            Way::Broker(tap, limits) => publish(tap.as_ref(), &group, limits).await?,
         };
         for (answer, line) in answers.iter().zip(self.lines.drain(..)) {
             match answer {
@@ -126,7 +138,8 @@ pub(super) fn reader(file: &Path) -> Result<BufReader<Box<dyn Read>>, Failure> {
 
 /// A native record as a message.
 pub(super) fn envelope(line: &str, system: &SystemName, entity_type: &EntityType, op: OpArg, id_field: &str) -> Result<Value, String> {
-    let mut entity: Map<String, Value> = serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))?;
+    let read = strict_json::parse(line.as_bytes(), &Limits::LARGEST).map_err(|rejection| rejection.detail)?;
+    let Value::Object(mut entity) = read else { return Err("not a JSON object".to_owned()) };
     let native_id = entity.remove(id_field).filter(|id| !id.is_null()).ok_or_else(|| format!("the record has no {id_field:?}"))?;
     let op = op.as_str();
     let mut envelope = json!({
@@ -144,10 +157,10 @@ fn refusal(answer: &Value) -> Option<String> {
 }
 
 /// Publishes the envelopes that can be read; says of each why it was not.
-async fn publish(tap: &dyn Tap, group: &str) -> Result<Vec<Option<String>>, Failure> {
+async fn publish(tap: &dyn Tap, group: &str, limits: &Limits) -> Result<Vec<Option<String>>, Failure> {
     let (mut messages, mut answers) = (Vec::new(), Vec::new());
     for line in group.lines() {
-        let decoded = decode(line.as_bytes(), &Transport::default(), &Limits::default());
+        let decoded = decode(line.as_bytes(), &Transport::default(), limits);
         answers.push(decoded.as_ref().err().map(|bad| bad.rejection.detail.clone()));
         if let Ok(message) = decoded {
             messages.push(HandedIn { routing_key: routing_key(&message), message_id: None, body: line.as_bytes().to_vec() });

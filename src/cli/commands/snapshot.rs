@@ -22,7 +22,8 @@ pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<
     let (system, entity_type) = (SystemName::new(&args.system)?, EntityType::new(&args.entity_type)?);
     let mut held = held(&Client::new(options)?, &system, &entity_type).await?;
     let (way, id_field) = Way::of(&system, options, host).await?;
-    let (mut stream, mut known) = (Stream::new(way), 0_u64);
+    let mut stream = if args.dry_run { Stream::counting(way) } else { Stream::new(way) };
+    let mut known = 0_u64;
     for (at, line) in (1_u64..).zip(reader(&args.file)?.lines()) {
         let line = line.map_err(|error| Failure::file("read", &args.file, &error))?;
         if line.trim().is_empty() {
@@ -46,9 +47,11 @@ pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<
     }
     let (sent, refused) = stream.end().await?;
     if options.json {
-        output::json(&json!({ "sent": sent, "refused": refused, "as_known": known, "absent": absent }))?;
+        let told = json!({ "sent": sent, "refused": refused, "as_known": known, "absent": absent, "dry_run": args.dry_run });
+        output::json(&told)?;
     } else {
-        output::line(format!("{sent} differ and were handed in, {refused} refused, {known} are as known"))?;
+        let were = if args.dry_run { "would be" } else { "were" };
+        output::line(format!("{sent} differ and {were} handed in, {refused} refused, {known} are as known"))?;
         if absent > 0 {
             output::line(format!("{absent} of them as deleted: {system} is known to hold them, and they are not in the export"))?;
         }

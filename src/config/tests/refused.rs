@@ -144,7 +144,7 @@ kind = "mongodb"
     );
     assert!(!text.contains("hunter2"));
     insta::assert_snapshot!(text, @r#"
-    t.toml:4: broker.url: leaves this machine without encryption (amqp://); use amqps://
+    t.toml:4: broker.url: leaves this machine without encryption (amqp://); use amqps://, or allow_plain_text = true in a network of your own
     t.toml:5: broker.url_file: stands beside "url"; keep one of them
     t.toml:7: store.kind: needs "url" or "url_file"
     "#);
@@ -163,7 +163,19 @@ fn a_backend_has_one_address() {
     t.toml:6: store.url_file: means nothing to the embedded one; set "kind" or leave it out
     "#);
     insta::assert_snapshot!(errors("[broker]\nkind = \"rabbitmq\"\nurl = \"amqps://h\"\nprefix = \"amq.x\""), @r#"t.toml:4: broker.prefix: must be 1 to 200 bytes of text that does not begin with "amq.""#);
-    insta::assert_snapshot!(errors("[store]\nkind = \"mongodb\"\nurl = \"mongodb://db.example.com\""), @"t.toml:3: store.url: leaves this machine without encryption (mongodb://); use mongodb+srv:// or add tls=true");
+    insta::assert_snapshot!(errors("[store]\nkind = \"mongodb\"\nurl = \"mongodb://db.example.com\""), @"t.toml:3: store.url: leaves this machine without encryption (mongodb://); use mongodb+srv:// or add tls=true, or allow_plain_text = true in a network of your own");
+}
+
+#[test]
+fn who_has_a_network_of_their_own_may_say_so() {
+    let text = "[broker]\nkind = \"rabbitmq\"\nurl = \"amqp://mq\"\nallow_plain_text = true\n\
+                [store]\nkind = \"mongodb\"\nurl = \"mongodb://db\"\nallow_plain_text = true";
+    load::assemble(Some(text), "t.toml", std::iter::empty(), &[]).unwrap();
+    let embedded = "[broker]\nallow_plain_text = true\n[store]\nallow_plain_text = true";
+    insta::assert_snapshot!(errors(embedded), @r#"
+    t.toml:2: broker.allow_plain_text: means nothing to the embedded one; set "kind" or leave it out
+    t.toml:4: store.allow_plain_text: means nothing to the embedded one; set "kind" or leave it out
+    "#);
 }
 
 #[test]
@@ -275,4 +287,25 @@ fn several_problems_come_in_line_order() {
          config/syncline.toml:4: broker.kind: \"kafka\" is not one of embedded, rabbitmq\n\
          config/syncline.toml:6: store.kin: unknown key; did you mean \"kind\"?"
     );
+}
+
+#[test]
+fn limits_can_be_raised_as_far_as_a_store_can_keep_what_they_let_in() {
+    let text = "[limits]\nmessage = \"5MiB\"\nnesting = 100\nfields = 0\nfield_name = \"2KiB\"\nnative_id = \"181B\"\nid = 12\nsize = 3";
+    insta::assert_snapshot!(errors(text), @r#"
+    t.toml:2: limits.message: 5242880 bytes is out of range; 1024 to 4194304 bytes
+    t.toml:3: limits.nesting: 100 is out of range; 4 to 90
+    t.toml:4: limits.fields: 0 is out of range; 16 to 10000
+    t.toml:5: limits.field_name: 2048 bytes is out of range; 16 to 1024 bytes
+    t.toml:6: limits.native_id: 181 bytes is out of range; 16 to 180 bytes
+    t.toml:7: limits.id: expected a size such as "16MiB", found a number
+    t.toml:8: limits.size: unknown key; expected one of message, field_name, native_id, id, key_value, nesting, fields
+    "#);
+    let text = "[limits]\nmessage = \"4MiB\"\nnesting = 90\nfields = 10000\nfield_name = \"1KiB\"\nnative_id = \"20B\"";
+    let config = load::assemble(Some(text), "t.toml", std::iter::empty(), &[]).unwrap();
+    assert_eq!((config.limits.message.bytes(), config.limits.fields, config.limits.native_id.bytes()), (4 << 20, 10_000, 20));
+    let usual = "[limits]\nmessage = \"1MiB\"\nnesting = 64\nfields = 1000";
+    let usual = load::assemble(Some(usual), "t.toml", std::iter::empty(), &[]).unwrap();
+    assert_eq!(usual.hash(), crate::config::Config::default().hash());
+    assert_ne!(config.hash(), usual.hash(), "others may be taken");
 }

@@ -549,6 +549,8 @@ pub struct SystemPage {
     pub row: SystemCard,
     pub differences_note: String,
     pub differences: Vec<DifferenceLine>,
+    /// Fields in which it is not corrected any more.
+    pub frozen: Vec<DifferenceLine>,
     pub next: Option<String>,
     pub latest: Vec<DecisionLine>,
 }

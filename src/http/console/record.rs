@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::model::{Cell, Event, FieldRow, Held, HolderHead, Kind, Link, RecordPage, Standing};
 use super::{Answer, ROWS, Visit, frame, hidden, shown, systems, words};
+use crate::domain::breaker;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::explain;
 use crate::domain::handler::shown as quoted;
@@ -277,7 +278,9 @@ fn held(api: &Api, record: &CanonicalRecord, link: &SystemLink, path: &FieldPath
         return cell(Standing::Same, there, String::new());
     }
     if equality.holds(path, there, canonical) {
-        return cell(Standing::Meant, there, "means the same there".to_owned());
+        let is_frozen = breaker::frozen(link).any(|(frozen, _)| frozen == path);
+        let note = if is_frozen { "its answer whatever it is sent: not corrected any more" } else { "means the same there" };
+        return cell(Standing::Meant, there, note.to_owned());
     }
     if let Some(sent) = newest {
         let value = sent.values.get(&record.data, path).unwrap_or(&Value::Null);

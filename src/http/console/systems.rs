@@ -7,8 +7,11 @@ use axum::extract::{Path, State};
 use super::model::{Act, DifferenceLine, Kind, SystemCard, SystemPage, Systems};
 use super::picture::{Drawn, pictures};
 use super::{Answer, Visit, decisions, framed, hidden, record, shown, words};
+use crate::domain::breaker;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
+use crate::domain::representation::Stored;
+use crate::domain::value::FieldPath;
 use crate::http::query::Query;
 use crate::http::routes::{Shared, resync};
 use crate::http::{Api, Problem};
@@ -19,7 +22,7 @@ use crate::views::compare;
 use crate::views::systems::{Health, SystemRow, rows};
 
 /// Records looked at for one page of differences.
-const LOOKED_AT: usize = 2_000;
+const LOOKED_AT: u64 = 2_000;
 /// Differences of one page.
 const DIFFERENCES: usize = 100;
 /// Decisions shown with a system.
@@ -238,7 +241,7 @@ pub async fn one(State(api): Shared, visit: Visit, Path(system): Path<String>, m
         return Err(Problem::absent(format!("No system is called {system:?}.")).into());
     };
     let name = &known.row.system;
-    let (differences, looked_at, next) = differences(&api, name, after).await?;
+    let Found { differences, frozen, looked_at, next } = differences(&api, name, after).await?;
     let filter = DecisionFilter { system: Some(name.clone()), ..DecisionFilter::default() };
     let now = api.clock.now();
     let latest = api.store.decisions(&filter, None, LATEST).await?.items;
@@ -248,31 +251,56 @@ pub async fn one(State(api): Shared, visit: Visit, Path(system): Path<String>, m
         row: card(&api, known),
         differences_note: scope,
         differences,
+        frozen,
         next: next.map(|id| format!("/systems/{name}?cursor={id}")),
         latest: latest.iter().map(|row| decisions::line(row, now)).collect(),
     }))
 }
 
-/// Where it differs; how many records were looked at, and where to go on.
-async fn differences(
-    api: &Api,
-    system: &SystemName,
-    mut after: Option<CanonicalId>,
-) -> Result<(Vec<DifferenceLine>, u64, Option<CanonicalId>), Problem> {
-    let (mut lines, mut seen) = (Vec::new(), 0);
-    while seen < LOOKED_AT && lines.len() < DIFFERENCES {
-        let page = api.store.list_records(None, after, 500).await?;
-        seen += page.len();
-        after = page.last().map(|versioned| versioned.record.id);
-        for versioned in page.iter().filter(|versioned| versioned.record.is_live()) {
-            let found = resync::difference(api, &versioned.record, system);
-            lines.extend(found.map(|found| difference_lines(api, &versioned.record, &found)).unwrap_or_default());
+/// What a look through the records found.
+#[derive(Default)]
+struct Found {
+    differences: Vec<DifferenceLine>,
+    frozen: Vec<DifferenceLine>,
+    looked_at: u64,
+    /// Where to go on.
+    next: Option<CanonicalId>,
+}
+
+/// Where it differs, and where it is not corrected any more.
+async fn differences(api: &Api, system: &SystemName, after: Option<CanonicalId>) -> Result<Found, Problem> {
+    let mut found = Found { next: after, ..Found::default() };
+    while found.looked_at < LOOKED_AT && found.differences.len() + found.frozen.len() < DIFFERENCES {
+        let page = api.store.list_records(None, found.next, 500).await?;
+        found.looked_at += page.len() as u64;
+        found.next = page.last().map(|versioned| versioned.record.id);
+        for record in page.iter().map(|versioned| &versioned.record).filter(|record| record.is_live()) {
+            let differs = resync::difference(api, record, system);
+            found.differences.extend(differs.map(|differs| difference_lines(api, record, &differs)).unwrap_or_default());
+            found.frozen.extend(frozen_lines(api, record, system));
         }
         if page.len() < 500 {
-            return Ok((lines, seen as u64, None));
+            return Ok(Found { next: None, ..found });
         }
     }
-    Ok((lines, seen as u64, after))
+    Ok(found)
+}
+
+/// The fields in which a system answers what it is sent with the same other value, time and again (§1.8).
+fn frozen_lines(api: &Api, record: &CanonicalRecord, system: &SystemName) -> Vec<DifferenceLine> {
+    let types = api.settings.rules.of_type(&record.entity_type);
+    let links = record.links.iter().filter(|link| link.system == *system);
+    let line = |(path, stored): (&FieldPath, &Stored)| {
+        let cell = |value| if types.redacts(path) { hidden::cell() } else { words::cell(Some(value)) };
+        DifferenceLine {
+            href: format!("/records/{}/{}", record.entity_type, record.id),
+            record: record::title(api, record),
+            field: path.to_string(),
+            held: cell(&stored.stored),
+            canonical: cell(&stored.sent),
+        }
+    };
+    links.flat_map(|link| breaker::frozen(link).map(line)).collect()
 }
 
 fn difference_lines(api: &Api, record: &CanonicalRecord, found: &compare::Difference) -> Vec<DifferenceLine> {

@@ -5,7 +5,7 @@
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 
-use super::shapes::{asked, contract, count, flag, in_query, object, page, perhaps, says, sends, text};
+use super::shapes::{asked, by, contract, count, flag, in_query, object, page, perhaps, says, sends, text};
 
 /// One route as it is described.
 pub struct Operation {
@@ -283,14 +283,13 @@ fn about_waiting() -> Vec<Operation> {
             "update": text("The update."), "dry_run": flag("Nothing was changed."),
             "decision": { "description": "What became of it." }, "dead_letter": { "description": "What became of it, if it can't be processed." } } })
     };
-    let entity = json!({ "type": ["object", "null"], "description": "The record as it is to be taken, in the system's own names; left out: as it came." });
+    let entity = json!({ "type": ["object", "string", "null"], "description": "The record as it is to be taken, in the system's own names, or the text of it; left out: as it came." });
     let approve: Vec<_> = says().into_iter().chain([("entity", entity)]).collect();
-    let retry: Vec<_> = says().into_iter().filter(|(name, _)| *name != "reason").collect();
-    let by = || says().into_iter().filter(|(name, _)| *name == "by");
+    let no_reason: Vec<_> = says().into_iter().filter(|(name, _)| *name != "reason").collect();
     let message = json!({ "description": "The message to decide in its place; left out: as it came." });
-    let requeue: Vec<_> = by().chain([("message", message)]).collect();
-    let settled = json!({ "type": "object", "required": ["id"], "properties": { "id": text("The dead letter.") } });
-    let let_go: Vec<_> = says().into_iter().filter(|(name, _)| *name != "reason").collect();
+    let requeue: Vec<_> = no_reason.iter().cloned().chain([("message", message)]).collect();
+    let settled = json!({ "type": "object", "required": ["id", "dry_run"], "properties": {
+        "id": text("The dead letter."), "dry_run": flag("Nothing was changed.") } });
     let gone =
         |what: &'static str| object(&[("id", text("What was kept back.")), ("dry_run", flag("Nothing was changed.")), (what, sends())]);
     vec![
@@ -304,7 +303,7 @@ fn about_waiting() -> Vec<Operation> {
             .gives(judged()),
         Operation::post("/v1/parked/{update}/retry", "waiting", "Look at an update again now")
             .with(tag())
-            .takes(asked(&retry))
+            .takes(asked(&no_reason))
             .gives(judged()),
         Operation::post("/v1/dead-letters/{id}/requeue", "waiting", "Decide a message once more, as it is or edited")
             .with(tag())
@@ -312,15 +311,15 @@ fn about_waiting() -> Vec<Operation> {
             .gives(settled.clone()),
         Operation::post("/v1/dead-letters/{id}/discard", "waiting", "Nobody looks at it again")
             .with(tag())
-            .takes(asked(&by().collect::<Vec<_>>()))
+            .takes(asked(&no_reason))
             .gives(settled),
         Operation::post("/v1/brakes/{id}/release", "waiting", "What is kept back goes on")
             .with(tag())
-            .takes(asked(&let_go))
+            .takes(asked(&no_reason))
             .gives(gone("released")),
         Operation::post("/v1/brakes/{id}/discard", "waiting", "What is kept back is not done")
             .with(tag())
-            .takes(asked(&let_go))
+            .takes(asked(&no_reason))
             .gives(gone("discarded")),
     ]
 }
@@ -364,7 +363,8 @@ fn systems() -> Vec<Operation> {
 }
 
 fn about_systems() -> Vec<Operation> {
-    let direction = || asked(&[("direction", json!({ "enum": ["in", "out", "both"] })), ("dry_run", flag("Only say what would be sent."))]);
+    let direction =
+        || asked(&[("direction", json!({ "enum": ["in", "out", "both"] })), by(), ("dry_run", flag("Only say what would be sent."))]);
     let needed = || {
         let mut schema = direction();
         schema["required"] = json!(["direction"]);
@@ -376,6 +376,7 @@ fn about_systems() -> Vec<Operation> {
         asked(&[
             ("type", json!({ "type": ["string", "null"], "description": of_type })),
             ("everything", flag("Also what the system is believed to hold.")),
+            by(),
             ("dry_run", flag("Only say what would be sent.")),
         ])
     };

@@ -57,11 +57,15 @@ pub fn sends() -> Value {
     ])
 }
 
+/// Who does it.
+pub fn by() -> (&'static str, Value) {
+    ("by", json!({ "type": ["string", "null"], "maxLength": 200, "description": "Who; with a token it is that of the token." }))
+}
+
 /// Who does it, and why: both go into the decision.
 pub fn says() -> Vec<(&'static str, Value)> {
-    let by = json!({ "type": ["string", "null"], "maxLength": 200, "description": "Who; with a token it is that of the token." });
     let reason = json!({ "type": ["string", "null"], "maxLength": 2000, "description": "Why." });
-    vec![("by", by), ("reason", reason), ("dry_run", flag("Only say what would come of it."))]
+    vec![by(), ("reason", reason), ("dry_run", flag("Only say what would come of it."))]
 }
 
 /// A part of a path.

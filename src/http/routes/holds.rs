@@ -31,6 +31,7 @@ enum Direction {
 #[serde(deny_unknown_fields, default)]
 struct Request {
     direction: Option<Direction>,
+    by: Option<String>,
     dry_run: bool,
 }
 
@@ -114,6 +115,7 @@ async fn looked_at(api: &Api, id: &str, if_match: IfMatch) -> Result<HoldRow, Pr
 /// `POST /v1/systems/{system}/pause`.
 pub async fn pause(State(api): Shared, actor: Actor, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let (asked, request) = asked(&api, system.clone(), &body, None)?;
+    let by = actor.name(request.by.clone())?;
     let before = held(&api, &asked).await?;
     let mut waiting = SendCounts::default();
     for hold in &asked {
@@ -124,7 +126,7 @@ pub async fn pause(State(api): Shared, actor: Actor, Path(system): Path<String>,
     }
     if !request.dry_run {
         let after = held(&api, &asked).await?;
-        note(&api, &actor, &actor.name(None)?, Act { act: "pause", on: &system, before, after }).await?;
+        note(&api, &actor, &by, Act { act: "pause", on: &system, before, after }).await?;
     }
     Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "waiting": waiting })))
 }
@@ -133,6 +135,7 @@ pub async fn pause(State(api): Shared, actor: Actor, Path(system): Path<String>,
 /// what that would be. Both directions, unless it says which.
 pub async fn resume(State(api): Shared, actor: Actor, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let (asked, request) = asked(&api, system.clone(), &body, Some(Direction::Both))?;
+    let by = actor.name(request.by.clone())?;
     let before = held(&api, &asked).await?;
     let held_now: Vec<Hold> = api.store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
     let mut sends = SendCounts::default();
@@ -154,7 +157,7 @@ pub async fn resume(State(api): Shared, actor: Actor, Path(system): Path<String>
     if !request.dry_run {
         let mut after = held(&api, &asked).await?;
         after["sends"] = json!(sends);
-        note(&api, &actor, &actor.name(None)?, Act { act: "resume", on: &system, before, after }).await?;
+        note(&api, &actor, &by, Act { act: "resume", on: &system, before, after }).await?;
     }
     Ok(Json(json!({ "ids": ids(&asked), "dry_run": request.dry_run, "sends": sends })))
 }

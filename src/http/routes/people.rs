@@ -31,7 +31,7 @@ const REASON_MAX: usize = 2_000;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Judgement {
-    entity: Option<Record>,
+    entity: Option<Value>,
     by: Option<String>,
     reason: Option<String>,
     dry_run: bool,
@@ -42,6 +42,7 @@ struct Judgement {
 struct Settlement {
     message: Option<Value>,
     by: Option<String>,
+    dry_run: bool,
 }
 
 /// `GET /v1/parked/{update}`: one update that waits, with its tag.
@@ -79,7 +80,7 @@ pub async fn approve(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let asked: Judgement = read(&api, &body)?;
-    let edited = asked.entity.clone();
+    let edited = asked.entity.clone().map(|entity| record(&api, entity)).transpose()?;
     judge((&api, &actor, "approve"), update, if_match, asked, Some(Says::Approved { edited })).await
 }
 
@@ -110,6 +111,22 @@ pub async fn retry(
         return Err(Problem::question("a retry has no reason: what becomes of it is decided anew").at("reason"));
     }
     judge((&api, &actor, "retry"), update, if_match, asked, None).await
+}
+
+/// A record, or the text of one, which is read as strictly as a message.
+fn record(api: &Api, entity: Value) -> Result<Record, Problem> {
+    let entity = match entity {
+        Value::String(text) => {
+            strict_json::parse(text.as_bytes(), &api.limits).map_err(|rejection| Problem::from(&rejection).at("entity"))?
+        }
+        entity => entity,
+    };
+    match entity {
+        Value::Object(record) => Ok(record),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Problem::question("a record is a JSON object").at("entity"))
+        }
+    }
 }
 
 fn no_entity(asked: &Judgement) -> Result<(), Problem> {
@@ -155,10 +172,15 @@ pub async fn requeue(
         message @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => message.to_string(),
     });
     let by = actor.name(asked.by)?;
+    let request = Request::Requeue { id: id.clone(), edited };
+    let about = json!({ "id": id, "dry_run": asked.dry_run });
+    if asked.dry_run {
+        return Ok(Json(answer(&about, api.acts.preview(request, &by, if_match.0).await?)));
+    }
     let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
-    let done = api.acts.run_if(Request::Requeue { id: id.clone(), edited }, &by, if_match.0).await?;
+    let done = api.acts.run_if(request, &by, if_match.0).await?;
     note(&api, &actor, &by, Act { act: "requeue", on: &id, before, after: became(&done) }).await?;
-    Ok(Json(answer(&json!({ "id": id }), done)))
+    Ok(Json(answer(&about, done)))
 }
 
 /// `POST /v1/dead-letters/{id}/discard`: nobody looks at it again.
@@ -174,10 +196,15 @@ pub async fn discard(
         return Err(Problem::question("what is discarded takes no message").at("message"));
     }
     let by = actor.name(asked.by)?;
+    let request = Request::Discard { id: id.clone() };
+    if asked.dry_run {
+        api.acts.preview(request, &by, if_match.0).await?;
+        return Ok(Json(json!({ "id": id, "dry_run": true, "discarded": false })));
+    }
     let before = api.store.dead_letter(&id).await?.map_or(Value::Null, |letter| json!({ "dead_letter": letter.reason }));
-    api.acts.run_if(Request::Discard { id: id.clone() }, &by, if_match.0).await?;
+    api.acts.run_if(request, &by, if_match.0).await?;
     note(&api, &actor, &by, Act { act: "discard", on: &id, before, after: Value::Null }).await?;
-    Ok(Json(json!({ "id": id, "discarded": true })))
+    Ok(Json(json!({ "id": id, "dry_run": false, "discarded": true })))
 }
 
 /// A decision, as far as the audit log tells it: no value of a record.

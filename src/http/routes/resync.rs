@@ -25,6 +25,7 @@ struct Request {
     #[serde(rename = "type")]
     entity_type: Option<EntityType>,
     everything: bool,
+    by: Option<String>,
     dry_run: bool,
 }
 
@@ -32,6 +33,7 @@ struct Request {
 pub async fn resync(State(api): Shared, actor: Actor, Path(system): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
     let system = known(&api, system)?;
     let request: Request = if body.is_empty() { Request::default() } else { serde_json::from_slice(&body).map_err(Problem::question)? };
+    let by = actor.name(request.by)?;
     let scope = Scope { system, entity_type: request.entity_type, everything: request.everything };
     if request.dry_run {
         let sends = api.resync.preview(&scope).await?;
@@ -40,13 +42,14 @@ pub async fn resync(State(api): Shared, actor: Actor, Path(system): Path<String>
     may_send(&api, &scope.system)?;
     let sends = api.resync.run(&scope).await?;
     let after = json!({ "type": scope.entity_type, "everything": scope.everything, "sends": sends });
-    note(&api, &actor, &actor.name(None)?, Act { act: "resync", on: scope.system.as_str(), before: Value::Null, after }).await?;
+    note(&api, &actor, &by, Act { act: "resync", on: scope.system.as_str(), before: Value::Null, after }).await?;
     Ok(Json(json!({ "dry_run": false, "sends": sends })))
 }
 
 /// `POST /v1/resync`: the same for every system that records of a type are sent to, one after the other.
 pub async fn everybody(State(api): Shared, actor: Actor, body: Bytes) -> Result<Json<Value>, Problem> {
     let request: Request = if body.is_empty() { Request::default() } else { serde_json::from_slice(&body).map_err(Problem::question)? };
+    let by = actor.name(request.by)?;
     let asked = request.entity_type.ok_or_else(|| Problem::question("which type is meant? Name it").at("type"))?;
     if !api.settings.rules.push_updates && !request.dry_run {
         return Err(pushes_nothing());
@@ -64,7 +67,7 @@ pub async fn everybody(State(api): Shared, actor: Actor, body: Bytes) -> Result<
     }
     if !request.dry_run {
         let after = json!({ "everything": request.everything, "systems": systems });
-        note(&api, &actor, &actor.name(None)?, Act { act: "resync", on: asked.as_str(), before: Value::Null, after }).await?;
+        note(&api, &actor, &by, Act { act: "resync", on: asked.as_str(), before: Value::Null, after }).await?;
     }
     Ok(Json(json!({ "dry_run": request.dry_run, "systems": systems })))
 }

@@ -124,7 +124,8 @@ fn id_of(message: &Inbound) -> String {
 
 /// An array: all or nothing.
 async fn several(api: &Api, sender: &Sender, body: &Bytes) -> Result<Response, Problem> {
-    let limits = crate::wire::Limits { message_bytes: BODY_MAX, ..api.limits };
+    // Each of them may be as deep as one alone.
+    let limits = crate::wire::Limits { message_bytes: BODY_MAX, depth: api.limits.depth + 1, ..api.limits };
     let Value::Array(items) = strict_json::parse(body, &limits).map_err(|rejection| of_one(&rejection))? else {
         return Err(Problem::question("the body must be one envelope or an array of them"));
     };

@@ -80,6 +80,26 @@ pub(super) async fn each_kind_has_its_own_time(kit: &dyn StoreKit) {
     assert_eq!(rows(&store).await, ["u5"]);
 }
 
+pub(super) async fn what_says_why_something_was_not_applied_is_kept_as_what_decided_something(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    for (n, kind) in [Unchanged, Echo, Unchanged].into_iter().enumerate() {
+        let mut says_why = decision(&format!("bms:u{}", n + 1), Some(1), kind, n as u64 + 1);
+        says_why.not_applied = if n < 2 { vec!["site name".into(), "room".into()] } else { Vec::new() };
+        decide(&store, vec![row(says_why.clone())]).await;
+        let read = store.decision(&says_why.update).await.unwrap();
+        assert_eq!(read, Some(says_why));
+    }
+    let store = kit.reopen(store).await;
+    forget(&store, Expired { unchanged: Some(at(99)), echo: Some(at(99)), ..Expired::default() }).await;
+    assert_eq!(rows(&store).await, ["u1", "u2"]);
+    for (kind, update) in [(Unchanged, "u1"), (Echo, "u2")] {
+        let filter = DecisionFilter { decision: Some(kind), ..DecisionFilter::default() };
+        assert_eq!(listed(&store, filter).await, [update], "still listed as what it is");
+    }
+    forget(&store, Expired { others: Some(at(99)), ..Expired::default() }).await;
+    assert_eq!(rows(&store).await, Vec::<String>::new());
+}
+
 pub(super) async fn what_waits_is_never_forgotten(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
     history(&store, &[Accepted, Deferred, Accepted]).await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::memory_outbox::Outbox;
-use crate::domain::decision::{Decision, DecisionKind, Logging};
+use crate::domain::decision::{Decision, Keeping, Logging};
 use crate::domain::identity::{Claim, TypedClaim};
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
 use crate::domain::planted::fault;
@@ -245,11 +245,11 @@ impl State {
 
     fn forget(&mut self, expired: &Expired) {
         let old = |row: &Decision| {
-            let before = match row.decision {
-                DecisionKind::Unchanged => expired.unchanged,
-                DecisionKind::Echo => expired.echo,
-                kind if kind.is_waiting() => None,
-                _ => expired.others,
+            let before = match row.keeping() {
+                Keeping::Unchanged => expired.unchanged,
+                Keeping::Echo => expired.echo,
+                Keeping::Decided => expired.others,
+                Keeping::Waiting => None,
             };
             before.is_some_and(|before| row.timestamp < before)
         };

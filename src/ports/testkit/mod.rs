@@ -126,6 +126,7 @@ pub async fn store_conformance(kit: &dyn StoreKit) {
     run!(kit, forget_suite:
         old_rows_go_and_their_markers_stay,
         each_kind_has_its_own_time,
+        what_says_why_something_was_not_applied_is_kept_as_what_decided_something,
         what_waits_is_never_forgotten,
         markers_go_after_their_rows,
         rows_may_not_be_kept_at_all,

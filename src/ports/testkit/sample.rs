@@ -133,6 +133,7 @@ pub fn decision(text: &str, record: Option<u64>, kind: DecisionKind, seconds: u6
         accepted_snapshot: record.map(|n| self::record(n, 1).data),
         changed: vec!["name".into()],
         modified_fields: Vec::new(),
+        not_applied: Vec::new(),
         conflicts: Vec::new(),
         version_before: 0,
         version_after: 1,

@@ -8,9 +8,24 @@ use syncline::backends::rabbitmq::{Address, Options, RabbitBroker};
 use syncline::ports::broker::{Broker, Inbox};
 use syncline::ports::error::PortErrorKind;
 use syncline::ports::testkit::sample;
+use syncline_sdk::{Adapter, Credentials, MemoryState, NativeModel};
 use tempfile::TempDir;
 
 use super::support::{Peer, Site, bodies, receive, tags, until, url};
+
+/// What an adapter reports.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Device {
+    id: String,
+}
+
+impl NativeModel for Device {
+    const TYPE: &'static str = "device";
+
+    fn native_id(&self) -> String {
+        self.id.clone()
+    }
+}
 
 /// A private server, ended with the test.
 struct Server {
@@ -157,6 +172,12 @@ async fn it_speaks_over_tls() {
     let broker = RabbitBroker::open(site.options_at(&secure)).await.unwrap();
     assert!(site.send("bms.device.D1", b"1").await);
     assert_eq!(bodies(&receive(&broker, 1).await), ["1"]);
+    // Adapters believe whom they are told to.
+    let (address, ca) = secure.split_once("?cacertfile=").unwrap();
+    let credentials = Credentials::default().with_ca_file(ca);
+    let adapter = Adapter::known(&format!("{address}#{}", site.prefix), "bms", MemoryState::default(), &credentials).unwrap();
+    adapter.send(&Device { id: "D2".to_owned() }).await.unwrap();
+    assert!(bodies(&receive(&broker, 1).await)[0].contains("D2"));
     // An authority that nobody has vouched for is not trusted.
     let mut options = site.options_at(secure.split('?').next().unwrap());
     options.connect_within = Duration::from_millis(500);

@@ -110,8 +110,8 @@ function bodyOf(form, verb) {
   for (const field of form.querySelectorAll("[name]:not([type=checkbox])")) {
     const takes = !verb || field.name === "by" || (field.name === "reason" && verb !== "retry") || verb === "approve" || verb === "requeue";
     if (!takes || !field.value.trim()) continue;
-    if (field.matches("[data-json]")) { if (field.value !== field.defaultValue) body[field.name] = JSON.parse(field.value); }
-    else if (field.matches("[data-text]")) { if (field.value !== field.defaultValue) body[field.name] = field.value; }
+    // As it is written: a number read here could be another one afterwards.
+    if (field.matches("[data-text]")) { if (field.value !== field.defaultValue) body[field.name] = field.value; }
     else body[field.name] = field.value.trim();
   }
   return body;
