@@ -1,13 +1,12 @@
 //! What carries the messages, as the configuration says.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::keeper::Folder;
 use super::{StartError, SystemClock};
 use crate::backends::rabbitmq::{Address, Options, RabbitBroker, RabbitTap};
 use crate::cli::Tapping;
-use crate::config::{self, BrokerKind, Config, refuse_address};
+use crate::config::{self, BrokerKind, Config, Secret};
 use crate::domain::ids::SystemName;
 use crate::ports::broker::{Broker, Inbox, LocalQueues, Tap};
 use crate::ports::clock::Clock;
@@ -57,8 +56,12 @@ pub(super) fn tap(config: Config) -> Tapping {
 
 /// What the configuration says about RabbitMQ.
 pub(super) fn options(config: &Config, clock: Arc<dyn Clock>) -> Result<Options, PortError> {
-    let address = Address::parse(&url(&config.broker)?)?;
+    let address = Address::parse(url(&config.broker)?.reveal())?;
     shaped(config, address, clock)
+}
+
+fn url(broker: &config::Broker) -> Result<Secret, PortError> {
+    broker.address().map_err(|wrong| PortError::new(PortErrorKind::Invalid, "read the address of RabbitMQ", wrong))
 }
 
 /// …with the server given.
@@ -71,22 +74,4 @@ pub(super) fn shaped(config: &Config, address: Address, clock: Arc<dyn Clock>) -
     options.events = config.orchestration.events;
     options.systems = config.systems.keys().cloned().collect();
     Ok(options)
-}
-
-fn url(broker: &config::Broker) -> Result<String, PortError> {
-    let invalid = |message: String| PortError::new(PortErrorKind::Invalid, "read the address of RabbitMQ", message);
-    let from_file = |path: &Path| {
-        let text = std::fs::read_to_string(path).map_err(|error| invalid(format!("[broker] url_file {}: {error}", path.display())))?;
-        let url = text.trim().to_owned();
-        match refuse_address(&url, "amqp", "amqps", broker.allow_plain_text) {
-            Some(refusal) => Err(invalid(format!("[broker] url_file {}: {refusal}", path.display()))),
-            None => Ok(url),
-        }
-    };
-    match (&broker.url, &broker.url_file) {
-        // What stands in the configuration itself was checked with it.
-        (Some(url), _) => Ok(url.reveal().to_owned()),
-        (None, Some(path)) => from_file(path),
-        (None, None) => Err(invalid("[broker] needs \"url\" or \"url_file\"".to_owned())),
-    }
 }

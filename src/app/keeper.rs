@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::StartError;
 use crate::backends::embedded::{self, Embedded};
 use crate::backends::mongodb::{MongoStore, Options};
-use crate::config::{self, BrokerKind, Config, StoreKind, refuse_address};
+use crate::config::{self, BrokerKind, Config, Secret, StoreKind};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::decision::Decision;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName, UpdateId};
@@ -61,26 +61,12 @@ pub(super) async fn open(config: &Config, folder: &mut Folder) -> Result<Arc<dyn
 /// Connects to the MongoDB the configuration names. `create`: makes a store there if there is none.
 pub(super) async fn mongodb(store: &config::Store, create: bool) -> Result<Arc<dyn Store>, StartError> {
     let url = url(store).map_err(StartError::Store)?;
-    let opened = MongoStore::open(&url, &store.database, Options { create, ..Options::default() }).await;
+    let opened = MongoStore::open(url.reveal(), &store.database, Options { create, ..Options::default() }).await;
     Ok(Arc::new(opened.map_err(StartError::Store)?))
 }
 
-fn url(store: &config::Store) -> Result<String, PortError> {
-    let invalid = |message: String| PortError::new(PortErrorKind::Invalid, "read the address of MongoDB", message);
-    let from_file = |path: &Path| {
-        let text = std::fs::read_to_string(path).map_err(|error| invalid(format!("[store] url_file {}: {error}", path.display())))?;
-        let url = text.trim().to_owned();
-        match refuse_address(&url, "mongodb", "mongodb+srv", store.allow_plain_text) {
-            Some(refusal) => Err(invalid(format!("[store] url_file {}: {refusal}", path.display()))),
-            None => Ok(url),
-        }
-    };
-    match (&store.url, &store.url_file) {
-        // What stands in the configuration itself was checked with it.
-        (Some(url), _) => Ok(url.reveal().to_owned()),
-        (None, Some(path)) => from_file(path),
-        (None, None) => Err(invalid("[store] needs \"url\" or \"url_file\"".to_owned())),
-    }
+fn url(store: &config::Store) -> Result<Secret, PortError> {
+    store.address().map_err(|wrong| PortError::new(PortErrorKind::Invalid, "read the address of MongoDB", wrong))
 }
 
 /// A store beside queues that are not in it: what a system has answered leaves its queue once that is committed.

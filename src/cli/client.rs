@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use super::args::Options;
+use super::source::escaped;
 use super::{Failure, credentials, stores};
 use crate::config::Http;
 
@@ -15,6 +16,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 
 /// Longest a stream may take: a year.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// Rows asked for at once at most.
+const PAGE: usize = 1000;
 
 /// A running orchestrator.
 #[derive(Debug)]
@@ -37,6 +41,22 @@ impl Client {
     /// Reads something.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.answer(self.http.get(format!("{}{path}", self.base))).await
+    }
+
+    /// Reads the first rows of a list, page by page; with them whether there are more.
+    pub async fn list(&self, path: &str, limit: usize) -> Result<(Vec<Value>, bool), Failure> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = (limit - rows.len()).clamp(1, PAGE);
+            let mut answer = self.get(&format!("{path}?limit={page}{cursor}")).await?;
+            let items = answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            rows.extend(items);
+            let Some(next) = answer["next"].as_str() else { return Ok((rows, false)) };
+            if rows.len() >= limit {
+                return Ok((rows, true));
+            }
+            cursor = format!("&cursor={}", escaped(next));
+        }
     }
 
     /// Asks for something to be done.
@@ -96,7 +116,11 @@ impl Client {
         Err(match status.as_u16() {
             404 => Failure::absent(text),
             401 | 403 => Failure::not_allowed(text),
+            // What was to be done can't be done as things are, or are by now.
+            409 | 412 => Failure::absent(text),
+            429 => Failure::unreachable(text),
             400..=499 => Failure::usage(text),
+            500 => Failure::internal(text),
             _ => Failure::unreachable(text),
         })
     }

@@ -1,6 +1,9 @@
 //! Where connection strings lead, as far as safety needs to know.
 
 use std::net::IpAddr;
+use std::path::Path;
+
+use super::values::Secret;
 
 /// Why a connection string must not be used as it is, with the remedy; none if it may.
 ///
@@ -31,6 +34,23 @@ pub fn refuse_address(url: &str, plain: &str, secure: &str, anywhere: bool) -> O
         _ => format!("use {secure}://"),
     };
     Some(format!("leaves this machine without encryption ({plain}://); {remedy}"))
+}
+
+/// The connection string of a section, or of the file it names. What stands in the configuration itself was checked with it.
+///
+/// Fails with what is wrong with the file, and never quotes what is in it.
+pub(super) fn read(section: &str, url: Option<&Secret>, file: Option<&Path>, schemes: (&str, &str, bool)) -> Result<Secret, String> {
+    let (plain, secure, anywhere) = schemes;
+    match (url, file) {
+        (Some(url), _) => Ok(url.clone()),
+        (None, Some(path)) => {
+            let named = |what: String| format!("[{section}] url_file {}: {what}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+            let url = text.trim();
+            refuse_address(url, plain, secure, anywhere).map_or_else(|| Ok(Secret::new(url)), |refusal| Err(named(refusal)))
+        }
+        (None, None) => Err(format!("[{section}] needs \"url\" or \"url_file\"")),
+    }
 }
 
 /// `host`, `host:port`, `[::1]:port`.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
+use super::address;
 use super::reader::{Field, Read, choice};
 use super::values::Secret;
 
@@ -50,6 +51,15 @@ impl Default for Broker {
             require_user_id: false,
             allow_plain_text: false,
         }
+    }
+}
+
+impl Broker {
+    /// Where RabbitMQ is, read from the file that says it, if that is how it is said.
+    ///
+    /// Fails with what is wrong with it, in words that hold no secret.
+    pub fn address(&self) -> Result<Secret, String> {
+        address::read("broker", self.url.as_ref(), self.url_file.as_deref(), ("amqp", "amqps", self.allow_plain_text))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::address;
 use super::reader::{Field, Read, choice};
 use super::values::Secret;
 
@@ -43,6 +44,15 @@ impl Default for Store {
             database: "syncline".to_owned(),
             allow_plain_text: false,
         }
+    }
+}
+
+impl Store {
+    /// Where MongoDB is, read from the file that says it, if that is how it is said.
+    ///
+    /// Fails with what is wrong with it, in words that hold no secret.
+    pub fn address(&self) -> Result<Secret, String> {
+        address::read("store", self.url.as_ref(), self.url_file.as_deref(), ("mongodb", "mongodb+srv", self.allow_plain_text))
     }
 }
 

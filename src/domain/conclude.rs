@@ -15,7 +15,7 @@ use super::provenance::{ByKind, DecidedBy, Source};
 use super::representation::same_set;
 use super::rules::TypeRules;
 use super::shadow::FieldChange;
-use super::survivorship::outranks;
+use super::survivorship::{Rule, outranks};
 use super::undecided::keep_waiting;
 use super::value::{FieldPath, Leaves, same_held};
 use super::waiting::{WaitingChange, WaitingFor};
@@ -199,9 +199,13 @@ fn accept(
         decision.accepted_snapshot = Some(record.data.clone());
         decision.version_after = record.version;
     }
-    if let Some((paths, rule)) = confirmed {
-        let by = DecidedBy::named(ByKind::Rule, rule);
-        record.provenance.set(paths, &from_here(by, record.version, arrival, situation));
+    for (path, rule) in confirmed {
+        // Which update brought the value stays: it may have to be taken back.
+        let mut source =
+            record.provenance.of(&path).cloned().unwrap_or_else(|| from_here(DecidedBy::DEFAULT, record.version, arrival, situation));
+        source.by = DecidedBy::named(ByKind::Rule, format!("{rule}: {} says the same as {}", arrival.change.key.system, source.system));
+        source.system = arrival.change.key.system.clone();
+        record.provenance.set([path], &source);
     }
 }
 
@@ -223,16 +227,15 @@ fn confirmed(
     proposal: &Proposal,
     written: &[FieldPath],
     situation: &Situation<'_>,
-) -> Option<(Vec<FieldPath>, &'static str)> {
+) -> Vec<(FieldPath, &'static str)> {
     let chain = |path: &FieldPath| situation.types.chain(path);
     let confirms = |change: &&FieldChange| {
         let from = before.provenance.of(&change.path).map(|from| &from.system);
         let same = !written.contains(&change.path) && same_held(before.data.get(&change.path), Some(&change.value));
         same && outranks(chain(&change.path), &situation.source.system, from)
     };
-    let paths: Vec<FieldPath> = proposal.changes.iter().filter(confirms).map(|change| change.path.clone()).collect();
-    let rule = chain(paths.first()?).first()?.name();
-    Some((paths, rule))
+    let rule = |path: &FieldPath| chain(path).first().map_or("", Rule::name);
+    proposal.changes.iter().filter(confirms).map(|change| (change.path.clone(), rule(&change.path))).collect()
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -11,7 +11,7 @@ use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
 use super::decision::{Assumed, Conflict, ConflictBase, Winner};
 use super::delete::found_by_create;
 use super::handler::UpdateMeta;
-use super::ids::CanonicalId;
+use super::ids::{CanonicalId, UpdateId};
 use super::link::{Link, LinkState, SendOp, Sent, SeqSeen};
 use super::overlay::Overlay;
 use super::planted;
@@ -56,8 +56,8 @@ pub struct Arrival<'a> {
     pub waited: Option<WaitingChange>,
     /// Changes of waiting updates that this one overtakes.
     pub overtaken: Vec<Overtaken>,
-    /// What fields were before changes that still wait.
-    pub bases: BTreeMap<FieldPath, Option<Value>>,
+    /// What fields were before changes that wait, by their updates.
+    pub bases: Vec<(UpdateId, FieldPath, Option<Value>)>,
     /// A person's approval, if it was in review.
     pub approval: Option<super::handler::Approval>,
     /// A person requeued it: that its own `seq` was seen already is no reason to leave it out.
@@ -151,8 +151,10 @@ pub fn prepare(
     if arrival.waited.is_none() {
         for change in &mut compared.changes {
             // It goes on from what waits, which nobody has decided: both are judged from what was there before.
-            let waits = record.links[index].waits.iter().any(|waits| waits.fields.contains(&change.path));
-            if let Some(base) = arrival.bases.get(&change.path).filter(|_| waits) {
+            let waits = &record.links[index].waits;
+            let still = |by: &UpdateId, path: &FieldPath| waits.iter().any(|waits| waits.update == *by && waits.fields.contains(path));
+            let before = arrival.bases.iter().find(|(by, path, _)| *path == change.path && still(by, path));
+            if let Some((_, _, base)) = before {
                 change.base.clone_from(base);
             }
         }
@@ -234,7 +236,7 @@ fn bind(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situa
     link.rev -= u64::from(link.shadow.sends.len() < never);
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
     let mut inferred = false;
-    let applied = match arrival.change.base {
+    let applied = match arrival.change.base.filter(|base| *base <= link.rev) {
         Some(base) => base,
         None if situation.source.receipts && !planted::fault("create_taken_for_applied") => 0,
         None => {
@@ -312,20 +314,26 @@ fn first_report(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_
     Compared { changes, ..Compared::default() }
 }
 
+/// How well a system knows what it had applied when it said this. `rev`: the last message it was sent about the record.
+#[must_use]
+pub fn knowledge(change: &NativeChange, rev: u64, source: &Target) -> Knowledge {
+    match change.base {
+        // Beyond what it was ever sent: it was told so by a store that was put back since (epoch), and means nothing here.
+        Some(base) if base <= rev => Knowledge::Base(base),
+        // Where a base is said, receipts stand anywhere in the stream: who leaves it out for once (it was started anew, or somebody
+        // hands in an export) says nothing of what it had applied.
+        None if source.receipts && !source.says_base => Knowledge::Receipts,
+        Some(_) | None => Knowledge::Inexact { silent: source.side.echo == Some(false) },
+    }
+}
+
 fn compare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, situation: &Situation<'_>) -> Compared {
     let CanonicalRecord { links, data, .. } = record;
     let rev = links[index].rev;
     let shadow = &mut links[index].shadow;
     let stored = std::mem::take(&mut shadow.stored);
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: &stored };
-    let knowledge = match arrival.change.base {
-        // Beyond what it was ever sent: it was told so by a store that was put back since (epoch), and means nothing here.
-        Some(base) if base <= rev => Knowledge::Base(base),
-        // Where a base is said, receipts stand anywhere in the stream: who leaves it out for once (it was started anew, or somebody
-        // hands in an export) says nothing of what it had applied.
-        None if situation.source.receipts && !situation.source.says_base => Knowledge::Receipts,
-        Some(_) | None => Knowledge::Inexact { silent: situation.source.side.echo == Some(false) },
-    };
+    let knowledge = knowledge(arrival.change, rev, situation.source);
     let whole = matches!(arrival.change.body, ChangeBody::Upsert(_));
     let unresolved: Vec<FieldPath> = arrival.missing.iter().map(|missing| missing.field.clone()).collect();
     let window = situation.rules.window;
@@ -437,10 +445,11 @@ fn survivor(
     arrival: &Arrival<'_>,
     situation: &Situation<'_>,
 ) -> (Survivor, Option<String>) {
-    let current = record.data.held(&change.path);
+    let mut current = record.data.held(&change.path);
     if same_held(current, Some(&change.value)) {
         return (Survivor::Incoming, None);
     }
+    let mut current_from = record.provenance.of(&change.path);
     let chain = situation.types.chain(&change.path);
     if !change.value.is_null()
         && let Some(rule) = kept_inside(change, record, footing, arrival, situation)
@@ -460,9 +469,13 @@ fn survivor(
             FirstContact::Fill | FirstContact::Rules => {}
         }
     }
+    // What it lies within gives way to it, or does not.
+    if let Some(around) = record.data.around(&change.path).into_iter().next().filter(|_| record.data.lies_within_a_value(&change.path)) {
+        (current, current_from) = (record.data.held(&around), record.provenance.of(&around));
+    }
     let contest = Contest {
         current,
-        current_from: record.provenance.of(&change.path),
+        current_from,
         incoming: &change.value,
         base: change.base.as_ref(),
         source: &situation.source.system,

@@ -34,7 +34,7 @@ pub enum CantMerge {
     #[error("{0} has both, as {1} and as {2}; merge them there first: delete one of the two in {0}")]
     BothIn(SystemName, NativeId, NativeId),
     /// Together they are more than a store can keep as one record.
-    #[error("together they would have about {0} bytes, the limit is {1}")]
+    #[error("together they would have {0} bytes, the limit is {1}")]
     TooLarge(usize, usize),
 }
 

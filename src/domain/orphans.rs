@@ -142,7 +142,10 @@ fn is_new_there(was: &CanonicalRecord, link: &Link) -> bool {
 /// of, and those it never had where the type's records are not held back until it has them.
 #[must_use]
 pub fn lacks_it(was: &CanonicalRecord, link: &Link, children: &EntityType, rules: &Rules) -> bool {
-    let left_out = || rules.of_type(children).missing_target == MissingTarget::Omit || !rules.side(&link.system, &was.entity_type).outbound;
+    // Who is not configured for the type of the parent is not sent it before it has said something of that type.
+    let configured = || rules.systems.get(&link.system).is_some_and(|system| system.types.contains_key(&was.entity_type));
+    let takes = || configured() && rules.side(&link.system, &was.entity_type).outbound;
+    let left_out = || rules.of_type(children).missing_target == MissingTarget::Omit || !takes();
     is_there_again(was, link) || is_new_there(was, link) && left_out()
 }
 

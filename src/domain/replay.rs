@@ -5,7 +5,7 @@
 //! they had, and so have rows that don't say enough. Which record an update belongs to is taken from the row: identity is not
 //! asked again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
@@ -96,7 +96,7 @@ impl Replay {
             Rule::SourceOfTruth { fallback, .. } => fallback.iter().any(|rule| matches!(rule, Rule::Union | Rule::SumDelta)),
             _ => false,
         };
-        let adds = types.survivorship.get(path).is_some_and(|chain| chain.iter().any(combines));
+        let adds = types.chain(path).iter().any(combines);
         // A system that changes its own value again leaves no conflict behind, whatever it had seen of what others added.
         let own = || self.was.provenance.of(path).is_some_and(|source| source.system == row.source_system);
         let conflicts = || row.conflicts.iter().any(|conflict| conflict.field == *path);
@@ -262,7 +262,7 @@ fn arrival<'a>(change: &'a NativeChange, row: &Decision) -> Arrival<'a> {
         overtaken: Vec::new(),
         approval: None,
         requeued: false,
-        bases: BTreeMap::new(),
+        bases: Vec::new(),
         former_rev: 0,
     }
 }

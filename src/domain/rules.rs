@@ -244,12 +244,7 @@ impl Side {
     #[must_use]
     pub fn takes(&self, path: &FieldPath) -> bool {
         let listed = |set: &BTreeSet<FieldPath>| set.contains(path) || set.iter().any(|listed| path.is_within(listed));
-        self.only.as_ref().is_none_or(&listed) && !listed(&self.exclude) && !self.is_id(path)
-    }
-
-    /// Whether a field would stand where this system has the id of its record.
-    fn is_id(&self, path: &FieldPath) -> bool {
-        path.as_str() == self.id_field && !self.rename.contains_key(path)
+        self.only.as_ref().is_none_or(&listed) && !listed(&self.exclude)
     }
 }
 

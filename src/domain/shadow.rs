@@ -229,7 +229,11 @@ impl Comparison<'_> {
             if value.is_null() || is_empty_object(value) {
                 let held = self.state(through, path);
                 let inside = self.inside(through, path);
-                return if value.is_null() { held.is_some() || inside } else { held.is_none_or(|held| held != value) && !inside };
+                return if value.is_null() {
+                    held.is_some() || inside
+                } else {
+                    held.is_none_or(|held| held != value) && !inside && !self.canonical.has_inside(path)
+                };
             }
             !self.equality.holds(path, self.state(through, path), Some(value))
         };

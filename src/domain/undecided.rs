@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
 use super::change::NativeChange;
-use super::decide::{Arrival, Footing, Situation};
+use super::decide::{Arrival, Footing, Situation, knowledge};
 use super::link::{Link, SendOp, Sent, Waits};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::Equality;
-use super::shadow::{Compared, FieldChange, expected_at, state_at};
+use super::shadow::{Compared, FieldChange, Knowledge, expected_at, state_at};
 use super::value::{FieldPath, Leaves, same_held};
 use super::waiting::WaitingChange;
 
@@ -93,15 +93,22 @@ pub fn kept_values(record: &CanonicalRecord, link: &Link, equality: Equality<'_>
 
 /// Whether a system says by a value more than what it is known to hold, or, where that has to be inferred, may hold by now.
 #[must_use]
-pub fn is_news(record: &CanonicalRecord, link: &Link, field: (&FieldPath, &Value), base: Option<u64>, situation: &Situation<'_>) -> bool {
+pub fn is_news(
+    record: &CanonicalRecord,
+    link: &Link,
+    field: (&FieldPath, &Value),
+    change: &NativeChange,
+    situation: &Situation<'_>,
+) -> bool {
+    let knowledge = knowledge(change, link.rev, situation.source);
     let shadow = &link.shadow;
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: &shadow.stored };
     let (path, said) = field;
     let says = |through| equality.holds(path, state_at(shadow, &record.data, equality, through, path), Some(said));
-    match base {
-        Some(base) => !says(shadow.sends.iter().rposition(|sent| sent.rev <= base)),
-        None if situation.source.receipts => !says(None),
-        None => !says(None) && !(0..shadow.sends.len()).any(|sent| says(Some(sent))),
+    match knowledge {
+        Knowledge::Base(base) => !says(shadow.sends.iter().rposition(|sent| sent.rev <= base)),
+        Knowledge::Receipts => !says(None),
+        Knowledge::Inexact { .. } => !says(None) && !(0..shadow.sends.len()).any(|sent| says(Some(sent))),
     }
 }
 

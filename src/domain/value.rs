@@ -250,6 +250,12 @@ impl Leaves {
         paths
     }
 
+    /// How many bytes it has as JSON.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        serde_json::to_vec(&self.close()).map_or(0, |json| json.len())
+    }
+
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {

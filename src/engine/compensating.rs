@@ -341,6 +341,7 @@ fn in_words(update: &UpdateId, made_it: bool, done: &Compensated, record: &Canon
     }
     let now = |field: &FieldPath| match record.data.get(field) {
         Some(value) => format!("{field} is {} again", types.shown(field, value)),
+        None if record.data.has_inside(field) => format!("{field} is what it was"),
         None => format!("{field} is empty again"),
     };
     let mut parts = vec![format!("{cause}, so update {update} was taken back")];

@@ -1,7 +1,6 @@
 //! One input after the other: which record is it, what did the source really change, what do rules and handlers say.
 //! The answers are the domain's; this is the street they come along.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -27,7 +26,7 @@ use crate::domain::decision::DecisionKind;
 use crate::domain::explain;
 use crate::domain::handler::Answer;
 use crate::domain::identity::{VALUES_MAX, claims_of};
-use crate::domain::ids::{CanonicalId, NativeKey, SystemName};
+use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
 use crate::domain::link::SendOp;
 use crate::domain::projection::resolve_references;
 use crate::domain::provenance::DecidedBy;
@@ -36,7 +35,7 @@ use crate::domain::rules::TypeRules;
 use crate::domain::sending::{Due, SendContext, plan_sends};
 use crate::domain::time::Timestamp;
 use crate::domain::value::{FieldPath, Leaves};
-use crate::domain::waiting::WaitingFor;
+use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::error::PortError;
 use crate::ports::store::{OutboxChange, Store};
@@ -165,7 +164,7 @@ impl Decider {
             overtaken: Vec::new(),
             approval: item.word.as_ref().and_then(Word::approval),
             requeued: item.requeued,
-            bases: BTreeMap::new(),
+            bases: Vec::new(),
             former_rev: 0,
         }
     }
@@ -193,6 +192,9 @@ impl Decider {
         let located = doing(self.locate(unit, &item, &arrival)).await?;
         let (id, footing) = match located {
             Located::Stuck(waiting_for) => {
+                if let Some(id) = unit.linked(&item.change.key) {
+                    self.read_references(unit, &item, &mut arrival, id).await?;
+                }
                 self.supersede(unit, position, &item, &mut arrival, &situation);
                 if self.park_undecided(unit, position, &item, &arrival, &situation, waiting_for) {
                     return Ok(());
@@ -230,6 +232,7 @@ impl Decider {
             self.park(unit, position, &item, &arrival, &situation, waiting_for, None);
             return Ok(());
         }
+        arrival.bases = bases(unit, &item);
         if doing(self.set_aside(unit, position, &item, &arrival, &situation, id, footing)).await {
             return Ok(());
         }
@@ -237,7 +240,6 @@ impl Decider {
             arrival.former_rev = self.part_ways(unit, position, &item);
         }
         self.supersede(unit, position, &item, &mut arrival, &situation);
-        arrival.bases = bases(unit, &item);
         doing(self.judge(unit, position, &item, &arrival, &situation, id, footing)).await
     }
 
@@ -349,23 +351,30 @@ impl Decider {
             self.stay_deleted(unit, position, draft, item, arrival, situation, &before, outcome.decision);
             return Ok(());
         }
-        if let Some(rejection) = self.too_large(&record, &outcome, item) {
+        if let Some(rejection) = self.too_large(&before, &record, &outcome, item) {
             self.bury(unit, position, item, &rejection);
             return Ok(());
         }
         self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
     }
 
-    /// A record may grow by many messages, each small enough. It has to stay something a store can keep, with what systems hold of it.
-    fn too_large(&self, record: &CanonicalRecord, outcome: &Outcome, item: &ChangeItem) -> Option<Rejection> {
+    /// A record may grow by many messages, each small enough. It has to stay something a store can keep with what systems hold of
+    /// it, and something that can be found by its keys. What waited was small enough when it came.
+    fn too_large(&self, before: &CanonicalRecord, record: &CanonicalRecord, outcome: &Outcome, item: &ChangeItem) -> Option<Rejection> {
+        if outcome.decision.version_after == outcome.decision.version_before || item.woken.is_some() {
+            return None;
+        }
+        let read = |path: &FieldPath| record.data.get(path);
+        if let Some((key, count)) = item.types.keys.iter().find_map(|key| Some((key, key.too_many(&read)?))) {
+            let detail = format!("with this the key {} has {count} values, the limit is {VALUES_MAX}; send fewer", key.name);
+            return Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", key.fields[0])));
+        }
         let most = self.settings.record_bytes();
-        let grew = outcome.decision.version_after > outcome.decision.version_before;
-        let bytes = if grew { record.data.weight() } else { 0 };
-        (bytes > most).then(|| {
-            let detail = format!(
-                "record {} would have about {bytes} bytes, the limit is {most} ([limits] message, twice); send less",
-                item.change.key
-            );
+        // A rough count first, which is seldom less.
+        let bytes = if record.data.weight() > most / 8 { record.data.bytes() } else { 0 };
+        (bytes > most && bytes > before.data.bytes()).then(|| {
+            let detail =
+                format!("record {} would have {bytes} bytes, the limit is {most} (twice [limits] message); send less", item.change.key);
             Rejection::new(DeadReason::TooLarge, detail).at("/entity")
         })
     }
@@ -515,13 +524,13 @@ pub(super) fn due_from(due: Due, creates_from: Option<Timestamp>) -> OutboxChang
 }
 
 /// What the fields were before the changes of this native record that wait.
-fn bases(unit: &Unit, item: &ChangeItem) -> BTreeMap<FieldPath, Option<Value>> {
-    let mut bases = BTreeMap::new();
+fn bases(unit: &Unit, item: &ChangeItem) -> Vec<(UpdateId, FieldPath, Option<Value>)> {
     let others = unit.waiting_of(&item.change.key).into_iter().filter(|waiting| waiting.update != item.change.update);
-    for field in others.filter_map(|waiting| waiting.change).flat_map(|change| change.fields) {
-        bases.entry(field.path).or_insert(field.base);
-    }
-    bases
+    let fields = |waiting: Waiting| {
+        let Waiting { update, change, .. } = waiting;
+        change.into_iter().flat_map(|change| change.fields).map(move |field| (update.clone(), field.path, field.base))
+    };
+    others.flat_map(fields).collect()
 }
 
 fn nothing(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde_json::Value;
 
 use crate::domain::ids::{EntityType, SystemName};
-use crate::domain::rules::{Receipts, Rules, TypeRules};
+use crate::domain::rules::{MissingTarget, Receipts, Rules, TypeRules};
 use crate::domain::sending::Target;
 use crate::domain::value::{FieldPath, Leaves};
 use crate::ports::store::SystemFacts;
@@ -127,6 +127,13 @@ impl Directory {
         let targets = Arc::new(systems.iter().map(|system| self.describe(&known, system, entity_type)).collect::<Vec<_>>());
         known.targets.insert(entity_type.clone(), targets.clone());
         targets
+    }
+
+    /// Whether a system is sent a record without a reference to one it lacks, instead of not before it has that.
+    #[must_use]
+    pub fn omits(&self, types: &TypeRules, field: &FieldPath, system: &SystemName) -> bool {
+        let takes = |entity_type| self.targets(entity_type).iter().any(|target| target.system == *system && target.side.outbound);
+        types.missing_target == MissingTarget::Omit || !types.references.get(field).is_some_and(takes)
     }
 
     /// Everything known about systems.

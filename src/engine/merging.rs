@@ -45,7 +45,7 @@ impl Decider {
             Ok(merged) => merged,
             Err(refused) => return Ok(Err(refused)),
         };
-        let (bytes, most) = (record.data.weight(), self.settings.record_bytes());
+        let (bytes, most) = (record.data.bytes(), self.settings.record_bytes());
         if bytes > most {
             return Ok(Err(CantMerge::TooLarge(bytes, most)));
         }

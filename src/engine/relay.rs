@@ -16,8 +16,7 @@ use crate::domain::ids::{CanonicalId, NativeId, SystemName};
 use crate::domain::link::{Link, LinkState, SendOp, Sent};
 use crate::domain::planted;
 use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name, own_references};
-use crate::domain::rules::{MissingTarget, TypeRules};
-use crate::domain::sending::Target;
+use crate::domain::rules::TypeRules;
 use crate::domain::time::Timestamp;
 use crate::domain::value::FieldPath;
 use crate::ports::broker::{Broker, OutboundMessage};
@@ -156,7 +155,8 @@ impl Relay {
         for row in owed {
             let Some(record) = records.get(&row.record) else { continue };
             let target = self.directory.target(&row.system, &record.entity_type);
-            if target.side.observed {
+            // Who has no section any more is not told what was due before.
+            if target.side.observed || !self.settings.rules.knows(&row.system) {
                 continue;
             }
             // With receipts one message is out at a time; without, whatever is newer than the last one goes.
@@ -348,13 +348,8 @@ impl Relay {
     }
 
     fn unlinked(&self, field: &FieldPath, types: &TypeRules, system: &SystemName, link: &Link) -> Unlinked {
-        if link.omits.contains(field) || types.missing_target == MissingTarget::Omit {
-            return Unlinked::Omit;
-        }
-        let takes = types.references.get(field).is_some_and(|entity_type| {
-            self.directory.targets(entity_type).iter().any(|target: &Target| target.system == *system && target.side.outbound)
-        });
-        if takes { Unlinked::Hold } else { Unlinked::Omit }
+        let omits = link.omits.contains(field) || self.directory.omits(types, field, system);
+        if omits { Unlinked::Omit } else { Unlinked::Hold }
     }
 
     /// Keeps a message until its parents are linked. Creates that wait for each other would wait for ever: one of them

@@ -55,6 +55,9 @@ impl Decider {
         let targets: Vec<Target> =
             self.directory.targets(&record.entity_type).iter().filter(|target| target.system == *system).cloned().collect();
         let insist = everything.then_some(system);
+        if self.sends_held {
+            return Vec::new();
+        }
         let context = SendContext { rules: &self.settings.rules, types, targets: &targets, now, insist };
         plan_sends(record, &context, None)
     }

@@ -1,6 +1,6 @@
 //! What the engine runs by, compiled from a configuration.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::domain::compensate::OnReject;
 use crate::domain::decision::Logging;
 use crate::domain::delete::{DeleteConflict, DeletePolicy};
 use crate::domain::identity::{KeyRule, Normalizer};
+use crate::domain::ids::EntityType;
 use crate::domain::origin::Senders;
 use crate::domain::orphans::ParentDelete;
 use crate::domain::rules::{
@@ -219,7 +220,7 @@ fn rules(config: &Config) -> Rules {
             config::DecisionLogging::None => Logging::None,
         },
         types: config.entities.iter().map(|(name, entity)| (name.clone(), Arc::new(type_rules(entity)))).collect(),
-        systems: config.systems.iter().map(|(name, system)| (name.clone(), system_rules(system))).collect(),
+        systems: config.systems.iter().map(|(name, system)| (name.clone(), system_rules(system, &config.entities))).collect(),
         config_hash: config.hash().into(),
     }
 }
@@ -301,9 +302,25 @@ fn rule(rule: &config::Rule) -> Rule {
     }
 }
 
-fn system_rules(system: &config::System) -> SystemRules {
-    let types: HashMap<_, _> = system.entities.iter().map(|(name, entity)| (name.clone(), Arc::new(side(system, Some(entity))))).collect();
-    SystemRules { defaults: Arc::new(side(system, None)), types }
+fn system_rules(system: &config::System, entities: &BTreeMap<EntityType, config::Entity>) -> SystemRules {
+    let is_key =
+        |entity: &config::Entity, field: &FieldPath| entity.keys.iter().any(|key| key.fields.iter().any(|key| path(key) == *field));
+    let of_type = |name: &EntityType| {
+        let side = side(system, system.entities.get(name));
+        without_foreign_ids(side, |field| entities.get(name).is_some_and(|entity| is_key(entity, field)))
+    };
+    let types = system.entities.keys().map(|name| (name.clone(), Arc::new(of_type(name)))).collect();
+    let defaults = without_foreign_ids(side(system, None), |field| entities.values().any(|entity| is_key(entity, field)));
+    SystemRules { defaults: Arc::new(defaults), types }
+}
+
+/// Where a system has the id of its record, no field of others belongs; but one by which it is to find the record.
+fn without_foreign_ids(mut side: Side, is_key: impl Fn(&FieldPath) -> bool) -> Side {
+    let id = FieldPath::name(&side.id_field);
+    if !side.rename.contains_key(&id) && !is_key(&id) {
+        side.exclude.insert(id);
+    }
+    side
 }
 
 fn side(system: &config::System, entity: Option<&config::SystemEntity>) -> Side {

@@ -288,7 +288,12 @@ impl Engine {
                 }
                 chunk = inbox.recv(), if room => {
                     self.demand.withdraw();
-                    self.take(chunk.ok_or_else(|| ended("take messages"))?).await?;
+                    match chunk {
+                        Some(chunk) => self.take(chunk).await?,
+                        // It was told to stop a moment before this was.
+                        None if *stop.borrow() => break,
+                        None => return Err(ended("take messages")),
+                    }
                 }
                 // None of them ends before this one does: one that panicked has said so in the log, and nothing goes on without it.
                 _ = &mut sender => return Err(ended("send messages")),

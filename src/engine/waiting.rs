@@ -1,6 +1,5 @@
 //! Updates that wait or can't be processed: how they are kept, how they wake, and what overtakes them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -35,10 +34,11 @@ impl Decider {
         }
         // What waits under the old id is to be known under the new one.
         let is_rekey = matches!(item.change.body, ChangeBody::Rekey(_));
+        let is_rekey = is_rekey && unit.linked(&item.change.key).is_none();
         let earlier = |waiting: &Waiting| item.woken.as_ref().is_none_or(|woken| waiting.arrival < woken.arrival);
-        let waiting = unit.waiting_of(&item.change.key).into_iter().filter(earlier);
-        let ahead =
-            waiting.filter(|waiting| super::settle::holds_followers(waiting) || is_rekey && super::settle::is_unknown(waiting)).last();
+        let unknown = |waiting: &Waiting| is_rekey && !is_rekeying(waiting) && super::settle::is_unknown(waiting);
+        let waiting = unit.waiting_of(&item.change.key).into_iter().filter(|waiting| waiting.update != item.change.update);
+        let ahead = waiting.filter(|waiting| earlier(waiting) && super::settle::holds_followers(waiting) || unknown(waiting)).last();
         ahead.map(|waiting| waiting.update)
     }
 
@@ -67,7 +67,7 @@ impl Decider {
                 WaitingFor::Brake { .. } => true,
                 WaitingFor::Review | WaitingFor::Time => is_delete(&waiting) || says_otherwise(unit, &waiting, item, arrival, situation),
             };
-            let overtaken = overtaken && !is_old_copy(&item.change, &waiting);
+            let overtaken = overtaken && !is_rekeying(&waiting) && !is_old_copy(&item.change, &waiting);
             if !overtaken || waiting.update == item.change.update || own.is_some_and(|own| waiting.arrival > own) {
                 continue;
             }
@@ -443,7 +443,7 @@ fn is_own_word(unit: &Unit, item: &ChangeItem, said: (&FieldPath, &Value), situa
     let key = &item.change.key;
     let record = unit.linked(key).and_then(|id| unit.record(id));
     let linked = record.and_then(|record| Some((record, &record.links[record.link_of(&key.system, &key.native_id)?])));
-    linked.is_none_or(|(record, link)| is_news(record, link, said, item.change.base, situation))
+    linked.is_none_or(|(record, link)| is_news(record, link, said, &item.change, situation))
 }
 
 /// Nothing of a record waits for this update any more.
@@ -451,6 +451,11 @@ fn forget_wait(record: &mut CanonicalRecord, update: &UpdateId) {
     for link in &mut record.links {
         link.waits.retain(|waits| waits.update != *update);
     }
+}
+
+/// Whether it gives its record another id: nothing a record says takes the place of that.
+fn is_rekeying(waiting: &Waiting) -> bool {
+    waiting.message.get("op").and_then(Value::as_str) == Some(Op::Rekey.as_str())
 }
 
 pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situation<'_>) -> Option<DecisionWrite> {
@@ -465,7 +470,7 @@ pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situa
         overtaken: Vec::new(),
         approval: None,
         requeued: false,
-        bases: BTreeMap::new(),
+        bases: Vec::new(),
         former_rev: 0,
     };
     let mut decision = blank(&arrival, situation, waiting.change.as_ref().map(|change| change.canonical_id));

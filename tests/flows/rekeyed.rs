@@ -148,3 +148,22 @@ fn what_waits_under_the_old_id_is_known_under_the_new_one() {
       → oem: update device o2 rev 1 {"code":"C-2","id":"o2","serial":"SN-1"} changed: serial
     "#);
 }
+
+#[test]
+fn a_known_record_is_renamed_whatever_waits_of_it() {
+    let mut scene = Scene::with(BOTH).start();
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1"}));
+    scene.says("bms", "device", "b2", json!({"serial": "SN-2"}));
+    scene.says("erp", "device", "e1", json!({"serial": "SN-1"}));
+    scene.skip_ahead();
+    // Its new key is another record's.
+    scene.says("erp", "device", "e1", json!({"serial": "SN-2"}));
+    scene.send(rekey("erp", "device", "e1", "E-100"));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u4 erp device e1 {"serial":"SN-2"}
+      erp:u4 parked (match_collision): its key values belong to different records (serial "SN-2"): <device 1> and <device 2>; merge them or correct a key
+    u5 erp rekey device e1 new_native_id=E-100
+      erp:u5 unchanged: erp calls the record E-100 now; e1 still leads to it
+      = <device 1> v1 {"serial":"SN-1"} [bms b1, oem (open create), erp E-100]
+    "#);
+}

@@ -79,6 +79,70 @@ fn a_list_is_repeated_without_those_it_could_not_be_told_of() {
     "#);
 }
 
+#[test]
+fn who_has_no_section_for_a_type_was_told_of_none_of_it() {
+    let config = GROUPS.replace("[systems.erp.entities.person]\ndirection = \"in\"\n", "").replace("receipts = \"required\"\n", "");
+    let mut scene = Scene::with(&config).start();
+    scene.says("bms", "person", "p1", json!({"mail": "p1@x"}));
+    scene.says("bms", "group", "g1", group(json!(["p1"])));
+    scene.skip_ahead();
+    // It answers nothing, so what it has is inferred.
+    scene.says("erp", "group", "e1", group(json!([])));
+    scene.says("erp", "group", "e1", json!({"code": "G", "member_ids": [], "name": "Fire wardens"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 erp group e1 {"code":"G","member_ids":[]}
+      erp:u3 echo: erp made the record it was sent
+      = <group 1> v1 {"code":"G","member_ids":["<person 1>"]} [bms g1, erp e1]
+    u4 erp group e1 {"code":"G","member_ids":[],"name":"Fire wardens"}
+      erp:u4 accepted: taken: name
+      = <group 1> v2 {"code":"G","member_ids":["<person 1>"],"name":"Fire wardens"} [bms g1, erp e1]
+      → bms: update group g1 rev 1 {"code":"G","id":"g1","member_ids":["p1"],"name":"Fire wardens"} changed: name
+    "#);
+}
+
+#[test]
+fn an_edit_of_a_list_that_was_just_applied_keeps_what_was_left_out_of_it() {
+    let mut scene = Scene::with(GROUPS).start();
+    for id in ["p1", "p2", "p4"] {
+        scene.says("bms", "person", id, json!({"mail": format!("{id}@x")}));
+    }
+    scene.says("erp", "person", "x1", json!({"mail": "p1@x"}));
+    scene.says("erp", "person", "x4", json!({"mail": "p4@x"}));
+    scene.says("bms", "group", "g1", group(json!(["p1"])));
+    scene.applies("erp", "e1");
+    scene.send(whole("erp", "group", "e1", group(json!(["x1"]))).base(1));
+    scene.says("bms", "group", "g1", group(json!(["p1", "p2", "p4"])));
+    scene.applies("erp", "e1");
+    scene.skip_ahead();
+    scene.send(whole("erp", "group", "e1", group(json!(["x1"]))).base(2));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u11 erp group e1 {"code":"G","member_ids":["x1"]} base=2
+      erp:u11 accepted: taken: member_ids
+      = <group 1> v3 {"code":"G","member_ids":["<person 1>","<person 2>"]} [bms g1, erp e1]
+      → bms: update group g1 rev 1 {"code":"G","id":"g1","member_ids":["p1","p2"]} changed: member_ids
+    "#);
+}
+
+#[test]
+fn a_reference_that_is_cleared_before_the_next_one_is_there_is_cleared() {
+    let mut scene = Scene::with(&SENSORS.replace("absent = \"clear\"\n", "")).start();
+    scene.says("bms", "device", "b1", json!({"serial": "SN-1"}));
+    scene.says("oem", "device", "d1", json!({"serial": "SN-1"}));
+    scene.says("bms", "device", "b2", json!({"serial": "SN-2"}));
+    scene.says("bms", "sensor", "s1", json!({"tag": "T1", "device_id": "b1"}));
+    scene.applies("oem", "o1");
+    scene.says("bms", "sensor", "s1", json!({"tag": "T1", "device_id": "b2"}));
+    scene.skip_ahead();
+    scene.says("oem", "sensor", "o1", json!({"tag": "T1", "device_id": null}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u7 oem sensor o1 {"device_id":null,"tag":"T1"}
+      oem:u7 accepted: taken: device_id
+        conflict device_id: base "<device 1>", ours "<device 2>" (bms), theirs null → theirs (latest)
+      = <sensor 1> v3 {"device_id":null,"tag":"T1"} [bms s1, oem o1]
+      → bms: update sensor s1 rev 1 {"device_id":null,"id":"s1","tag":"T1"} changed: device_id
+    "#);
+}
+
 const SENSORS: &str = r#"
 [orchestration]
 push_updates = true
@@ -127,11 +191,14 @@ fn an_object_without_fields_clears_what_was_in_it_where_absent_does() {
     scene.applies("oem", "o1");
     scene.skip_ahead();
     scene.says("oem", "sensor", "o1", json!({"tag": "T1", "place": {}}));
+    scene.says("oem", "sensor", "o1", json!({"tag": "T1", "place": {}}));
     insta::assert_snapshot!(scene.story(), @r#"
     u3 oem sensor o1 {"place":{},"tag":"T1"}
       oem:u3 accepted: taken: place.floor and place.room
       = <sensor 1> v2 {"place":{"floor":null,"room":null},"tag":"T1"} [bms s1, oem o1]
       → bms: update sensor s1 rev 1 {"id":"s1","place":{"floor":null,"room":null},"tag":"T1"} changed: place.floor, place.room
+    u4 oem sensor o1 {"place":{},"tag":"T1"}
+      oem:u4 unchanged: it says nothing new
     "#);
 }
 

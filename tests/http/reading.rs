@@ -24,6 +24,11 @@ async fn a_record_its_history_and_its_why() {
     let (_, second) = served.get(&format!("/v1/entities/device/oem:o1/history?limit=1&cursor={}", first["next"].as_str().unwrap())).await;
     assert_eq!((&first["items"][0], &second["items"][0]), (&history["items"][0], &history["items"][1]));
     assert_eq!((first["items"].as_array().unwrap().len(), &second["next"]), (1, &Value::Null));
+    let after = |cursor: &str| format!("/v1/entities/device/oem:o1/history?cursor={cursor}");
+    let first_at = first["items"][0]["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_microsecond();
+    let (_, gone) = served.get(&after(&format!("{first_at}:bms:forgotten"))).await;
+    assert_eq!(gone["items"], second["items"], "a row that is not there any more does not hide another one");
+    assert_eq!(served.get(&after("7")).await.0, 400);
     let (_, why) = served.get("/v1/entities/device/bms:b1/why?field=name").await;
     assert_eq!((&why["fields"][0]["value"], &why["fields"][0]["held"]), (&json!("Fan"), &json!({"bms": "Fan", "oem": "Fan AX"})));
     let text = why["fields"][0]["text"].as_str().unwrap();

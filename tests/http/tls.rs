@@ -78,6 +78,12 @@ async fn an_adapter_speaks_tls_and_says_who_it_is() {
     let bms = Bms::open(encrypted.served.folder.path().join("bms.db")).unwrap();
     let fields = syncline_bms::database::checked::<Device>(&[("serial".to_owned(), "SN-1".to_owned())]).unwrap();
     bms.find_or_add::<Device>(&fields).unwrap();
+    // Nobody lets it in without its token: it ends, and what it had to report is still to be reported.
+    let nobody = Credentials::default().with_ca_file(&encrypted.ca);
+    let refused = tokio::time::timeout(Duration::from_secs(30), syncline_bms::run_as(&bms, &url, &nobody, std::future::pending())).await;
+    let refused = refused.expect("it ends").unwrap_err().to_string();
+    assert!(refused.contains("the broker does not let this adapter in (401)"), "{refused}");
+    assert_eq!(bms.changes().unwrap().len(), 1);
     let (stop, told) = tokio::sync::oneshot::channel::<()>();
     let adapter = tokio::spawn(async move { syncline_bms::run_as(&bms, &url, &credentials, async { drop(told.await) }).await });
     let there = async {

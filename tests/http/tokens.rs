@@ -106,6 +106,18 @@ async fn check_looks_into_the_files() {
         assert!(text.lines().any(|said| said.starts_with(line)), "{line} is missing:\n{text}");
     }
     assert!(!text.contains("CANARY"), "{text}");
+    std::fs::write(path("mq.url"), "amqp://anna:CANARY@mq.example.com").unwrap();
+    let servers = format!(
+        "[broker]\nkind = \"rabbitmq\"\nurl_file = {:?}\n[store]\nkind = \"mongodb\"\nurl_file = {:?}\n",
+        path("mq.url"),
+        path("db.url")
+    );
+    std::fs::write(path("servers.toml"), servers).unwrap();
+    let servers = syncline(&["check", "--config", &path("servers.toml")], "").await;
+    let text = said(&servers).replace(&folder.path().display().to_string(), "");
+    assert_eq!(servers.status.code(), Some(78), "{text}");
+    assert!(text.contains("[broker] url_file /mq.url: leaves this machine without encryption") && !text.contains("CANARY"), "{text}");
+    assert!(text.contains("[store] url_file /db.url: No such file"), "{text}");
     let run = syncline(&["run", "--config", &path("syncline.toml"), "--store", &path("data")], "").await;
     assert_eq!(run.status.code(), Some(78), "{}", said(&run));
     assert!(!folder.path().join("data").exists(), "nothing was begun");

@@ -42,7 +42,8 @@ pub async fn run(args: &BatchArgs, options: &Options, host: &Host) -> Result<(),
     // What others would have to send, and by which rules, is not to be settled beside them.
     let attendance = if shared {
         attendance::alone(store.as_ref(), host.clock.as_ref()).await?;
-        Some(Attendance::join(store.clone(), host.clock.as_ref(), &config.hash(), false).await?)
+        // Under a name of its own, so that none joins while it lasts.
+        Some(Attendance::join(store.clone(), host.clock.as_ref(), &format!("batch:{}", uuid::Uuid::now_v7()), false).await?)
     } else {
         None
     };

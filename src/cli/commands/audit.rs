@@ -8,11 +8,10 @@ use crate::cli::{Failure, output};
 
 /// Runs `audit`.
 pub async fn run(args: &ListArgs, options: &Options) -> Result<(), Failure> {
-    let answer = Client::new(options)?.get(&format!("/v1/audit?limit={}", args.limit.clamp(1, 1000))).await?;
+    let (rows, more) = Client::new(options)?.list("/v1/audit", args.limit.max(1)).await?;
     if options.json {
-        return output::json(&answer["items"]);
+        return output::json(&rows);
     }
-    let rows = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let cells = |row: &Value| {
         let text = |field: &str| row[field].as_str().unwrap_or("?").to_owned();
         let role = row["role"].as_str().map(|role| format!(" ({role})")).unwrap_or_default();
@@ -22,9 +21,9 @@ pub async fn run(args: &ListArgs, options: &Options) -> Result<(), Failure> {
         };
         [text("at"), format!("{}{role}", text("by")), format!("{} {}{change}", text("act"), text("on"))]
     };
-    output::rows(rows, cells, |row| cells(row).join("  "))?;
+    output::rows(&rows, cells, |row| cells(row).join("  "))?;
     if rows.is_empty() {
         output::line("nobody has done anything")?;
     }
-    Ok(())
+    super::and_more(more)
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::args::Options;
 use crate::cli::error::CONFIGURATION;
 use crate::cli::{Failure, output, stores};
-use crate::config::{Config, ConfigErrors, Problem};
+use crate::config::{BrokerKind, Config, ConfigErrors, Problem, StoreKind};
 use crate::http::tls;
 
 /// Runs `check`.
@@ -14,7 +14,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::usage("which configuration? name it with --config FILE"));
     };
     let (problems, warnings) = match stores::read(options) {
-        Ok(config) => files(config),
+        Ok(config) => files(config, &path.display().to_string()),
         Err(errors) => (errors.problems, errors.warnings),
     };
     if options.json {
@@ -36,7 +36,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// What is wrong with the files a sound configuration names.
-fn files(config: Config) -> (Vec<Problem>, Vec<Problem>) {
+fn files(config: Config, origin: &str) -> (Vec<Problem>, Vec<Problem>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut wrong = |errors: ConfigErrors| {
         problems.extend(errors.problems);
@@ -44,6 +44,11 @@ fn files(config: Config) -> (Vec<Problem>, Vec<Problem>) {
     };
     let of_tokens = config.tokens().map_or_else(&mut wrong, |tokens| tokens.unwrap_or_default().warnings);
     let of_tls = config.http.tls.as_ref().map(|tls| tls::server(tls).map_or_else(&mut wrong, |(_, warnings)| warnings));
+    let broker = (config.broker.kind == BrokerKind::Rabbitmq).then(|| config.broker.address());
+    let store = (config.store.kind == StoreKind::Mongodb).then(|| config.store.address());
+    for wrong in [broker, store].into_iter().flatten().filter_map(Result::err) {
+        problems.push(Problem { origin: origin.to_owned(), line: None, path: String::new(), message: wrong });
+    }
     warnings.extend(config.warnings);
     warnings.extend(of_tokens);
     warnings.extend(of_tls.unwrap_or_default());

@@ -39,15 +39,14 @@ async fn post(id: &str, what: &str, request: &Value, options: &Options) -> Resul
 }
 
 async fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
-    let answer = Client::new(options)?.get(&format!("/v1/dead-letters?limit={}", args.limit.clamp(1, 1000))).await?;
+    let (rows, more) = Client::new(options)?.list("/v1/dead-letters", args.limit.max(1)).await?;
     if options.json {
-        return output::json(&answer["items"]);
+        return output::json(&rows);
     }
-    let rows = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let cells = |row: &Value| ["received_at", "id", "reason", "detail"].map(|field| row[field].as_str().unwrap_or("?").to_owned());
-    output::rows(rows, cells, |row| cells(row).join("  "))?;
+    output::rows(&rows, cells, |row| cells(row).join("  "))?;
     if rows.is_empty() {
         output::line("no dead letters")?;
     }
-    Ok(())
+    super::and_more(more)
 }

@@ -32,6 +32,13 @@ pub mod why;
 
 use serde_json::Value;
 
+use super::{Failure, output};
+
+/// Says below a list that it goes on.
+fn and_more(more: bool) -> Result<(), Failure> {
+    if more { output::line("… and more: see --limit") } else { Ok(()) }
+}
+
 /// What became of an update a person acted on, in a sentence.
 fn outcome(id: &str, answer: &Value, would_be: bool) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("?").replace('_', " ");

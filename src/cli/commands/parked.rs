@@ -38,20 +38,19 @@ async fn judge(what: &str, args: &JudgeArgs, mut request: Value, options: &Optio
 }
 
 async fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
-    let answer = Client::new(options)?.get(&format!("/v1/parked?limit={}", args.limit.clamp(1, 1000))).await?;
+    let (rows, more) = Client::new(options)?.list("/v1/parked", args.limit.max(1)).await?;
     if options.json {
-        return output::json(&answer["items"]);
+        return output::json(&rows);
     }
-    let rows = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let cells = |row: &Value| {
         let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
         let retry = row["retry_at"].as_str().map(|at| format!(", again at {at}")).unwrap_or_default();
         let kind = text(&row["waiting_for"]["kind"]).replace('_', " ");
         [text(&row["update"]), format!("{kind} since {}{retry}", text(&row["since"]))]
     };
-    output::rows(rows, cells, |row| cells(row).join("  "))?;
+    output::rows(&rows, cells, |row| cells(row).join("  "))?;
     if rows.is_empty() {
         output::line("nothing waits")?;
     }
-    Ok(())
+    super::and_more(more)
 }

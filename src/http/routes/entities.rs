@@ -9,8 +9,10 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::resync::LEAST;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType};
+use crate::domain::time::Timestamp;
 use crate::domain::value::{FieldPath, same};
 use crate::http::Problem;
 use crate::http::query::Query;
@@ -33,8 +35,10 @@ pub async fn list(State(api): Shared, Path(entity_type): Path<String>, mut query
     let wanted = query.rest();
     let (mut found, mut seen) = (Vec::new(), 0);
     let next = 'pages: loop {
-        let page = api.store.list_records(Some(&entity_type), after, limit).await?;
-        let full = page.len() == limit;
+        // Where few of them fit, small pages would be many questions.
+        let at_once = limit.max(LEAST);
+        let page = api.store.list_records(Some(&entity_type), after, at_once).await?;
+        let full = page.len() == at_once;
         for versioned in page {
             seen += 1;
             after = Some(versioned.record.id);
@@ -81,16 +85,25 @@ pub async fn history(
     mut query: Query,
 ) -> Result<Json<Value>, Problem> {
     let limit = query.limit_if_any()?.unwrap_or(usize::MAX);
-    let place = |cursor: String| cursor.parse().map_err(|_| Problem::question("the cursor is not one of this list").at("cursor"));
-    // What is new comes at the end, so a place is a number.
-    let from: usize = query.take("cursor").map(place).transpose()?.unwrap_or(0);
+    let after = query.take("cursor").map(|cursor| last_told(&cursor)).transpose()?;
     query.finish("limit and cursor")?;
     let record = find::record(api.store.as_ref(), &entity_type, &id).await?;
     let rows = find::history(api.store.as_ref(), record.id).await?;
-    let next = from.saturating_add(limit);
-    let next = (next < rows.len()).then(|| next.to_string());
+    let from = after.map_or(0, |(at, update)| {
+        // It may have been forgotten meanwhile, or decided anew, and then stands elsewhere.
+        let same = rows.iter().position(|row| row.update.to_string() == update && row.timestamp == at);
+        same.map_or_else(|| rows.iter().position(|row| row.timestamp > at).unwrap_or(rows.len()), |same| same + 1)
+    });
+    let more = from.saturating_add(limit) < rows.len();
     let rows: Vec<_> = rows.into_iter().skip(from).take(limit).collect();
+    let next = rows.last().filter(|_| more).map(|row| format!("{}:{}", row.timestamp.as_micros(), row.update));
     Ok(Json(json!({ "items": rows, "next": next })))
+}
+
+/// The row a page of a history ends with.
+fn last_told(cursor: &str) -> Result<(Timestamp, String), Problem> {
+    let parts = cursor.split_once(':').and_then(|(at, update)| Some((Timestamp::from_micros(at.parse().ok()?), update.to_owned())));
+    parts.ok_or_else(|| Problem::question("the cursor is not one of this list").at("cursor"))
 }
 
 /// `GET /v1/entities/{type}/{id}/why?field`.

@@ -18,6 +18,8 @@ use crate::views::compare::{self, Difference};
 
 /// Records looked at for one page of differences at most: a page of a system in order is empty, and has a next one.
 const LOOKED_AT: usize = 2_000;
+/// Records that are looked at together at least.
+pub const LEAST: usize = 200;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -114,8 +116,10 @@ pub async fn differences(State(api): Shared, Path(system): Path<String>, mut que
     query.finish("type, limit and cursor")?;
     let (mut items, mut looked_at, mut more): (Vec<Difference>, usize, bool) = (Vec::new(), 0, true);
     while more && looked_at < LOOKED_AT && items.len() < limit {
-        let page = api.store.list_records(entity_type.as_ref(), after, limit).await?;
-        more = page.len() == limit;
+        // Where few of them differ, small pages would be many questions.
+        let at_once = limit.max(LEAST);
+        let page = api.store.list_records(entity_type.as_ref(), after, at_once).await?;
+        more = page.len() == at_once;
         looked_at += page.len();
         for versioned in page {
             after = Some(versioned.record.id);

@@ -25,6 +25,8 @@ use crate::ports::store::{Batch, Plan};
 use crate::telemetry::Refused;
 use crate::wire::{Limits, Transport, Undecodable, decode, decode_value, routing_key, strict_json};
 
+/// How long a body may take, and how long a stream may say nothing.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
 /// Lines of a stream that are taken in together.
 const GROUP: usize = 200;
 /// How long a stream waits for room before it says that there is none.
@@ -43,7 +45,8 @@ pub async fn take_in(State(api): Shared, actor: Actor, request: Request) -> Resu
         let detail = format!("{kind} is not understood; send application/json or application/x-ndjson");
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Not JSON", detail));
     }
-    let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| too_large(BODY_MAX))?;
+    let body = tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, BODY_MAX)).await.map_err(|_| too_slow())?;
+    let body = body.map_err(|_| too_large(BODY_MAX))?;
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return several(&api, &sender, &body).await;
     }
@@ -56,6 +59,11 @@ fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(String::new()) };
     let text = value.to_str().map_err(|_| Problem::question("the content type can't be read").at("content-type"))?;
     Ok(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn too_slow() -> Problem {
+    let detail = format!("the body was not there within {} seconds; send it again", BODY_WITHIN.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The body took too long", detail)
 }
 
 fn too_large(limit: usize) -> Problem {
@@ -205,7 +213,8 @@ impl Lines {
         let (mut stream, mut line) = (body.into_data_stream(), Vec::new());
         // Of a line that is too long only so much is kept as to know that it is.
         let bound = self.api.limits.message_bytes + 1;
-        while let Some(chunk) = stream.next().await {
+        // Who says nothing for so long is gone, and its place is free.
+        while let Some(chunk) = tokio::time::timeout(BODY_WITHIN, stream.next()).await.map_err(|_| Gone)? {
             let chunk = chunk.map_err(|_| Gone)?;
             for part in chunk.split_inclusive(|byte| *byte == b'\n') {
                 let room = bound.saturating_sub(line.len());
