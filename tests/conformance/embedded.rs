@@ -196,7 +196,7 @@ async fn batches_that_share_a_transaction_on_a_full_disk_leave_nothing_half_writ
             let mut record = sample::record(n, 1);
             record.data.set("text".into(), serde_json::Value::String("x".repeat(size)));
             let decided = sample::row(sample::decision(&format!("bms:u{n}"), Some(n), DecisionKind::Accepted, n));
-            let write = RecordWrite { links_added: vec![sample::native(&format!("b{n}"))], ..sample::write(record, None) };
+            let write = RecordWrite { links_added: vec![sample::native(&format!("bms:b{n}"))], ..sample::write(record, None) };
             sample::batch(vec![Plan { decisions: vec![decided], ..sample::plan(write) }])
         };
         let mut done: BTreeSet<u64> = BTreeSet::new();
@@ -217,7 +217,7 @@ async fn batches_that_share_a_transaction_on_a_full_disk_leave_nothing_half_writ
             for n in 1..300 {
                 let lookup = Lookup {
                     updates: vec![sample::update(&format!("bms:u{n}"))],
-                    links: vec![sample::native(&format!("b{n}"))],
+                    links: vec![sample::native(&format!("bms:b{n}"))],
                     ..Lookup::default()
                 };
                 let found = embedded.store.look_up(&lookup).await.unwrap();

@@ -189,12 +189,12 @@ fn limits_are_those_of_the_configuration() {
     let mut scene = Scene::with(&format!("[limits]\nkey_value = \"16B\"\nfields = 16{TAGS}")).start();
     scene.send(whole("bms", "device", "b1", json!({"serial": "x".repeat(17)})).id("long"));
     let wide: serde_json::Map<String, serde_json::Value> = (0..17).map(|n| (n.to_string(), json!(n))).collect();
-    scene.send(whole("bms", "device", "b1", json!(wide)).id("wide"));
+    scene.raw(whole("bms", "device", "b1", json!(wide)).id("wide").body().to_string().as_bytes());
     scene.send(whole("bms", "device", "b1", json!({"serial": "x".repeat(16)})).id("fits"));
     insta::assert_snapshot!(scene.story(), @r#"
     long bms device b1 {"serial":"xxxxxxxxxxxxxxxxx"}
       dead letter bms:long key_too_long: the key serial is longer than 16 bytes; send a shorter value
-    wide bms device b1 {"0":0,"1":1,"10":10,"11":11,"12":12,"13":13,"14":14,"15":15,"16":16,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9}
+    {"entity":{"0":0,"1":1,"10":10,"11":11,"12":12,"13":13,"14":14,"15":15,"16":16,"2":2,"3":3,"4":4,"5"… (188 bytes)
       dead letter bms:wide too_many_fields: an object has more than 16 fields; send fewer, or an array where the names are data (line 1 column 127)
     fits bms device b1 {"serial":"xxxxxxxxxxxxxxxx"}
       bms:fits accepted: a new record from bms

@@ -49,7 +49,7 @@ async fn case_moving_over_from_another_integration() {
     let asked = command(&served, "resync --system oem --dry-run").await;
     assert_eq!(asked, ("oem would be sent 1 create and 1 update, 1 of them replaces a value it holds\n".to_owned(), 0));
     let refused = command(&served, "resync --system oem").await;
-    assert_eq!((refused.1, refused.0.contains("only observed; set mode = \"sync\"")), (64, true), "{}", refused.0);
+    assert_eq!((refused.1, refused.0.contains("only observed; set mode = \"sync\"")), (1, true), "{}", refused.0);
 
     let resumed = command(&served, "resume --system oem").await;
     assert_eq!(resumed, ("oem is being sent nothing: it lacks nothing\n".to_owned(), 0), "it is only watched");

@@ -356,7 +356,7 @@ impl World {
         let (winner, loser) = (&records[winner % records.len()], &records[loser % records.len()]);
         // What a system is never sent, and does not have, it can't be sent the name of either: that would be owed for ever.
         let can_be_said = [winner, loser].into_iter().flat_map(|record| named_by(&records, record)).all(|named| self.is_everywhere(named));
-        if winner.entity_type == loser.entity_type && !is_named(&records, loser) && can_be_said {
+        if winner.entity_type == loser.entity_type && can_be_said {
             self.merged = true;
             self.act(Request::Merge { winner: winner.id, loser: loser.id, reason: None }).await;
         }
