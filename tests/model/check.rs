@@ -183,13 +183,20 @@ fn taken_back(decisions: &[Decision], record: &CanonicalRecord, link: &Link) -> 
     decisions.iter().any(|row| row.canonical_id == Some(record.id) && row.op == Op::Compensate && row.reason.starts_with(&refused))
 }
 
+/// The record a reference leads to: what was merged away is the surviving one.
+fn meant<'r>(records: &'r [CanonicalRecord], value: &Value) -> Option<&'r CanonicalRecord> {
+    let id = CanonicalId::parse(value.as_str()?).ok()?;
+    let survives = |record: &&CanonicalRecord| record.merged_into.is_none() && record.absorbed.contains(&id);
+    records.iter().find(survives).or_else(|| records.iter().find(|record| record.id == id))
+}
+
 fn deleted(records: &[CanonicalRecord], value: &Value) -> bool {
-    records.iter().any(|record| record.tombstone.is_some() && Some(record.id.to_string().as_str()) == value.as_str())
+    meant(records, value).is_some_and(|record| record.tombstone.is_some())
 }
 
 /// Whether a reference is to an id its record had before: it still leads there.
 fn is_former(records: &[CanonicalRecord], system: &SystemName, value: &Value, held: &Value) -> bool {
-    let parent = records.iter().find(|record| Some(record.id.to_string().as_str()) == value.as_str());
+    let parent = meant(records, value);
     let mut links = parent.into_iter().flat_map(|parent| &parent.links).filter(|link| link.system == *system);
     links.any(|link| {
         let let_go = link.native_id.iter().filter(|_| link.state == LinkState::Detached);
@@ -208,8 +215,7 @@ fn reference(records: &[CanonicalRecord], system: &SystemName, path: &str, value
     if !REFERENCES.contains(&path) {
         return value.clone();
     }
-    let parent = records.iter().find(|record| Some(record.id.to_string().as_str()) == value.as_str());
-    parent.and_then(|parent| parent.native_id(system)).map_or(Value::Null, |native| Value::from(native.as_str()))
+    meant(records, value).and_then(|parent| parent.native_id(system)).map_or(Value::Null, |native| Value::from(native.as_str()))
 }
 
 /// For exact adapters: what the decision says was changed is just what a user changed. For silent patches: every field.
