@@ -35,7 +35,7 @@ async fn an_edited_review_is_approved_and_an_edited_dead_letter_requeued() {
     browser.open("/waiting/bms:p2").await;
     browser.fill("textarea", "{\"price\": }").await;
     browser.click("button[value=approve]").await;
-    browser.until_says("the message is not JSON").await;
+    browser.until_says("This is no JSON").await;
     // More digits than a browser's numbers have.
     browser.fill("textarea", "{\"price\": 9007199254740993}").await;
     browser.fill("input[name=by]", "anna").await;

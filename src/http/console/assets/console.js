@@ -110,8 +110,9 @@ function bodyOf(form, verb) {
   for (const field of form.querySelectorAll("[name]:not([type=checkbox])")) {
     const takes = !verb || field.name === "by" || (field.name === "reason" && verb !== "retry") || verb === "approve" || verb === "requeue";
     if (!takes || !field.value.trim()) continue;
-    // As it is written: a number read here could be another one afterwards.
-    if (field.matches("[data-text]")) { if (field.value !== field.defaultValue) body[field.name] = field.value; }
+    // It is sent as it is written: a number read here could be another one afterwards.
+    if (field.matches("[data-json]") && field.value !== field.defaultValue) JSON.parse(field.value);
+    if (field.matches("[data-text], [data-json]")) { if (field.value !== field.defaultValue) body[field.name] = field.value; }
     else body[field.name] = field.value.trim();
   }
   return body;
