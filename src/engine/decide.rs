@@ -192,14 +192,8 @@ impl Decider {
         let located = doing(self.locate(unit, &item, &arrival)).await?;
         let (id, footing) = match located {
             Located::Stuck(waiting_for) => {
-                if let Some(id) = unit.linked(&item.change.key) {
-                    self.read_references(unit, &item, &mut arrival, id).await?;
-                }
-                self.supersede(unit, position, &item, &mut arrival, &situation);
-                if self.park_undecided(unit, position, &item, &arrival, &situation, waiting_for) {
-                    return Ok(());
-                }
-                let Some(id) = unit.linked(&item.change.key) else { return Ok(()) };
+                let stuck = self.stuck(unit, position, &item, &mut arrival, &situation, waiting_for);
+                let Some(id) = doing(stuck).await? else { return Ok(()) };
                 (id, Footing::Linked)
             }
             // What it holds besides is not known: to join by a part of it would overwrite that.
@@ -241,6 +235,24 @@ impl Decider {
         }
         self.supersede(unit, position, &item, &mut arrival, &situation);
         doing(self.judge(unit, position, &item, &arrival, &situation, id, footing)).await
+    }
+
+    /// Keeps an update that can't be decided now; gives its record, if nothing is new in it that could be in anybody's way.
+    async fn stuck(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &mut Arrival<'_>,
+        situation: &Situation<'_>,
+        waiting_for: WaitingFor,
+    ) -> Result<Option<CanonicalId>, PortError> {
+        if let Some(id) = unit.linked(&item.change.key) {
+            self.read_references(unit, item, arrival, id).await?;
+        }
+        self.supersede(unit, position, item, arrival, situation);
+        let parked = self.park_undecided(unit, position, item, arrival, situation, waiting_for);
+        Ok(unit.linked(&item.change.key).filter(|_| !parked))
     }
 
     /// Whether the update is to be decided at all: not if it was before, nor if its system may not send it.

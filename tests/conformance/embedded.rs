@@ -192,7 +192,7 @@ async fn batches_that_share_a_transaction_on_a_full_disk_leave_nothing_half_writ
         let embedded = Embedded::open(folder.path(), &Options::default()).unwrap();
         embedded.limit_pages(pages).await.unwrap();
         let batch = |n: u64| {
-            let size = if n % 4 == 0 { 9_000 } else { 10 };
+            let size = if n.is_multiple_of(4) { 9_000 } else { 10 };
             let mut record = sample::record(n, 1);
             record.data.set("text".into(), serde_json::Value::String("x".repeat(size)));
             let decided = sample::row(sample::decision(&format!("bms:u{n}"), Some(n), DecisionKind::Accepted, n));
