@@ -120,10 +120,7 @@ pub fn survive(chain: &[Rule], contest: &Contest<'_>) -> Verdict {
 pub fn outranks(chain: &[Rule], system: &SystemName, from: Option<&SystemName>) -> bool {
     match chain.first() {
         Some(Rule::SourceOfTruth { system: truth, .. }) => truth == system && from != Some(system),
-        Some(Rule::SourcePriority(order)) => {
-            let rank = |system: &SystemName| order.iter().position(|listed| listed == system).unwrap_or(order.len());
-            from.is_some_and(|from| rank(system) < rank(from))
-        }
+        Some(Rule::SourcePriority(order)) => from.is_some_and(|from| rank(order, system) < rank(order, from)),
         Some(
             Rule::Latest
             | Rule::First
@@ -145,9 +142,7 @@ fn decide(rule: &Rule, contest: &Contest<'_>, own: bool) -> Option<(Survivor, St
     let survivor = match rule {
         Rule::Latest => latest(contest),
         Rule::SourcePriority(order) => {
-            let rank = |system: &SystemName| order.iter().position(|listed| listed == system).unwrap_or(order.len());
-            // Two that are not listed rank alike, and a tie keeps the current value.
-            let may = |from: &SystemName| from == contest.source || rank(contest.source) < rank(from);
+            let may = |from: &SystemName| from == contest.source || rank(order, contest.source) < rank(order, from);
             pick(current.is_none() || contest.current_from.is_none_or(|from| may(&from.system)))
         }
         Rule::SourceOfTruth { system, fallback } => return truth(system, fallback, contest, own),
@@ -168,6 +163,11 @@ fn decide(rule: &Rule, contest: &Contest<'_>, own: bool) -> Option<(Survivor, St
         Rule::SumDelta => sum_delta(contest, current)?,
     };
     Some((survivor, name))
+}
+
+/// The place of a system among those listed. Two that are not listed rank alike, and a tie keeps the current value.
+fn rank(order: &[SystemName], system: &SystemName) -> usize {
+    order.iter().position(|listed| listed == system).unwrap_or(order.len())
 }
 
 fn pick(incoming: bool) -> Survivor {
