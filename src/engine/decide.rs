@@ -291,9 +291,8 @@ impl Decider {
             ChangeBody::Delete | ChangeBody::Rekey(_) => None,
             ChangeBody::Upsert(_) | ChangeBody::Patch(_) => {
                 let read = |path: &FieldPath| item.leaves.get(path);
-                if let Some((key, count)) = item.types.keys.iter().find_map(|key| Some((key, key.too_many(&read)?))) {
-                    let detail = format!("the key {} has {count} values in it, the limit is {VALUES_MAX}; send fewer", key.name);
-                    return Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", key.fields[0])));
+                if let Some(wide) = too_wide(&item.types, &read, |key, count| format!("the key {key} has {count} values in it")) {
+                    return Some(wide);
                 }
                 let long = claims_of(&item.types.keys, |path| item.leaves.get(path))
                     .into_iter()
@@ -377,9 +376,8 @@ impl Decider {
             return None;
         }
         let read = |path: &FieldPath| record.data.get(path);
-        if let Some((key, count)) = item.types.keys.iter().find_map(|key| Some((key, key.too_many(&read)?))) {
-            let detail = format!("with this the key {} has {count} values, the limit is {VALUES_MAX}; send fewer", key.name);
-            return Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", key.fields[0])));
+        if let Some(wide) = too_wide(&item.types, &read, |key, count| format!("with this the key {key} has {count} values")) {
+            return Some(wide);
         }
         let most = self.settings.record_bytes();
         // A rough count first, which is seldom less.
@@ -533,6 +531,13 @@ pub(super) fn due_from(due: Due, creates_from: Option<Timestamp>) -> OutboxChang
         (SendOp::Create, Some(not_before)) => OutboxChange::DueLater { system, rev, not_before },
         (SendOp::Create, None) | (SendOp::Update | SendOp::Delete, _) => OutboxChange::Due { system, rev },
     }
+}
+
+/// The rejection of what gives a key more values than it can be looked up by; `says` words how many there are.
+fn too_wide<'a>(types: &TypeRules, read: &impl Fn(&FieldPath) -> Option<&'a Value>, says: fn(&str, usize) -> String) -> Option<Rejection> {
+    let (key, count) = types.keys.iter().find_map(|key| Some((key, key.too_many(read)?)))?;
+    let detail = format!("{}, the limit is {VALUES_MAX}; send fewer", says(&key.name, count));
+    Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", key.fields[0])))
 }
 
 /// What the fields were before the changes of this native record that wait.
