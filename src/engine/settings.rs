@@ -389,3 +389,14 @@ fn compare(compare: &config::Compare) -> Compare {
         max_length: compare.max_length.map(|max| max.get() as usize),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_of_the_configuration_are_those_messages_are_read_under() {
+        assert_eq!(Limits::from(config::Limits::default()), Limits::default());
+        assert_eq!(Limits::from(config::Limits::LARGEST), Limits::LARGEST);
+    }
+}
