@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::acts::Act;
 use super::commit::{Overlay, SharedOverlay};
@@ -59,6 +60,7 @@ struct Running {
     sealed: Sealed,
     overlay: SharedOverlay,
     commit: JoinHandle<Result<(), PortError>>,
+    began: Instant,
     outcome: Option<Result<(), PortError>>,
 }
 
@@ -74,6 +76,8 @@ pub enum Event {
 /// What a commit made durable.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
+    /// How long the last commit took.
+    pub took: Duration,
     /// Deliveries that may be acknowledged now.
     pub tags: Vec<u64>,
     /// What may be sent now: it became due, or an answer made room for it.
@@ -213,13 +217,14 @@ impl Pipeline {
         if self.running.is_some() || self.unit.inputs.is_empty() {
             return;
         }
-        let sealed = std::mem::take(&mut self.unit).seal(&self.decider.settings.rules);
+        let mut unit = std::mem::take(&mut self.unit);
+        let sealed = unit.seal(&self.decider.settings.rules);
         self.start(sealed);
+        // Only now: it takes its time, and the store is at work meanwhile.
+        drop(unit);
     }
 
     fn start(&mut self, sealed: Sealed) {
-        let overlay = Arc::new(Overlay::of(&sealed.batch));
-        self.decider.overlay = Some(overlay.clone());
         let (store, batch, patience, metrics) = (self.decider.store.clone(), sealed.batch.clone(), self.patience, self.metrics.clone());
         let commit = tokio::spawn(async move {
             if batch.plans.is_empty() && batch.facts.is_empty() {
@@ -239,27 +244,31 @@ impl Pipeline {
                 }
             }
         });
-        self.running = Some(Running { sealed, overlay, commit, outcome: None });
+        let overlay = Arc::new(Overlay::of(&sealed.batch));
+        self.decider.overlay = Some(overlay.clone());
+        self.running = Some(Running { sealed, overlay, commit, began: Instant::now(), outcome: None });
     }
 
-    /// Waits for the running commit and takes its results; `None` if there is none.
+    /// Waits for the running commit and takes its results; `None` if there is none. What is decided meanwhile is committed next,
+    /// and that has begun when this returns.
     ///
     /// Plans that are in its way are taken out, reloaded and decided again, with everything decided on top of them; the
     /// rest goes on. Must be waited for to its end.
     pub async fn finish_commit(&mut self) -> Result<Option<Committed>, PortError> {
         let mut again: Vec<Input> = Vec::new();
-        let mut committed = Committed::default();
-        let mut any = false;
+        let mut committed = None;
         let mut races = 0;
-        loop {
+        while committed.is_none() {
             ended(self.running.as_mut()).await;
-            let Some(Running { sealed, overlay, outcome: Some(outcome), .. }) = self.running.take() else { break };
+            let Some(Running { sealed, overlay, began, outcome: Some(outcome), .. }) = self.running.take() else { break };
             self.decider.overlay = None;
             match outcome {
                 Ok(()) => {
+                    let took = began.elapsed();
+                    // The next one is under way while what follows from this one is done.
+                    self.start_commit();
                     overlay.remember(&sealed.read, &self.decider.caches);
-                    committed.add(&sealed, self.decider.settings.events);
-                    any = true;
+                    committed = Some(Committed::of(&sealed, took, self.decider.settings.events));
                 }
                 Err(error) => {
                     races += 1;
@@ -279,7 +288,7 @@ impl Pipeline {
         if !again.is_empty() {
             self.decide(again.into_iter().filter(Input::is_original).collect()).await?;
         }
-        Ok(any.then_some(committed))
+        Ok(committed)
     }
 
     fn fault(&self, fault: Fault) {
@@ -295,10 +304,10 @@ impl Pipeline {
             if let Some(committed) = doing(self.finish_commit()).await? {
                 total.append(committed);
             }
-            if self.unit.inputs.is_empty() {
+            self.start_commit();
+            if self.running.is_none() {
                 return Ok(total);
             }
-            self.start_commit();
         }
     }
 }
@@ -317,6 +326,12 @@ fn wait(tries: u32) -> Duration {
 }
 
 impl Committed {
+    fn of(sealed: &Sealed, took: Duration, announced: bool) -> Self {
+        let mut committed = Self { took, ..Self::default() };
+        committed.add(sealed, announced);
+        committed
+    }
+
     fn add(&mut self, sealed: &Sealed, announced: bool) {
         self.tags.extend(sealed.inputs.iter().flatten().filter_map(|input| input.tag));
         self.acts.extend(sealed.inputs.iter().flatten().filter_map(|input| match &input.kind {
@@ -347,6 +362,7 @@ impl Committed {
 
     /// Adds another commit's results.
     pub fn append(&mut self, mut other: Self) {
+        self.took = other.took;
         self.tags.append(&mut other.tags);
         self.acts.append(&mut other.acts);
         self.due.append(&mut other.due);

@@ -205,7 +205,6 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         tags,
         arrival: first + (1 << 39),
         wake_at: Instant::now(),
-        began: Instant::now(),
     };
     // What an earlier run left to be sent is looked for at once.
     activity.look();
@@ -251,8 +250,6 @@ struct Engine {
     arrival: u64,
     chores: Chores,
     wake_at: Instant,
-    /// When the running commit began.
-    began: Instant,
 }
 
 impl Engine {
@@ -324,11 +321,12 @@ impl Engine {
             Event::Answered(inputs) => doing(self.pipeline.decide(inputs)).await,
             Event::CommitEnded => {
                 let committed = doing(self.pipeline.finish_commit()).await?;
-                self.demand.took(self.began.elapsed());
-                // The next one is under way while what follows from this one is done.
-                self.start_commit();
+                self.activity.set_committing(self.pipeline.is_committing());
                 match committed {
-                    Some(committed) => self.committed(committed).await,
+                    Some(committed) => {
+                        self.demand.took(committed.took);
+                        self.committed(committed).await
+                    }
                     None => Ok(()),
                 }
             }
@@ -336,10 +334,7 @@ impl Engine {
     }
 
     fn start_commit(&mut self) {
-        if !self.pipeline.is_committing() {
-            self.pipeline.start_commit();
-            self.began = Instant::now();
-        }
+        self.pipeline.start_commit();
         self.activity.set_committing(self.pipeline.is_committing());
     }
 

@@ -324,9 +324,10 @@ impl Unit {
         std::mem::take(&mut self.woken)
     }
 
-    /// Ends the unit: everything it came to, as one batch; `positions` are the drafts its plans come from.
+    /// Ends the unit: everything it came to, as one batch; `positions` are the drafts its plans come from. What is left in it is
+    /// of no use any more.
     #[must_use]
-    pub fn seal(mut self, rules: &Rules) -> Sealed {
+    pub fn seal(&mut self, rules: &Rules) -> Sealed {
         let mut batch = Batch::default();
         let mut positions = Vec::new();
         for (position, draft) in self.drafts.iter_mut().enumerate() {
@@ -344,12 +345,12 @@ impl Unit {
                 positions.push(position);
             }
         }
-        batch.facts = self.facts.into_values().collect();
+        batch.facts = std::mem::take(&mut self.facts).into_values().collect();
         batch.logging = rules.logging;
-        let drafts = self.drafts.into_iter().map(|draft| (draft.inputs, draft.depends)).collect();
-        let aside = self.aside;
-        let inputs = self.inputs.into_iter().enumerate().map(|(at, input)| (!aside.contains(&at)).then_some(input)).collect();
-        let (duplicates, woken_left, spans) = (self.duplicates, self.woken_left, self.spans);
+        let drafts = self.drafts.iter_mut().map(|draft| (std::mem::take(&mut draft.inputs), std::mem::take(&mut draft.depends))).collect();
+        let inputs = std::mem::take(&mut self.inputs).into_iter().enumerate();
+        let inputs = inputs.map(|(at, input)| (!self.aside.contains(&at)).then_some(input)).collect();
+        let (duplicates, woken_left, spans) = (self.duplicates, self.woken_left, std::mem::take(&mut self.spans));
         let read = self.asked.iter().filter_map(|id| self.loaded.remove(id)).collect();
         Sealed { batch: Arc::new(batch), positions, drafts, inputs, read, duplicates, woken_left, spans }
     }
