@@ -43,3 +43,11 @@ pub fn processor() -> [f64; 3] {
     }
     seconds
 }
+
+/// Processor time this whole machine has spent since it started, in seconds: of all programs, and of the system for them.
+pub fn busy() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    // user, nice, system, idle, iowait, irq, softirq
+    let ticks: Vec<f64> = stat.lines().next().unwrap().split_whitespace().skip(1).take(7).map(|ticks| ticks.parse().unwrap()).collect();
+    [0, 1, 2, 5, 6].iter().map(|at| ticks[*at]).sum::<f64>() / 100.0
+}

@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
-    QueueDeclareOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, Consumer, ExchangeKind};
@@ -18,9 +18,9 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::WriteConcern;
 use mongodb::{ClientSession, Database};
 use syncline::backends::mongodb::{MongoStore, Options};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::servers::{SYSTEMS, Servers, quantiles};
+use crate::servers::{Measured, Measuring, SYSTEMS, Servers, quantiles};
 use crate::workload::{message, shuffled};
 
 /// Updates of one transaction: as many as the engine takes at most.
@@ -118,7 +118,7 @@ fn earlier(record: &Document) -> Document {
 }
 
 /// Everything a loop needs; the messages are not in its queue yet.
-struct Ground {
+pub struct Ground {
     /// To consume from, and to settle with.
     channel: Channel,
     connections: [Connection; 2],
@@ -126,13 +126,17 @@ struct Ground {
     database: Database,
     records: Vec<Document>,
     decisions: Vec<Document>,
+    /// How many of them are done.
+    done: usize,
     /// The ids of what is committed and may be sent.
     hand_over: mpsc::Sender<Vec<String>>,
+    /// How many are sent.
+    sent: watch::Receiver<usize>,
     sender: tokio::task::JoinHandle<()>,
 }
 
 impl Ground {
-    async fn of(servers: &Servers, updates: u64) -> Self {
+    pub async fn of(servers: &Servers, updates: u64) -> Self {
         let (records, decisions) = documents(&servers.database(&servers.name).await, updates).await;
         // Collections and indexes as the engine has them.
         let name = format!("{}-bare", servers.name);
@@ -154,8 +158,30 @@ impl Ground {
         for system in &SYSTEMS[1..] {
             sent.push(((*system).to_owned(), messages(servers, &publishing, system, updates).await));
         }
-        let sender = tokio::spawn(send(publishing, exchange, sent, servers.database(&name).await, handed));
-        Self { channel, connections: [connection, outgoing], inbox, database, records, decisions, hand_over, sender }
+        let (noted, done_sending) = watch::channel(0);
+        let sender = tokio::spawn(send(publishing, exchange, sent, servers.database(&name).await, handed, noted));
+        let connections = [connection, outgoing];
+        Self { channel, connections, inbox, database, records, decisions, done: 0, hand_over, sent: done_sending, sender }
+    }
+
+    /// The next of the updates: from the first one that is consumed until all are sent.
+    pub async fn pass(&mut self, updates: u64, group: usize) -> Measured {
+        let to = self.done + updates as usize;
+        for page in inbound(updates).chunks(1000) {
+            publish(&self.channel, "", &self.inbox, page).await;
+        }
+        let measured = Measuring::begin();
+        let consumer = self.consume().await;
+        let tag = consumer.tag();
+        let mut consumer = consumer.ready_chunks(group);
+        while self.done < to {
+            let deliveries: Vec<Delivery> = consumer.next().await.unwrap().into_iter().map(Result::unwrap).collect();
+            self.work(&deliveries).await;
+        }
+        self.sent.wait_for(|sent| *sent == to).await.unwrap();
+        let measured = measured.end(updates);
+        self.channel.basic_cancel(tag, BasicCancelOptions::default()).await.unwrap();
+        measured
     }
 
     async fn consume(&self) -> Consumer {
@@ -165,8 +191,9 @@ impl Ground {
     }
 
     /// Commits what belongs to these messages, settles them and has it sent.
-    async fn work(&self, done: usize, deliveries: &[Delivery]) {
-        let part = done..done + deliveries.len();
+    async fn work(&mut self, deliveries: &[Delivery]) {
+        let part = self.done..self.done + deliveries.len();
+        self.done = part.end;
         write(&self.database, &self.records[part.clone()], &self.decisions[part.clone()]).await;
         deliveries.last().unwrap().ack(BasicAckOptions { multiple: true }).await.unwrap();
         let ids = self.records[part].iter().map(|record| record.get_str("_id").unwrap().to_owned()).collect();
@@ -174,7 +201,7 @@ impl Ground {
     }
 
     /// Waits until everything is sent.
-    async fn end(self) {
+    pub async fn end(self) {
         drop(self.hand_over);
         self.sender.await.unwrap();
         for connection in self.connections {
@@ -189,28 +216,16 @@ fn inbound(updates: u64) -> Vec<Message> {
 }
 
 pub async fn run(servers: &Servers, updates: u64, group: usize) {
-    let ground = Ground::of(servers, updates).await;
-    for page in inbound(updates).chunks(1000) {
-        publish(&ground.channel, "", &ground.inbox, page).await;
-    }
-    let began = Instant::now();
-    let mut consumer = ground.consume().await.ready_chunks(group);
-    let mut done = 0;
-    while done < updates as usize {
-        let deliveries: Vec<Delivery> = consumer.next().await.unwrap().into_iter().map(Result::unwrap).collect();
-        ground.work(done, &deliveries).await;
-        done += deliveries.len();
-    }
-    ground.end().await;
-    let rate = updates as f64 / began.elapsed().as_secs_f64();
+    let mut ground = Ground::of(servers, updates).await;
     let what = if group == 1 { "one by one".to_owned() } else { format!("up to {group} a transaction") };
-    println!("bare loop, {what}: {rate:.0} updates/s");
+    println!("bare loop, {what}: {}", ground.pass(updates, group).await);
+    ground.end().await;
 }
 
 /// A thousand updates a second, for ten seconds: from delivery to being committed and settled, as the engine is measured.
 pub async fn latency(servers: &Servers, updates: u64) {
     let updates = updates.min(10_000);
-    let ground = Ground::of(servers, updates).await;
+    let mut ground = Ground::of(servers, updates).await;
     let (arrived, mut waiting) = mpsc::unbounded_channel();
     let mut consumer = ground.consume().await;
     let stamping = tokio::spawn(async move {
@@ -233,7 +248,7 @@ pub async fn latency(servers: &Servers, updates: u64) {
     while took.len() < updates as usize {
         assert!(waiting.recv_many(&mut some, GROUP).await > 0, "the server went away");
         let (came, deliveries): (Vec<Instant>, Vec<Delivery>) = some.drain(..).unzip();
-        ground.work(took.len(), &deliveries).await;
+        ground.work(&deliveries).await;
         took.extend(came.iter().map(|came| came.elapsed().as_micros() as i64));
     }
     fed.await.unwrap();
@@ -277,6 +292,7 @@ async fn send(
     messages: Vec<(String, Vec<Message>)>,
     database: Database,
     mut handed: mpsc::Receiver<Vec<String>>,
+    sent: watch::Sender<usize>,
 ) {
     let mut done = 0;
     while let Some(records) = handed.recv().await {
@@ -286,5 +302,6 @@ async fn send(
         done += records.len();
         let owed = database.collection::<Document>("owed");
         owed.delete_many(doc! {"_id": {"$in": records}}).write_concern(durable()).await.unwrap();
+        sent.send_replace(done);
     }
 }

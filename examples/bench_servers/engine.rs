@@ -1,5 +1,7 @@
 //! The engine itself: what the supervisor runs, on the servers.
 
+use std::ops::Range;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ use syncline::ports::error::PortError;
 use tokio::sync::watch;
 
 use crate::machine::private_mib;
-use crate::servers::{SYSTEMS, Servers, quantiles};
+use crate::servers::{Measured, Measuring, SYSTEMS, Servers, quantiles};
 use crate::workload::{message, mix, shuffled};
 
 const RULES: &str = r#"
@@ -65,6 +67,22 @@ fn of_system(system: &str, n: u64, pass: u64) -> (String, Vec<u8>) {
     body["id"] = json!(format!("{system}-{n}-{pass}"));
     body["native_id"] = json!(native);
     (format!("{system}.device.{native}"), serde_json::to_vec(&body).unwrap())
+}
+
+/// Has another process hand in what a system says of some of all its records, so that the memory of this one is the engine's.
+async fn apart(servers: &Servers, system: &str, some: Range<u64>, all: u64, pass: u64) {
+    let numbers = [some.start, some.end, all, pass].map(|number| number.to_string());
+    let mut feeding = Command::new(std::env::current_exe().unwrap());
+    feeding.args(["feed", &servers.name, system]).args(numbers);
+    let fed = tokio::task::spawn_blocking(move || feeding.status().unwrap()).await.unwrap();
+    assert!(fed.success(), "the messages could not be handed in");
+}
+
+/// What that process does. The first load comes in order, changes in no order.
+pub async fn feed(servers: &Servers, system: &str, [from, to, all, pass]: [u64; 4]) {
+    let broker = servers.broker().await;
+    let record = |i: u64| if pass == 0 { i } else { shuffled(i, all) };
+    servers.feed(&broker, (from..to).map(|i| of_system(system, record(i), pass))).await;
 }
 
 /// Counts what is settled, and notes how long it took since it was delivered. Gives nothing out while it is shut.
@@ -129,12 +147,11 @@ impl Broker for Counted {
 
 /// All systems report all records, and nothing is sent: they hold the same.
 async fn load(servers: &Servers, updates: u64, receipts: bool) {
-    let broker = servers.broker().await;
-    let counted = Counted::new(broker.clone());
+    let counted = Counted::new(servers.broker().await);
     let running = start(servers, counted.clone(), false, receipts).await;
     let began = Instant::now();
     for system in SYSTEMS {
-        servers.feed(&broker, (0..updates).map(|n| of_system(system, n, 0))).await;
+        apart(servers, system, 0..updates, updates, 0).await;
     }
     counted.until(3 * updates).await;
     running.at_rest().await;
@@ -145,13 +162,46 @@ async fn load(servers: &Servers, updates: u64, receipts: bool) {
     running.stop().await.unwrap();
 }
 
+/// A running engine that decides what it is handed, pass by pass, once all systems have reported all records.
+pub struct Passes {
+    updates: u64,
+    counted: Arc<Counted>,
+    running: Running,
+    done: u64,
+}
+
+impl Passes {
+    pub async fn begin(servers: &Servers, updates: u64) -> Self {
+        load(servers, updates, false).await;
+        let counted = Counted::new(servers.broker().await);
+        let running = start(servers, counted.clone(), true, false).await;
+        Self { updates, counted, running, done: 0 }
+    }
+
+    /// Some of the records change for the `pass`-th time.
+    pub async fn change(&mut self, servers: &Servers, some: Range<u64>, pass: u64) -> Measured {
+        self.counted.shut.send_replace(true);
+        let count = some.end - some.start;
+        apart(servers, "bms", some, self.updates, pass).await;
+        let measured = Measuring::begin();
+        self.counted.shut.send_replace(false);
+        self.done += count;
+        self.counted.until(self.done).await;
+        self.running.at_rest().await;
+        measured.end(count)
+    }
+
+    pub async fn end(self) {
+        self.running.stop().await.unwrap();
+    }
+}
+
 /// Every record changes in one system; the change is decided, and both others are sent it. Once just after a start, and once more
 /// when every record has been seen.
 pub async fn throughput(servers: &Servers, updates: u64, receipts: bool) {
     load(servers, updates, receipts).await;
-    let broker = servers.broker().await;
-    servers.feed(&broker, (0..updates).map(|i| of_system("bms", shuffled(i, updates), 1))).await;
-    let counted = Counted::new(broker.clone());
+    apart(servers, "bms", 0..updates, updates, 1).await;
+    let counted = Counted::new(servers.broker().await);
     let stop = Arc::new(AtomicBool::new(false));
     let mut adapters = Vec::new();
     if receipts {
@@ -159,27 +209,22 @@ pub async fn throughput(servers: &Servers, updates: u64, receipts: bool) {
             adapters.push(tokio::spawn(answer(Servers::named(&servers.name), (*system).to_owned(), 2 * updates)));
         }
     }
-    let began = Instant::now();
+    let measured = Measuring::begin();
     let running = start(servers, counted.clone(), true, receipts).await;
     let highest = Arc::new(Mutex::new(0.0_f64));
     let watcher = tokio::spawn(watch_over(highest.clone(), stop.clone()));
     let settled = updates * if receipts { 3 } else { 1 };
     counted.until(settled).await;
     running.at_rest().await;
-    let rate = |began: Instant| updates as f64 / began.elapsed().as_secs_f64();
     let what = if receipts { "with receipts" } else { "without receipts" };
-    println!("syncline, two targets, {what}, just started: {:.0} updates/s", rate(began));
+    println!("syncline, two targets, {what}, just started: {}", measured.end(updates));
     counted.shut.send_replace(true);
-    servers.feed(&broker, (0..updates).map(|i| of_system("bms", shuffled(i, updates), 2))).await;
-    let began = Instant::now();
+    apart(servers, "bms", 0..updates, updates, 2).await;
+    let measured = Measuring::begin();
     counted.shut.send_replace(false);
     counted.until(2 * settled).await;
     running.at_rest().await;
-    println!(
-        "syncline, two targets, {what}: {:.0} updates/s; at full load {:.1} MiB private memory",
-        rate(began),
-        *highest.lock().unwrap()
-    );
+    println!("syncline, two targets, {what}: {}; at full load {:.1} MiB private memory", measured.end(updates), *highest.lock().unwrap());
     stop.store(true, Ordering::SeqCst);
     watcher.await.unwrap();
     for adapter in adapters {

@@ -11,6 +11,7 @@ mod engine;
 #[path = "../bench_embedded/machine.rs"]
 mod machine;
 mod servers;
+mod turns;
 #[allow(dead_code, reason = "shared with the other measurement")]
 #[path = "../bench_embedded/workload.rs"]
 mod workload;
@@ -18,6 +19,7 @@ mod workload;
 use std::process::Command;
 
 use servers::Servers;
+use tokio::runtime::Runtime;
 
 /// As the program has it.
 #[cfg(not(target_env = "msvc"))]
@@ -29,6 +31,7 @@ const USUAL: u64 = 20_000;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
+        Some("feed") => feed(&arguments[1], &arguments[2], &arguments[3..]),
         Some("part") => part(&arguments[1], arguments[2].parse().unwrap(), &Servers::named(&arguments[3])),
         count => all(count.map_or(USUAL, |count| count.parse().expect("how many updates? a number"))),
     }
@@ -36,17 +39,19 @@ fn main() {
 
 fn all(updates: u64) {
     println!("{updates} changes of known records, each sent to two other systems; one fsync takes {:.0} us here", machine::fsync_us());
-    let names = [Servers::new_name(), Servers::new_name()];
+    let names = [Servers::new_name(), Servers::new_name(), Servers::new_name()];
     for (part, name) in [
         ("idle", &names[0]),
         ("engine", &names[0]),
         ("bare", &names[0]),
         ("single", &names[0]),
+        ("turns", &names[2]),
         ("bare-latency", &names[0]),
         ("receipts", &names[1]),
         ("latency", &names[1]),
         ("clean", &names[0]),
         ("clean", &names[1]),
+        ("clean", &names[2]),
     ] {
         let done = Command::new(std::env::current_exe().unwrap()).args(["part", part, &updates.to_string(), name]).output().unwrap();
         print!("{}", String::from_utf8_lossy(&done.stdout));
@@ -54,15 +59,24 @@ fn all(updates: u64) {
     }
 }
 
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn feed(name: &str, system: &str, numbers: &[String]) {
+    let numbers: Vec<u64> = numbers.iter().map(|number| number.parse().unwrap()).collect();
+    runtime().block_on(engine::feed(&Servers::named(name), system, numbers.try_into().unwrap()));
+}
+
 fn part(name: &str, updates: u64, servers: &Servers) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         match name {
             "idle" => engine::idle(servers).await,
             "engine" => engine::throughput(servers, updates, false).await,
             "receipts" => engine::throughput(servers, updates, true).await,
             "latency" => engine::latency(servers, updates).await,
             "bare" => bare::run(servers, updates, bare::GROUP).await,
+            "turns" => turns::run(servers, updates).await,
             "bare-latency" => bare::latency(servers, updates).await,
             "single" => bare::run(servers, (updates / 20).max(100), 1).await,
             "clean" => servers.clean().await,

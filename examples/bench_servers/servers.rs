@@ -1,6 +1,7 @@
 //! The two servers, and what the measurements have there.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use lapin::options::{ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -11,6 +12,8 @@ use syncline::backends::rabbitmq::{Address, Options as RabbitOptions, RabbitBrok
 use syncline::domain::ids::SystemName;
 use syncline::ports::broker::{HandedIn, Inbox};
 use syncline::ports::clock::Clock;
+
+use crate::machine;
 
 /// Who takes part: the first one says everything, the others are sent it.
 pub const SYSTEMS: [&str; 3] = ["bms", "oem", "crm"];
@@ -57,9 +60,13 @@ impl Servers {
 
     /// Hands messages of the systems in, durably.
     pub async fn feed(&self, broker: &RabbitBroker, messages: impl Iterator<Item = (String, Vec<u8>)>) {
-        let messages: Vec<HandedIn> = messages.map(|(routing_key, body)| HandedIn { routing_key, message_id: None, body }).collect();
-        for page in messages.chunks(500) {
-            broker.hand_in(page.to_vec(), SystemClock.now()).await.unwrap();
+        let mut messages = messages.map(|(routing_key, body)| HandedIn { routing_key, message_id: None, body });
+        loop {
+            let page: Vec<HandedIn> = messages.by_ref().take(500).collect();
+            if page.is_empty() {
+                return;
+            }
+            broker.hand_in(page, SystemClock.now()).await.unwrap();
         }
     }
 
@@ -77,6 +84,37 @@ impl Servers {
             let _ = channel.exchange_delete(format!("{}.{exchange}", self.name).as_str().into(), ExchangeDeleteOptions::default()).await;
         }
         let _ = connection.close(200, "done".into()).await;
+    }
+}
+
+/// What is being measured.
+pub struct Measuring {
+    began: Instant,
+    busy: f64,
+}
+
+/// What was measured.
+pub struct Measured {
+    /// Updates a second.
+    pub rate: f64,
+    /// Processor time of an update in microseconds, of all programs together.
+    pub cost: f64,
+}
+
+impl Measuring {
+    pub fn begin() -> Self {
+        Self { began: Instant::now(), busy: machine::busy() }
+    }
+
+    pub fn end(self, updates: u64) -> Measured {
+        let rate = updates as f64 / self.began.elapsed().as_secs_f64();
+        Measured { rate, cost: (machine::busy() - self.busy) * 1e6 / updates as f64 }
+    }
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.0} updates/s, {:.0} us of processor time each, all programs together", self.rate, self.cost)
     }
 }
 
