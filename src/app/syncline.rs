@@ -244,7 +244,6 @@ impl Syncline {
             resync: orchestrator.running.resync.clone(),
             acts: orchestrator.running.acts.clone(),
             metrics: orchestrator.running.metrics.clone(),
-            limits: orchestrator.settings.limits,
             access: Arc::new(access),
             ready: orchestrator.running.ready.clone(),
             stopping,

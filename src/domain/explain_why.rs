@@ -19,6 +19,8 @@ pub enum Delivery {
     Settled,
     /// It is still to be sent.
     Pending,
+    /// It is still to be sent, and the message of this rev before it is not answered.
+    Behind(u64),
     /// It was sent and not answered yet.
     Unconfirmed,
     /// It was sent, and the time for an answer is over.
@@ -121,6 +123,7 @@ fn sending(record: &CanonicalRecord, link: &Link, path: &FieldPath, sent: &Sent,
     }
     match delivery {
         Delivery::Pending => format!("{what} is still to be sent"),
+        Delivery::Behind(before) => format!("{what} is to follow rev {before}, which was sent and is not answered yet"),
         Delivery::Unanswered => format!("{what} was sent {}, and it should have been answered by now", sent.at),
         Delivery::Failing => format!("{what} could not be delivered yet and is tried again"),
         Delivery::Unconfirmed | Delivery::Settled => format!("{what} was sent {}, not confirmed yet", sent.at),

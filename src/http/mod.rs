@@ -42,7 +42,6 @@ use crate::ports::broker::{Inbox, LocalQueues};
 use crate::ports::clock::Clock;
 use crate::ports::store::Store;
 use crate::telemetry::Metrics;
-use crate::wire::Limits;
 
 use self::access::{Access, Door, Form, Needs};
 use self::guard::{Guard, Hosts};
@@ -83,8 +82,6 @@ pub struct Api {
     pub acts: Acts,
     /// What is measured.
     pub metrics: Arc<Metrics>,
-    /// How big messages may be.
-    pub limits: Limits,
     /// Who may come in.
     pub access: Arc<Access>,
     /// Whether the engine runs.

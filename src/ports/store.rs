@@ -22,6 +22,9 @@ use crate::domain::tag::state_tag;
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 
+/// What the letters of one page say comes to this many bytes at most, unless it is one letter.
+pub const LETTERS_BYTES: usize = 16 << 20;
+
 /// Answers about `waiting_on` that a store may leave it at.
 pub const WAITING_ON_MAX: usize = 1000;
 
@@ -545,7 +548,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Waiting updates in arrival order, after a position (`arrival`).
     async fn list_waiting(&self, after: Option<u64>, limit: usize) -> Result<Vec<Waiting>, PortError>;
 
-    /// Dead letters, oldest first.
+    /// Dead letters, oldest first. A page ends early before what its letters say comes to more than [`LETTERS_BYTES`]; one letter it
+    /// always has.
     async fn dead_letters(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<DeadLetter>, PortError>;
 
     /// One dead letter.

@@ -60,8 +60,19 @@ async fn send_status_systems_receive() {
 async fn what_is_wrong_is_said_with_its_exit_code() {
     let served = Served::with(PUSH).await;
     let url = served.url.as_str();
-    let sent = syncline(&["send", "--url", url, "--system", "bms", "--type", "device", "-"], "{\"serial\": \"S1\"}\n").await;
-    assert_eq!((said(&sent).as_str(), sent.status.code()), ("syncline: line 1: the record has no \"id\"\n", Some(64)));
+    let lines = "{\"serial\": \"S1\"}\n{\"id\": \"b2\", \"serial\": \"S2\"}\n";
+    let sent = syncline(&["send", "--url", url, "--system", "bms", "--type", "device", "-"], lines).await;
+    insta::assert_snapshot!(said(&sent), @r#"
+    1 handed in, 1 refused
+    syncline: line 1: the record has no "id"
+    syncline: see above for what was refused
+    "#);
+    assert_eq!(sent.status.code(), Some(1), "the lines after it go on");
+    let export = syncline(&["snapshot", "--url", url, "--system", "bms", "--type", "device", "-"], lines).await;
+    insta::assert_snapshot!(said(&export), @r#"
+    syncline: line 1: the record has no "id"; 0 records before it were handed in, and nothing was deleted. Mend the line, and run it again with the whole export.
+    "#);
+    assert_eq!(export.status.code(), Some(64));
     let nobody = syncline(&["systems", "--url", "http://127.0.0.1:9"], "").await;
     assert_eq!(nobody.status.code(), Some(69), "{}", said(&nobody));
     assert!(said(&nobody).contains("start one with `syncline run`"));

@@ -120,6 +120,11 @@ impl Stored {
         read().map_err(|error| unreadable(operation, "dead letter", error))
     }
 
+    /// How much it says, or somewhat more than that.
+    pub fn bytes(&self) -> usize {
+        self.letter.body.as_ref().map_or(0, String::len) + self.parts.len() * PART
+    }
+
     /// The letter with its whole body.
     pub async fn whole(self, shared: &Shared, operation: &'static str) -> Result<DeadLetter, PortError> {
         let Self { mut letter, parts } = self;

@@ -16,7 +16,7 @@ use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, SystemFacts, Versioned, words_of};
+use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, LETTERS_BYTES, Page, SystemFacts, Versioned, words_of};
 
 const DECISION: &str = "read a decision";
 const DECISIONS_LISTED: &str = "list decisions";
@@ -85,6 +85,11 @@ impl<T> Pager<T> {
         self.items.push(item);
         self.last = Some(place);
         true
+    }
+
+    /// What comes next belongs to the next page, unless this one is empty.
+    fn ends(&mut self) {
+        self.limit = self.limit.min(self.items.len().max(1));
     }
 
     /// Goes on after this place the next time, however few items there are.
@@ -297,12 +302,18 @@ pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit:
     let after = Place::read(after, DEAD)?;
     let mut pager = Pager::new(limit);
     let filter = doc! {"place": {"$gte": after.as_ref().map_or(i64::MIN, |after| after.number)}};
+    let mut bytes = 0;
     let take = |row: &RawDocument| {
         let place = Place::of(DEAD, row)?;
         if after.as_ref().is_some_and(|after| place.key() <= after.key()) {
             return Ok(true);
         }
-        Ok(pager.add(place, Stored::read(DEAD, row)?))
+        let letter = Stored::read(DEAD, row)?;
+        bytes += letter.bytes();
+        if bytes > LETTERS_BYTES {
+            pager.ends();
+        }
+        Ok(pager.add(place, letter))
     };
     let rows = shared.find(DEAD, DEAD_LETTERS, filter).sort(doc! {"place": 1, "_id": 1});
     rows.batch(limit.saturating_add(2)).each(take).await?;

@@ -38,7 +38,7 @@ impl Way {
     }
 }
 
-/// Runs `send`: one JSON record a line, in the system's own form.
+/// Runs `send`: one JSON record a line, in the system's own form. A line that is none is refused, and the others go on.
 pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), Failure> {
     let (system, entity_type) = (SystemName::new(&args.system)?, EntityType::new(&args.entity_type)?);
     let (way, id_field) = Way::of(&system, options, host).await?;
@@ -48,9 +48,10 @@ pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), 
         if line.trim().is_empty() {
             continue;
         }
-        let envelope =
-            envelope(&line, &system, &entity_type, args.op, &id_field).map_err(|text| Failure::usage(format!("line {at}: {text}")))?;
-        stream.add(at, &envelope).await?;
+        match envelope(&line, &system, &entity_type, args.op, &id_field) {
+            Ok(envelope) => stream.add(at, &envelope).await?,
+            Err(why) => stream.refuse(at, &why),
+        }
     }
     let (sent, refused) = stream.end().await?;
     match options.json {
@@ -92,6 +93,17 @@ impl Stream {
         if self.lines.len() < GROUP { Ok(()) } else { self.hand_in().await }
     }
 
+    /// A line that no message can be made from.
+    pub fn refuse(&mut self, line: u64, why: &str) {
+        self.refused += 1;
+        output::complain(&format!("line {line}: {why}"));
+    }
+
+    /// How many were handed in so far.
+    pub const fn sent(&self) -> u64 {
+        if self.counts_only { 0 } else { self.sent }
+    }
+
     /// Sends what is left; how many were handed in, and how many refused.
     pub async fn end(mut self) -> Result<(u64, u64), Failure> {
         self.hand_in().await?;
@@ -108,21 +120,32 @@ impl Stream {
             self.sent += self.lines.drain(..).len() as u64;
             return Ok(());
         }
-        let answers = match &self.way {
-            Way::Orchestrator(client) => client.stream("/v1/updates", group).await?.iter().map(refusal).collect(),
-            Way::Broker(tap, limits) => publish(tap.as_ref(), &group, limits).await?,
+        let outcome = match &self.way {
+            Way::Orchestrator(client) => client.stream("/v1/updates", group).await.map(|answers| answers.iter().map(refusal).collect()),
+            Way::Broker(tap, limits) => publish(tap.as_ref(), &group, limits).await,
         };
-        for (answer, line) in answers.iter().zip(self.lines.drain(..)) {
+        let lines = std::mem::take(&mut self.lines);
+        let answers: Vec<Option<String>> = outcome.inspect_err(|_| self.tell_how_far(&lines))?;
+        for (answer, line) in answers.iter().zip(lines) {
             match answer {
                 None => self.sent += 1,
-                Some(why) => {
-                    self.refused += 1;
-                    output::complain(&format!("line {line}: {why}"));
-                }
+                Some(why) => self.refuse(line, why),
             }
         }
         self.progress.set_position(self.sent);
         Ok(())
+    }
+
+    /// Before the reason why it ends here.
+    fn tell_how_far(&self, lines: &[u64]) {
+        let whence = match lines.first() {
+            Some(0) | None => String::new(),
+            Some(line) => format!(", from line {line} on,"),
+        };
+        let (sent, open) = (self.sent, lines.len());
+        output::complain(&format!(
+            "{sent} were handed in; of the next {open}{whence} it is not known. To send them once more does no harm."
+        ));
     }
 }
 

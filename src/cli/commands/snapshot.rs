@@ -29,8 +29,7 @@ pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<
         if line.trim().is_empty() {
             continue;
         }
-        let message = envelope(&line, &system, &entity_type, OpArg::Upsert, &id_field)
-            .map_err(|text| Failure::usage(format!("line {at}: {text}")))?;
+        let message = envelope(&line, &system, &entity_type, OpArg::Upsert, &id_field).map_err(|why| stops(at, &why, stream.sent()))?;
         let native_id = message["native_id"].as_str().map_or_else(|| message["native_id"].to_string(), str::to_owned);
         if held.remove(&native_id).is_some_and(|held| is_as_held(&message["entity"], &held, &id_field)) {
             known += 1;
@@ -57,6 +56,12 @@ pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<
         }
     }
     if refused > 0 { Err(Failure::absent("see above for what was refused")) } else { Ok(()) }
+}
+
+/// What is not read might be the very record that would be missed.
+fn stops(line: u64, why: &str, sent: u64) -> Failure {
+    let how_far = format!("{sent} records before it were handed in, and nothing was deleted");
+    Failure::usage(format!("line {line}: {why}; {how_far}. Mend the line, and run it again with the whole export."))
 }
 
 /// What the system is known to hold, by native id.

@@ -117,7 +117,7 @@ pub async fn retry(
 fn record(api: &Api, entity: Value) -> Result<Record, Problem> {
     let entity = match entity {
         Value::String(text) => {
-            strict_json::parse(text.as_bytes(), &api.limits).map_err(|rejection| Problem::from(&rejection).at("entity"))?
+            strict_json::parse(text.as_bytes(), &api.settings.limits).map_err(|rejection| Problem::from(&rejection).at("entity"))?
         }
         entity => entity,
     };
@@ -228,7 +228,11 @@ pub(super) fn read<T: DeserializeOwned + Default>(api: &Api, body: &Bytes) -> Re
         return Ok(T::default());
     }
     // A message within the body has its own limit; the text of one may need twice its bytes.
-    let limits = crate::wire::Limits { message_bytes: 2 * api.limits.message_bytes + 4096, depth: api.limits.depth + 1, ..api.limits };
+    let limits = crate::wire::Limits {
+        message_bytes: 2 * api.settings.limits.message_bytes + 4096,
+        depth: api.settings.limits.depth + 1,
+        ..api.settings.limits
+    };
     let value = strict_json::parse(body, &limits).map_err(|rejection| Problem::from(&rejection))?;
     serde_json::from_value(value).map_err(Problem::question)
 }

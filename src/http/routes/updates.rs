@@ -80,12 +80,12 @@ struct Sender {
 
 /// Checks one message as the engine will read it; returns its id, and what to hand in.
 async fn check(api: &Api, sender: &Sender, bytes: &[u8]) -> Result<(String, HandedIn), Problem> {
-    if bytes.len() > api.limits.message_bytes {
-        return Err(too_large(api.limits.message_bytes));
+    if bytes.len() > api.settings.limits.message_bytes {
+        return Err(too_large(api.settings.limits.message_bytes));
     }
-    let message = decode(bytes, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))?;
+    let message = decode(bytes, &Transport::default(), &api.settings.limits).map_err(|bad| Problem::from(&bad.rejection))?;
     own(api, &sender.actor, &message, bytes).await?;
-    Ok((id_of(&message), sender.handed_in(&message, bytes.to_vec(), &api.limits)))
+    Ok((id_of(&message), sender.handed_in(&message, bytes.to_vec(), &api.settings.limits)))
 }
 
 /// Refuses a message of another system than the adapter's. It is kept as a dead letter, so that somebody can look at it.
@@ -133,7 +133,7 @@ fn id_of(message: &Inbound) -> String {
 /// An array: all or nothing.
 async fn several(api: &Api, sender: &Sender, body: &Bytes) -> Result<Response, Problem> {
     // Each of them may be as deep as one alone.
-    let limits = crate::wire::Limits { message_bytes: BODY_MAX, depth: api.limits.depth + 1, ..api.limits };
+    let limits = crate::wire::Limits { message_bytes: BODY_MAX, depth: api.settings.limits.depth + 1, ..api.settings.limits };
     let Value::Array(items) = strict_json::parse(body, &limits).map_err(|rejection| of_one(&rejection))? else {
         return Err(Problem::question("the body must be one envelope or an array of them"));
     };
@@ -141,10 +141,10 @@ async fn several(api: &Api, sender: &Sender, body: &Bytes) -> Result<Response, P
     let mut foreign = false;
     for (index, item) in items.into_iter().enumerate() {
         let bytes = item.to_string().into_bytes();
-        let checked = if bytes.len() > api.limits.message_bytes {
-            Err(too_large(api.limits.message_bytes))
+        let checked = if bytes.len() > api.settings.limits.message_bytes {
+            Err(too_large(api.settings.limits.message_bytes))
         } else {
-            decode_value(item, &Transport::default(), &api.limits).map_err(|bad| Problem::from(&bad.rejection))
+            decode_value(item, &Transport::default(), &api.settings.limits).map_err(|bad| Problem::from(&bad.rejection))
         };
         let checked = match checked {
             Ok(message) => own(api, &sender.actor, &message, &bytes).await.map(|()| message),
@@ -153,7 +153,7 @@ async fn several(api: &Api, sender: &Sender, body: &Bytes) -> Result<Response, P
         match checked {
             Ok(message) => {
                 ids.push(id_of(&message));
-                messages.push(sender.handed_in(&message, bytes, &api.limits));
+                messages.push(sender.handed_in(&message, bytes, &api.settings.limits));
             }
             Err(problem) => {
                 foreign |= problem.status == StatusCode::FORBIDDEN.as_u16();
@@ -212,7 +212,7 @@ impl Lines {
     async fn read(&mut self, body: Body) -> Result<(), Gone> {
         let (mut stream, mut line) = (body.into_data_stream(), Vec::new());
         // Of a line that is too long only so much is kept as to know that it is.
-        let bound = self.api.limits.message_bytes + 1;
+        let bound = self.api.settings.limits.message_bytes + 1;
         // Who says nothing for so long is gone, and its place is free.
         while let Some(chunk) = tokio::time::timeout(BODY_WITHIN, stream.next()).await.map_err(|_| Gone)? {
             let chunk = chunk.map_err(|_| Gone)?;

@@ -6,7 +6,7 @@ use super::StoreKit;
 use super::sample::*;
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::ports::error::PortErrorKind;
-use crate::ports::store::{Cursor, DecisionFilter, DecisionWrite, Plan, Store};
+use crate::ports::store::{Cursor, DecisionFilter, DecisionWrite, LETTERS_BYTES, Plan, Store};
 
 type DynStore = Arc<dyn Store>;
 
@@ -190,6 +190,24 @@ pub(super) async fn records_are_listed_by_id(kit: &dyn StoreKit) {
     assert_eq!(list(Some("person"), None, 9).await, Vec::<u64>::new());
     assert!(store.records(&[id(5)]).await.unwrap().is_empty());
     assert_eq!(store.count_records().await.unwrap(), 4);
+}
+
+pub(super) async fn a_page_of_large_dead_letters_ends_early(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    let half = "x".repeat(LETTERS_BYTES / 2);
+    for (id, body) in [("a", &half), ("b", &half), ("c", &"!".repeat(LETTERS_BYTES + 1)), ("d", &"{".to_owned()), ("e", &"{".to_owned())] {
+        store.commit(&batch(vec![Plan { dead_letters: vec![letter(id, body)], ..Plan::default() }])).await.unwrap();
+    }
+    let (mut pages, mut after): (Vec<String>, Option<Cursor>) = (Vec::new(), None);
+    loop {
+        let page = store.dead_letters(after.as_ref(), 9).await.unwrap();
+        pages.push(page.items.into_iter().map(|letter| letter.id).collect());
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, ["ab", "c", "de"]);
 }
 
 pub(super) async fn dead_letters_come_oldest_first(kit: &dyn StoreKit) {

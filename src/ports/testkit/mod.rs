@@ -187,6 +187,7 @@ async fn waiting_and_lists(kit: &dyn StoreKit) {
         a_foreign_cursor_is_refused,
         records_are_listed_by_id,
         dead_letters_come_oldest_first,
+        a_page_of_large_dead_letters_ends_early,
     );
 }
 
