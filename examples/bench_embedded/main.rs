@@ -6,6 +6,7 @@
 
 mod bare;
 mod engine;
+#[allow(dead_code, reason = "shared with the other measurement")]
 mod machine;
 mod workload;
 

@@ -5,6 +5,7 @@ pub mod broker;
 pub mod clock;
 pub mod error;
 pub mod hold;
+pub mod letter;
 pub mod outbox;
 pub mod presence;
 pub mod store;

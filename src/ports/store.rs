@@ -10,20 +10,16 @@ use serde::{Deserialize, Serialize};
 use super::audit::Audit;
 use super::error::{PortError, PortErrorKind};
 use super::hold::HoldRow;
+pub use super::letter::{DeadLetter, LETTERS_BYTES, LetterEnd, SettledLetter};
 use super::presence::Presence;
 use super::tally::{self, Tally};
 use super::task::{Task, TaskChange};
 use crate::domain::canonical::CanonicalRecord;
-use crate::domain::change::DeadReason;
 use crate::domain::decision::{Decision, DecisionKind, Logging};
 use crate::domain::identity::{Claim, TypedClaim};
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
-use crate::domain::tag::state_tag;
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
-
-/// What the letters of one page say comes to this many bytes at most, unless it is one letter.
-pub const LETTERS_BYTES: usize = 16 << 20;
 
 /// Answers about `waiting_on` that a store may leave it at.
 pub const WAITING_ON_MAX: usize = 1000;
@@ -144,25 +140,6 @@ pub struct Plan {
     pub tasks: Vec<TaskChange>,
 }
 
-/// A dead letter somebody has dealt with.
-#[derive(Clone, Debug)]
-pub struct SettledLetter {
-    /// The letter as it was read: it must still be stored just so, else somebody else was faster.
-    pub letter: DeadLetter,
-    /// How it ends.
-    pub end: LetterEnd,
-}
-
-/// How a dead letter ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LetterEnd {
-    /// It is decided once more, by this very batch. If it left a marker for this update, that goes: it may be decided.
-    Requeued(Option<UpdateId>),
-    /// Nobody looks at it again. A marker with this content hash stays for the update, unless it has one already: a
-    /// redelivery is harmless from now on.
-    Discarded(Option<(UpdateId, u64)>),
-}
-
 /// A record to write.
 #[derive(Clone, Debug)]
 pub struct RecordWrite {
@@ -204,45 +181,6 @@ pub struct DecisionWrite {
     /// Its place among the rows of the batch: they are listed in the order in which they were decided, whatever record
     /// they are about.
     pub place: u32,
-}
-
-/// A message that cannot be processed; kept whole until someone acts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct DeadLetter {
-    /// Its id: the update's, if it has one, else made from its bytes and time of arrival.
-    pub id: String,
-    /// The stable code.
-    pub reason: DeadReason,
-    /// One sentence.
-    pub detail: String,
-    /// When it arrived.
-    pub received_at: Timestamp,
-    /// The system, as far as it could be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system: Option<String>,
-    /// The type, likewise.
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "type")]
-    pub entity_type: Option<String>,
-    /// The native id, likewise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub native_id: Option<String>,
-    /// The original bytes: text, or base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    /// `base64` if the body is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<String>,
-    /// It ends an update that waited: the waiting decision row goes, and a marker with this content hash stays.
-    #[serde(skip)]
-    pub marks: Option<(UpdateId, u64)>,
-}
-
-impl DeadLetter {
-    /// Names this very state of it: whoever decides about it can say which one they looked at.
-    #[must_use]
-    pub fn tag(&self) -> String {
-        state_tag(self)
-    }
 }
 
 /// A change of one outbox row, the state "(record, system) is owed rev r".

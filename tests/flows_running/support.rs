@@ -164,7 +164,6 @@ impl Scene {
             let running = supervisor::start(parts).await.unwrap();
             let (_, stopping) = tokio::sync::watch::channel(false);
             let access = Access::new(None, false, clock.clone()).unwrap();
-            let limits = settings.limits;
             let api = Api {
                 access: Arc::new(access),
                 store: store.clone(),
@@ -178,7 +177,6 @@ impl Scene {
                 resync: running.resync.clone(),
                 acts: running.acts.clone(),
                 metrics: running.metrics.clone(),
-                limits,
                 ready: Arc::new(AtomicBool::new(true)),
                 stopping,
             };
