@@ -187,6 +187,12 @@ mod tests {
     }
 
     #[test]
+    fn it_waits_for_the_answer_to_an_older_message() {
+        let record = aruba(DecidedBy::DEFAULT);
+        insta::assert_snapshot!(why(&record, Delivery::Behind(1)), @"name is 'Aruba'. iso said so on 2026-01-31T09:30:00Z, in update iso:u1 (version 3), and nothing spoke against it. geonames holds 'Aruba Island' instead; rev 2 with 'Aruba' is to follow rev 1, which was sent and is not answered yet.");
+    }
+
+    #[test]
     fn nothing_is_on_its_way() {
         let mut record = aruba(DecidedBy::DEFAULT);
         record.links[1].shadow.sends.clear();

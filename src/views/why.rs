@@ -59,7 +59,7 @@ fn deliveries(record: &CanonicalRecord, owed: &OwedRows) -> BTreeMap<SystemName,
         Some(row) if row.attempts > 0 => Delivery::Failing,
         Some(row) if owed.is_overdue(row) => Delivery::Unanswered,
         Some(row) if row.published >= row.rev => Delivery::Unconfirmed,
-        Some(row) if row.published > 0 => Delivery::Behind(row.published),
+        Some(row) if row.published > 0 && row.answer_by.is_some() => Delivery::Behind(row.published),
         Some(_) => Delivery::Pending,
     };
     record.links.iter().map(|link| (link.system.clone(), of(&link.system))).collect()

@@ -53,6 +53,11 @@ async fn send_status_systems_receive() {
     let taken = said(&syncline(&["receive", "--url", url, "--system", "oem", "--ack"], "").await);
     assert_eq!(taken, waits, "looking took nothing");
     assert_eq!(said(&syncline(&["receive", "--url", url, "--system", "oem"], "").await), "nothing waits for oem\n");
+    // Nobody has answered the create, so what comes after it waits.
+    syncline(&["send", "--url", url, "--system", "bms", "--type", "device", "-"], "{\"id\": \"b1\", \"serial\": \"S9\"}\n").await;
+    syncline(&["status", "--url", url, "--wait-idle", "30s"], "").await;
+    let why = said(&syncline(&["why", "--url", url, "device", "bms:b1"], "").await);
+    assert!(why.contains("rev 2 with 'S9' is to follow rev 1, which was sent and is not answered yet."), "{why}");
     served.orchestrator.stop().await.unwrap();
 }
 
