@@ -10,6 +10,18 @@ use crate::domain::time::Timestamp;
 /// What the letters of one page say comes to this many bytes at most, unless it is one letter.
 pub const LETTERS_BYTES: usize = 16 << 20;
 
+/// Counts what the letters of a page say.
+#[derive(Debug, Default)]
+pub struct PageBytes(Option<usize>);
+
+impl PageBytes {
+    /// Whether a letter that says so much has room on the page, too. The first one always has.
+    pub fn has_room(&mut self, bytes: usize) -> bool {
+        let before = self.0.replace(self.0.unwrap_or(0).saturating_add(bytes));
+        before.is_none_or(|before| before.saturating_add(bytes) <= LETTERS_BYTES)
+    }
+}
+
 /// A message that cannot be processed; kept whole until someone acts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DeadLetter {
@@ -42,6 +54,12 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// How many bytes it says.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, String::len)
+    }
+
     /// Names this very state of it: whoever decides about it can say which one they looked at.
     #[must_use]
     pub fn tag(&self) -> String {

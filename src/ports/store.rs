@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::audit::Audit;
 use super::error::{PortError, PortErrorKind};
 use super::hold::HoldRow;
-pub use super::letter::{DeadLetter, LETTERS_BYTES, LetterEnd, SettledLetter};
+pub use super::letter::{DeadLetter, LETTERS_BYTES, LetterEnd, PageBytes, SettledLetter};
 use super::presence::Presence;
 use super::tally::{self, Tally};
 use super::task::{Task, TaskChange};

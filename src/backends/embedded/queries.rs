@@ -17,7 +17,7 @@ use crate::domain::waiting::Waiting;
 use crate::ports::audit::Audit;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::HoldRow;
-use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, LETTERS_BYTES, Page, SystemFacts, Versioned, words_of};
+use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, PageBytes, SystemFacts, Versioned, words_of};
 
 const DECISION: &str = "read a decision";
 const DECISIONS: &str = "list decisions";
@@ -310,15 +310,15 @@ pub(super) fn dead_letters(conn: &Connection, after: Option<&Cursor>, limit: usi
     let after = position(after, DEAD)?.unwrap_or(0);
     let mut statement = conn.prepare_cached("SELECT n, body FROM dead WHERE n > ?1 ORDER BY n LIMIT ?2").map_err(error)?;
     let mut rows = statement.query([after, signed(limit as u64).saturating_add(1)]).map_err(error)?;
-    let (mut found, mut bytes, mut limit) = (Vec::new(), 0, limit);
-    while let Some(row) = rows.next().map_err(error)?.filter(|_| found.len() <= limit) {
+    let (mut found, mut bytes) = (Vec::new(), PageBytes::default());
+    while let Some(row) = rows.next().map_err(error)? {
         let body: String = row.get(1).map_err(error)?;
         let letter: DeadLetter = serde_json::from_str(&body).map_err(|error| unreadable(DEAD, "dead letter", error))?;
-        bytes += letter.body.as_ref().map_or(0, String::len);
-        if bytes > LETTERS_BYTES && !found.is_empty() {
-            limit = limit.min(found.len());
-        }
+        let (room, fit) = (bytes.has_room(letter.bytes()), found.len());
         found.push((row.get(0).map_err(error)?, letter));
+        if !room {
+            return Ok(page(found, fit));
+        }
     }
     Ok(page(found, limit))
 }

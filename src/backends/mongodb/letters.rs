@@ -122,7 +122,7 @@ impl Stored {
 
     /// How much it says, or somewhat more than that.
     pub fn bytes(&self) -> usize {
-        self.letter.body.as_ref().map_or(0, String::len) + self.parts.len() * PART
+        self.letter.bytes() + self.parts.len() * PART
     }
 
     /// The letter with its whole body.

@@ -16,7 +16,7 @@ use crate::domain::ids::{CanonicalId, EntityType, UpdateId};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 use crate::ports::error::{PortError, PortErrorKind};
-use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, LETTERS_BYTES, Page, SystemFacts, Versioned, words_of};
+use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, Page, PageBytes, SystemFacts, Versioned, words_of};
 
 const DECISION: &str = "read a decision";
 const DECISIONS_LISTED: &str = "list decisions";
@@ -87,9 +87,9 @@ impl<T> Pager<T> {
         true
     }
 
-    /// What comes next belongs to the next page, unless this one is empty.
-    fn ends(&mut self) {
-        self.limit = self.limit.min(self.items.len().max(1));
+    /// What comes next belongs to the next page.
+    const fn ends(&mut self) {
+        self.limit = self.items.len();
     }
 
     /// Goes on after this place the next time, however few items there are.
@@ -302,15 +302,14 @@ pub(super) async fn dead_letters(shared: &Shared, after: Option<&Cursor>, limit:
     let after = Place::read(after, DEAD)?;
     let mut pager = Pager::new(limit);
     let filter = doc! {"place": {"$gte": after.as_ref().map_or(i64::MIN, |after| after.number)}};
-    let mut bytes = 0;
+    let mut bytes = PageBytes::default();
     let take = |row: &RawDocument| {
         let place = Place::of(DEAD, row)?;
         if after.as_ref().is_some_and(|after| place.key() <= after.key()) {
             return Ok(true);
         }
         let letter = Stored::read(DEAD, row)?;
-        bytes += letter.bytes();
-        if bytes > LETTERS_BYTES {
+        if !bytes.has_room(letter.bytes()) {
             pager.ends();
         }
         Ok(pager.add(place, letter))

@@ -16,7 +16,7 @@ use crate::ports::audit::Audit;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::hold::{Hold, HoldRow};
 use crate::ports::store::{
-    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Expired, Found, LETTERS_BYTES, LetterEnd, Lookup, Marker, Owed, Page, Plan,
+    Batch, Cursor, DeadLetter, DecisionFilter, DecisionWrite, Expired, Found, LetterEnd, Lookup, Marker, Owed, Page, PageBytes, Plan,
     Published, RecordWrite, SettledLetter, Store, SystemFacts, Versioned, words_of,
 };
 use crate::ports::task::{Task, TaskChange};
@@ -504,13 +504,9 @@ impl Store for MemoryStore {
         let after = position(after, "list dead letters")?.unwrap_or(0);
         let state = self.state();
         let rows = || state.dead.range(after.saturating_add(1)..);
-        let mut bytes = 0;
-        let fit = rows().take_while(|(_, letter)| {
-            bytes += letter.body.as_ref().map_or(0, String::len);
-            bytes <= LETTERS_BYTES
-        });
-        let fit = fit.count();
-        Ok(page(rows(), limit.min(fit.max(1))))
+        let mut bytes = PageBytes::default();
+        let fit = rows().take_while(|(_, letter)| bytes.has_room(letter.bytes())).count();
+        Ok(page(rows(), limit.min(fit)))
     }
 
     async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, PortError> {
