@@ -84,6 +84,28 @@ async fn what_is_wrong_is_said_with_its_exit_code() {
     served.orchestrator.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_says_how_far_it_came_when_the_orchestrator_goes() {
+    let served = Served::with(PUSH).await;
+    let url = served.url.clone();
+    let mut send = Command::new(env!("CARGO_BIN_EXE_syncline"));
+    send.args(["send", "--url", &url, "--system", "bms", "--type", "device", "-"]);
+    let mut send = send.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = send.stdin.take().unwrap();
+    // As many as go in one request.
+    for n in 1..=500 {
+        writeln!(input, "{{\"id\": \"b{n}\", \"serial\": \"S{n}\"}}").unwrap();
+    }
+    while !syncline(&["entity", "--url", &url, "device", "bms:b500"], "").await.status.success() {}
+    served.orchestrator.stop().await.unwrap();
+    writeln!(input, "{{\"id\": \"b501\", \"serial\": \"S501\"}}").unwrap();
+    drop(input);
+    let sent = tokio::task::spawn_blocking(move || send.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(sent.status.code(), Some(69), "{}", said(&sent));
+    let how_far = "syncline: 500 were handed in. Of 1 more, from line 501 on, it is not known; hand those in again.\n";
+    assert!(said(&sent).starts_with(how_far), "{}", said(&sent));
+}
+
 /// The real binary: started, used, told to end, started again; nothing is lost and nothing is repeated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn run_is_ended_by_sigterm_and_goes_on_after_a_start() {

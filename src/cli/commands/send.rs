@@ -49,8 +49,8 @@ pub async fn run(args: &SendArgs, options: &Options, host: &Host) -> Result<(), 
             continue;
         }
         match envelope(&line, &system, &entity_type, args.op, &id_field) {
-            Ok(envelope) => stream.add(at, &envelope).await?,
-            Err(why) => stream.refuse(at, &why),
+            Ok(envelope) => stream.add(format!("line {at}"), &envelope).await?,
+            Err(why) => stream.refuse(&format!("line {at}"), &why),
         }
     }
     let (sent, refused) = stream.end().await?;
@@ -66,7 +66,8 @@ pub(super) struct Stream {
     way: Way,
     progress: ProgressBar,
     group: String,
-    lines: Vec<u64>,
+    /// What each message of the group is made from.
+    origins: Vec<String>,
     sent: u64,
     refused: u64,
     /// Nothing is handed in.
@@ -77,7 +78,7 @@ impl Stream {
     /// Nothing sent yet.
     pub fn new(way: Way) -> Self {
         let progress = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        Self { way, progress, group: String::new(), lines: Vec::with_capacity(GROUP), sent: 0, refused: 0, counts_only: false }
+        Self { way, progress, group: String::new(), origins: Vec::with_capacity(GROUP), sent: 0, refused: 0, counts_only: false }
     }
 
     /// One that hands nothing in, and counts what it would.
@@ -85,18 +86,18 @@ impl Stream {
         Self { counts_only: true, ..Self::new(way) }
     }
 
-    /// The message made from a line of the file.
-    pub async fn add(&mut self, line: u64, message: &Value) -> Result<(), Failure> {
+    /// A message, and what it is made from: a line of a file, say.
+    pub async fn add(&mut self, origin: String, message: &Value) -> Result<(), Failure> {
         self.group.push_str(&message.to_string());
         self.group.push('\n');
-        self.lines.push(line);
-        if self.lines.len() < GROUP { Ok(()) } else { self.hand_in().await }
+        self.origins.push(origin);
+        if self.origins.len() < GROUP { Ok(()) } else { self.hand_in().await }
     }
 
-    /// A line that no message can be made from.
-    pub fn refuse(&mut self, line: u64, why: &str) {
+    /// Counts what is not handed in, and says why.
+    pub fn refuse(&mut self, origin: &str, why: &str) {
         self.refused += 1;
-        output::complain(&format!("line {line}: {why}"));
+        output::complain(&format!("{origin}: {why}"));
     }
 
     /// How many were handed in so far.
@@ -112,40 +113,36 @@ impl Stream {
     }
 
     async fn hand_in(&mut self) -> Result<(), Failure> {
-        if self.lines.is_empty() {
+        if self.origins.is_empty() {
             return Ok(());
         }
         let group = std::mem::take(&mut self.group);
         if self.counts_only {
-            self.sent += self.lines.drain(..).len() as u64;
+            self.sent += self.origins.drain(..).len() as u64;
             return Ok(());
         }
         let outcome = match &self.way {
             Way::Orchestrator(client) => client.stream("/v1/updates", group).await.map(|answers| answers.iter().map(refusal).collect()),
             Way::Broker(tap, limits) => publish(tap.as_ref(), &group, limits).await,
         };
-        let lines = std::mem::take(&mut self.lines);
-        let answers: Vec<Option<String>> = outcome.inspect_err(|_| self.tell_how_far(&lines))?;
-        for (answer, line) in answers.iter().zip(lines) {
+        let origins = std::mem::take(&mut self.origins);
+        let answers: Vec<Option<String>> = outcome.inspect_err(|_| self.tell_how_far(&origins))?;
+        for (answer, origin) in answers.iter().zip(&origins) {
             match answer {
                 None => self.sent += 1,
-                Some(why) => self.refuse(line, why),
+                Some(why) => self.refuse(origin, why),
             }
         }
         self.progress.set_position(self.sent);
         Ok(())
     }
 
-    /// Before the reason why it ends here.
-    fn tell_how_far(&self, lines: &[u64]) {
-        let whence = match lines.first() {
-            Some(0) | None => String::new(),
-            Some(line) => format!(", from line {line} on,"),
-        };
-        let (sent, open) = (self.sent, lines.len());
-        output::complain(&format!(
-            "{sent} were handed in; of the next {open}{whence} it is not known. To send them once more does no harm."
-        ));
+    /// Before the reason why it ends half-way.
+    fn tell_how_far(&self, origins: &[String]) {
+        if let Some(first) = origins.first().filter(|_| self.sent > 0) {
+            let (sent, open) = (self.sent, origins.len());
+            output::complain(&format!("{sent} were handed in. Of {open} more, from {first} on, it is not known; hand those in again."));
+        }
     }
 }
 

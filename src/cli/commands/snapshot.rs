@@ -35,14 +35,13 @@ pub async fn run(args: &SnapshotArgs, options: &Options, host: &Host) -> Result<
             known += 1;
             continue;
         }
-        stream.add(at, &message).await?;
+        stream.add(format!("line {at}"), &message).await?;
     }
     let absent = held.len();
     for native_id in held.keys() {
         let id = uuid::Uuid::now_v7().to_string();
         let gone = json!({ "id": id, "system": system, "type": entity_type, "op": "delete", "native_id": native_id });
-        // No line of the file says it.
-        stream.add(0, &gone).await?;
+        stream.add(format!("the delete of {native_id}"), &gone).await?;
     }
     let (sent, refused) = stream.end().await?;
     if options.json {
