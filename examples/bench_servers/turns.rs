@@ -1,5 +1,5 @@
 //! The engine and the bare loop in turns, a few seconds each, so that both meet the same machine: what one machine does differs by
-//! a fifth from one minute to the next.
+//! a third from one minute to the next.
 
 use crate::bare::{self, Ground};
 use crate::engine::Passes;
@@ -9,11 +9,12 @@ use crate::servers::Servers;
 const EACH: u64 = 4_000;
 
 pub async fn run(servers: &Servers, updates: u64) {
+    let turns = updates / EACH;
+    assert!(turns > 0, "a turn is {EACH} updates: ask for as many at least");
     let mut engine = Passes::begin(servers, updates).await;
     // The bare loop writes and sends what the engine has written and sent.
     engine.change(servers, 0..updates, 1).await;
     let mut bare = Ground::of(servers, updates).await;
-    let turns = updates / EACH;
     let (mut rates, mut costs) = (Vec::new(), Vec::new());
     for turn in 0..turns {
         let own = engine.change(servers, turn * EACH..(turn + 1) * EACH, 2).await;
