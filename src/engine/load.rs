@@ -248,7 +248,7 @@ impl Decider {
                     members.items.iter().for_each(|change| self.wants_of_change(unit, change, &mut lookup, &mut cached));
                 }
                 Content::Receipt(receipt, ..) => {
-                    self.want_marker(unit, &receipt.update, &mut lookup);
+                    self.want_marker(unit, &receipt.update, &mut lookup.updates);
                     if let Some(native_id) = &receipt.native_id {
                         let key = NativeKey {
                             system: receipt.system().clone(),
@@ -277,7 +277,8 @@ impl Decider {
     fn wants_of_change(&self, unit: &mut Unit, item: &ChangeItem, lookup: &mut Lookup, cached: &mut Vec<NativeKey>) {
         let key = &item.change.key;
         if item.woken.is_none() {
-            self.want_marker(unit, &item.change.update, lookup);
+            let asked = if item.requeued { &mut lookup.updates } else { &mut lookup.fresh };
+            self.want_marker(unit, &item.change.update, asked);
         }
         self.want_link(unit, key, lookup, cached);
         lookup.waiting_of.push(key.clone());
@@ -303,7 +304,7 @@ impl Decider {
         }
     }
 
-    fn want_marker(&self, unit: &mut Unit, update: &UpdateId, lookup: &mut Lookup) {
+    fn want_marker(&self, unit: &mut Unit, update: &UpdateId, asked: &mut Vec<UpdateId>) {
         if unit.markers.contains_key(update) || unit.decided.contains_key(update) {
             return;
         }
@@ -311,7 +312,7 @@ impl Decider {
             Some(marker) => {
                 unit.markers.insert(update.clone(), *marker);
             }
-            None => lookup.updates.push(update.clone()),
+            None => asked.push(update.clone()),
         }
     }
 

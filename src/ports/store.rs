@@ -29,6 +29,9 @@ pub const WAITING_ON_MAX: usize = 1000;
 pub struct Lookup {
     /// Were these decided before?
     pub updates: Vec<UpdateId>,
+    /// The same of updates that are expected to be new, and leave a row: a store may leave the answer to the commit, which is
+    /// refused a row that is there.
+    pub fresh: Vec<UpdateId>,
     /// Which records are these?
     pub links: Vec<NativeKey>,
     /// Who owns these key values?
@@ -47,6 +50,7 @@ impl Lookup {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.updates.is_empty()
+            && self.fresh.is_empty()
             && self.links.is_empty()
             && self.claims.is_empty()
             && self.waiting_of.is_empty()

@@ -7,6 +7,7 @@ mod kill;
 mod mongodb;
 mod mongodb_faults;
 mod mongodb_presence;
+mod mongodb_writers;
 mod rabbitmq;
 mod verify;
 

@@ -73,7 +73,8 @@ pub(super) fn in_one_view<T>(
 
 /// Answers everything a batch wants to know.
 pub(super) fn look_up(conn: &Connection, hasher: &Hasher, recent: &Recent, lookup: &Lookup) -> Result<Found, PortError> {
-    let updates: Vec<Key> = lookup.updates.iter().map(|update| hasher.update(update)).collect();
+    let asked: Vec<&_> = lookup.updates.iter().chain(&lookup.fresh).collect();
+    let updates: Vec<Key> = asked.iter().map(|update| hasher.update(update)).collect();
     let links: Vec<Key> = lookup.links.iter().map(|key| hasher.native(key)).collect();
     let claims: Vec<Key> = lookup.claims.iter().map(|claim| hasher.typed_claim(claim)).collect();
     let recent_updates = recent.find(Kind::Marker, &updates);
@@ -85,7 +86,7 @@ pub(super) fn look_up(conn: &Connection, hasher: &Hasher, recent: &Recent, looku
         let links = find(conn, Kind::Link, &links, &recent_links).map_err(error)?;
         let claims = find(conn, Kind::Claim, &claims, &recent_claims).map_err(error)?;
         Ok(Found {
-            markers: markers.into_iter().map(|(index, entry)| (lookup.updates[index].clone(), marker(entry))).collect(),
+            markers: markers.into_iter().map(|(index, entry)| (asked[index].clone(), marker(entry))).collect(),
             links: links.into_iter().map(|(index, entry)| (lookup.links[index].clone(), canonical(entry))).collect(),
             claims: claims.into_iter().map(|(index, entry)| (lookup.claims[index].clone(), canonical(entry))).collect(),
             waiting: waiting(conn, hasher, lookup)?,

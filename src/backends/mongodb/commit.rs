@@ -17,6 +17,7 @@ use super::error::{failed, unreadable};
 use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LETTER_PARTS, LINKS, META, SYSTEMS};
 use super::shared::Shared;
 use super::staging::{Before, Owners, Row, Staged, stage};
+use super::writers::{Revisions, Stamps};
 use super::writes::{Content, Transaction, Trouble, Update};
 use super::{letters, lookup, outbox, parked, presence, tasks};
 use crate::ports::error::{PortError, PortErrorKind};
@@ -83,15 +84,17 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, careful: b
     let trouble = |error| Trouble::of(COMMIT, error);
     letters::put_parts(shared, COMMIT, &staged.dead_letters).await.map_err(Trouble::Fatal)?;
     let places = outbox::Places::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
+    let _turn = shared.writers.turn().await;
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session };
-    let mut writer = Writer { shared, batch, staged, careful, late: 0, owed: outbox::Written::new(), tx };
+    let mut writer = Writer { shared, batch, staged, careful, late: 0, seen: None, owed: outbox::Written::new(), tx };
     let written = writer.write(places).await;
-    let (late, owed) = (writer.late, writer.owed);
+    let (late, seen, owed) = (writer.late, writer.seen, writer.owed);
     match written {
         Ok(proof) => {
-            end(shared, &mut session, &proof).await?;
+            end(shared, &mut session, &proof).await.inspect_err(|_| shared.writers.lost())?;
+            shared.writers.committed(seen, staged.revisions_after());
             shared.late.fetch_max(late, Ordering::Relaxed);
             shared.recall.wrote(owed);
             Ok(())
@@ -152,27 +155,17 @@ struct Records {
     gone: Vec<Document>,
 }
 
-/// Most of what a batch comes to, in that form.
-struct Formed {
-    rows: Rows,
-    records: Records,
-    late: i64,
-    proof: Proof,
-}
-
-impl Formed {
-    fn of(shared: &Shared, staged: &Staged<'_>) -> Result<Self, Trouble> {
-        let (rows, late, proof) = Rows::of(shared, staged)?;
+impl Records {
+    /// The records, and the proof of one of them.
+    fn of(shared: &Shared, staged: &Staged<'_>) -> Result<(Self, Proof), Trouble> {
         // After the places of the rows, so that whoever reads a record knows its rows' places to be taken.
         let stamp = shared.numbers.next(0);
         let written = staged.records.iter().find(|(_, written)| !written.write.removes);
-        let record = written.map(|(id, _)| (CANONICAL, doc! {"_id": id.to_string(), "stamp": stamp}));
-        Ok(Self { rows, records: Records::of(staged, stamp)?, late, proof: Proof(proof.0.or(record)) })
+        let proof = written.map(|(id, _)| (CANONICAL, doc! {"_id": id.to_string(), "stamp": stamp}));
+        Ok((Self::with(staged, stamp)?, Proof(proof)))
     }
-}
 
-impl Records {
-    fn of(staged: &Staged<'_>, stamp: i64) -> Result<Self, Trouble> {
+    fn with(staged: &Staged<'_>, stamp: i64) -> Result<Self, Trouble> {
         let mut records = Self::default();
         for (id, written) in &staged.records {
             if let Some(before) = written.before.filter(|_| written.write.removes) {
@@ -226,10 +219,11 @@ impl Rows {
 /// Whether records are stored with these revisions. Whoever changes one before this transaction writes it is met then: it
 /// sees what was stored when it began, and only one of two may write. To ask for all of them at once and to write by `_id`
 /// alone is several times faster than to have every write look for itself.
-async fn expect(tx: &mut Transaction<'_>, revisions: &HashMap<String, i64>) -> Result<(), Trouble> {
+async fn expect(tx: &mut Transaction<'_>, revisions: Revisions) -> Result<(), Trouble> {
     if revisions.is_empty() {
         return Ok(());
     }
+    let revisions: HashMap<String, i64> = revisions.into_iter().map(|(id, revision)| (id.to_string(), signed(revision))).collect();
     let found = tx.find_ids(CANONICAL, revisions.keys().cloned().collect(), doc! {"revision": 1}).await?;
     let as_expected = |row: &RawDocumentBuf| {
         let id = row.get_str("_id").ok();
@@ -246,6 +240,8 @@ struct Writer<'a> {
     careful: bool,
     /// How much later than its time a place is, if that is more than is stored.
     late: i64,
+    /// Who else writes records, if it was looked at.
+    seen: Option<Stamps>,
     /// What is owed of its records once it is committed.
     owed: outbox::Written,
     tx: Transaction<'a>,
@@ -258,32 +254,38 @@ fn unwritable(error: serde_json::Error) -> Trouble {
 impl Writer<'_> {
     async fn write(&mut self, places: outbox::Places<'_>) -> Result<Proof, Trouble> {
         self.settle().await?;
-        let revisions = self.revisions();
-        // The server looks for the revisions while everything is put into its form.
-        let (shared, staged) = (self.shared, self.staged);
-        let (met, formed) = tokio::join!(expect(&mut self.tx, &revisions), async { Formed::of(shared, staged) });
+        let (shared, staged, batch) = (self.shared, self.staged, self.batch);
+        // The server is at work on one thing while the next one is put into its form.
+        let (met, rows) = tokio::join!(self.meet(), async { Rows::of(shared, staged) });
         met?;
-        let Formed { rows, records, late, proof } = formed?;
+        let (rows, late, of_rows) = rows?;
         self.late = late;
-        self.rows(rows).await?;
-        self.records(records).await?;
-        self.owners(LINKS, &self.staged.links).await?;
-        self.owners(CLAIMS, &self.staged.claims).await?;
-        self.owed = outbox::change(&mut self.tx, self.batch, places, self.careful).await?;
+        let (written, records) = tokio::join!(self.rows(rows), async { Records::of(shared, staged) });
+        written?;
+        let (records, of_records) = records?;
+        let owed = outbox::read(&mut self.tx, shared, batch, self.careful).await?;
+        let (written, owed) = tokio::join!(self.records(records), outbox::change(owed, batch, places));
+        written?;
+        self.owners(LINKS, &staged.links).await?;
+        self.owners(CLAIMS, &staged.claims).await?;
+        self.owed = outbox::write(&mut self.tx, shared, owed?).await?;
         self.creates().await?;
         parked::apply(&mut self.tx, self.shared, self.staged).await?;
         self.bury().await?;
         self.facts().await?;
         tasks::change(&mut self.tx, self.batch).await?;
-        Ok(proof)
+        Ok(Proof(of_rows.0.or(of_records.0)))
     }
 
-    /// The revisions that must be stored.
-    fn revisions(&self) -> HashMap<String, i64> {
-        let replaced = self.staged.records.iter().filter(|(_, written)| !written.write.removes);
-        let replaced = replaced.filter_map(|(id, written)| Some((id, written.before?)));
-        let checked = self.staged.checks.iter().map(|(id, revision)| (id, *revision));
-        replaced.chain(checked).map(|(id, revision)| (id.to_string(), signed(revision))).collect()
+    /// Makes sure that records are stored as they are expected to be, and that others learn of their change.
+    async fn meet(&mut self) -> Result<(), Trouble> {
+        let expected = self.staged.revisions_before();
+        if expected.is_empty() {
+            return Ok(());
+        }
+        let (seen, asked) = self.shared.writers.stamp(&mut self.tx, expected).await?;
+        self.seen = seen;
+        expect(&mut self.tx, asked).await
     }
 
     async fn records(&mut self, records: Records) -> Result<(), Trouble> {
@@ -305,7 +307,11 @@ impl Writer<'_> {
 
     /// Writes decision rows and marks.
     async fn rows(&mut self, rows: Rows) -> Result<(), Trouble> {
-        self.tx.insert(DECISIONS, rows.new).await?;
+        self.tx.insert(DECISIONS, rows.new).await.inspect_err(|trouble| {
+            if matches!(trouble, Trouble::Race) {
+                self.shared.fresh.met_one();
+            }
+        })?;
         self.tx.update(DECISIONS, rows.changed).await?;
         self.note_late().await
     }

@@ -27,7 +27,7 @@ pub(super) async fn look_up(shared: &Shared, lookup: &Lookup) -> Result<Found, P
     let links: Vec<String> = lookup.links.iter().map(keys::native).collect();
     let claims: Vec<String> = lookup.claims.iter().map(keys::typed_claim).collect();
     let (markers, owners, claimants, waiting, open_creates) = tokio::try_join!(
-        markers(shared, LOOK_UP, lookup.updates.iter()),
+        decided(shared, lookup),
         owners(shared, LOOK_UP, LINKS, &links),
         owners(shared, LOOK_UP, CLAIMS, &claims),
         waiting(shared, lookup),
@@ -41,6 +41,17 @@ pub(super) async fn look_up(shared: &Shared, lookup: &Lookup) -> Result<Found, P
         waiting,
         open_creates,
     })
+}
+
+/// The marks of updates that were decided before.
+async fn decided(shared: &Shared, lookup: &Lookup) -> Result<HashMap<UpdateId, Marker>, PortError> {
+    let asks = shared.fresh.is_to_be_asked();
+    let fresh = lookup.fresh.iter().filter(|_| asks);
+    let found = markers(shared, LOOK_UP, lookup.updates.iter().chain(fresh)).await?;
+    if asks {
+        shared.fresh.asked(lookup.fresh.len(), lookup.fresh.iter().any(|update| found.contains_key(update)));
+    }
+    Ok(found)
 }
 
 /// What is stored under the keys of a batch.
@@ -206,11 +217,13 @@ pub(super) async fn records(shared: &Shared, ids: &[CanonicalId]) -> Result<Vec<
         return Ok(Vec::new());
     }
     let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let reading = shared.writers.reading();
     let mut found = HashMap::new();
     for row in shared.find_ids(LOAD, CANONICAL, texts).all().await? {
         let versioned = versioned(shared, LOAD, &row)?;
         found.insert(versioned.record.id, versioned);
     }
+    shared.writers.read(reading, found.values().map(|versioned| (versioned.record.id, versioned.revision)));
     Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
 }
 

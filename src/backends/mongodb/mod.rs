@@ -8,6 +8,7 @@ mod codec;
 mod commit;
 mod error;
 mod forget;
+mod fresh;
 mod holds;
 mod keys;
 mod letters;
@@ -24,6 +25,7 @@ mod staging;
 mod tasks;
 mod upgrade;
 mod values;
+mod writers;
 mod writes;
 
 use std::sync::Arc;

@@ -23,7 +23,7 @@ const READ: &str = "read the outbox";
 /// The counter of places.
 const PLACES: &str = "outbox";
 /// Places taken from the shared counter at a time. The rest of what was taken is lost with the process: they only grow.
-const BLOCK: i64 = 1_000;
+const BLOCK: i64 = 10_000;
 /// Tries of what meets others who write the same rows.
 const TRIES: u32 = 8;
 /// A row's position is its document's place, and in the lower bits its number in it.
@@ -82,7 +82,7 @@ impl<'s> Places<'s> {
 
 /// What is owed of one record: its rows in the order in which they became due, each with its number.
 #[derive(Debug, Default)]
-struct Rows {
+pub(super) struct Rows {
     /// Where it is stored, if it is.
     place: Option<i64>,
     rows: Vec<Row>,
@@ -132,21 +132,35 @@ impl Rows {
     }
 }
 
-type Touched = BTreeMap<CanonicalId, Rows>;
+/// Documents as they were read, by record.
+pub(super) type Touched = BTreeMap<CanonicalId, Rows>;
 
 /// Documents as they are written.
 pub(super) type Written = Vec<(CanonicalId, recall::Document)>;
 
-/// Applies the changes of a batch. Unless it is `careful`, what is new is taken to be new: if it is not, that is a race.
-/// Returns what is stored once the transaction is committed.
-pub(super) async fn change(tx: &mut Transaction<'_>, batch: &Batch, places: Places<'_>, careful: bool) -> Result<Written, Trouble> {
+/// What a batch does to the outbox, as it is written.
+#[derive(Default)]
+pub(super) struct Formed {
+    new: Vec<RawDocumentBuf>,
+    kept: Vec<Update>,
+    gone: Vec<CanonicalId>,
+    written: Written,
+}
+
+/// Reads what is stored of the records of which a batch changes what is owed. Unless it is `careful`, what is new is taken to be
+/// new: if it is not, that is a race.
+pub(super) async fn read(tx: &mut Transaction<'_>, shared: &Shared, batch: &Batch, careful: bool) -> Result<Touched, Trouble> {
     let all: BTreeSet<CanonicalId> = batch.outbox().map(|(record, _)| record).collect();
-    let asked = if careful { all } else { may_have_rows(places.shared, batch, all) };
-    let mut touched = stored(tx, asked).await?;
+    let asked = if careful { all } else { may_have_rows(shared, batch, all) };
+    stored(tx, asked).await
+}
+
+/// Applies the changes of a batch to what was read.
+pub(super) async fn change(mut touched: Touched, batch: &Batch, places: Places<'_>) -> Result<Formed, Trouble> {
     for (turn, (record, change)) in batch.outbox().enumerate() {
         touched.entry(record).or_default().change(change.system(), turn, |row| changed(row, record, change));
     }
-    write(tx, touched, places).await
+    form(touched, places).await
 }
 
 /// The records of which rows may be stored: those that are known, and those about which somebody answers.
@@ -174,36 +188,43 @@ async fn stored(tx: &mut Transaction<'_>, records: BTreeSet<CanonicalId>) -> Res
     found.into_iter().map(read).collect()
 }
 
-/// Whoever changes a document after this transaction has read it is met when it is written: only one of two may write.
-async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_>) -> Result<Written, Trouble> {
-    let (mut new, mut kept, mut gone, mut written) = (Vec::new(), Vec::new(), Vec::new(), Written::new());
-    let (recall, stamp) = (&places.shared.recall, new_stamp());
+/// Puts documents into the form in which they are stored.
+async fn form(touched: Touched, mut places: Places<'_>) -> Result<Formed, Trouble> {
+    let (mut formed, stamp) = (Formed::default(), new_stamp());
     let mut touched: Vec<(CanonicalId, Rows)> = touched.into_iter().filter(|(_, rows)| rows.fate != Fate::Same).collect();
     touched.sort_by_key(|(_, rows)| rows.fate);
-    recall.writes(touched.iter().filter(|(_, rows)| !rows.rows.is_empty()).map(|(record, _)| *record), stamp);
+    let written = touched.iter().filter(|(_, rows)| !rows.rows.is_empty()).map(|(record, _)| *record);
+    places.shared.recall.writes(written, stamp);
     for (record, rows) in touched {
         match (rows.place, rows.fate) {
             (None, _) if rows.rows.is_empty() => {}
-            (Some(_), _) if rows.rows.is_empty() => gone.push(record),
+            (Some(_), _) if rows.rows.is_empty() => formed.gone.push(record),
             (Some(place), Fate::Same | Fate::Noted) => {
-                kept.push(Update::of_id(&record.to_string(), codec::owed(record, &rows.rows, (place, stamp))));
-                written.push((record, recall::Document { stamp, rows: rows.rows }));
+                formed.kept.push(Update::of_id(&record.to_string(), codec::owed(record, &rows.rows, (place, stamp))));
+                formed.written.push((record, recall::Document { stamp, rows: rows.rows }));
             }
             (stored, _) => {
                 let place = places.next(stored).await.map_err(Trouble::Fatal)?;
                 let rows = rows.renumbered();
                 let document = codec::owed(record, &rows, (place, stamp));
                 match stored {
-                    None => new.push(document),
-                    Some(_) => kept.push(Update::of_id(&record.to_string(), document)),
+                    None => formed.new.push(document),
+                    Some(_) => formed.kept.push(Update::of_id(&record.to_string(), document)),
                 }
-                written.push((record, recall::Document { stamp, rows }));
+                formed.written.push((record, recall::Document { stamp, rows }));
             }
         }
     }
+    Ok(formed)
+}
+
+/// Writes them; returns what is stored once the transaction is committed. Whoever changes a document after this transaction has
+/// read it is met here: only one of two may write.
+pub(super) async fn write(tx: &mut Transaction<'_>, shared: &Shared, formed: Formed) -> Result<Written, Trouble> {
+    let Formed { new, kept, gone, written } = formed;
     tx.insert(OWED, new).await.inspect_err(|trouble| {
         if matches!(trouble, Trouble::Race) {
-            places.shared.recall.was_wrong();
+            shared.recall.was_wrong();
         }
     })?;
     tx.update(OWED, kept).await?;
@@ -212,7 +233,7 @@ async fn write(tx: &mut Transaction<'_>, touched: Touched, mut places: Places<'_
     }
     let ids: Vec<String> = gone.iter().map(ToString::to_string).collect();
     tx.delete(OWED, vec![doc! {"_id": {"$in": ids}}]).await?;
-    places.shared.recall.gone(gone);
+    shared.recall.gone(gone);
     Ok(written)
 }
 
@@ -304,7 +325,8 @@ async fn note_rows(tx: &mut Transaction<'_>, shared: &Shared, messages: &[Publis
         rows.change(&message.system, turn, |row| row.map_or(Next::Same, |row| confirmed(row, message)));
     }
     // Nothing becomes due by this, so nothing changes its place.
-    write(tx, touched, Places::none(shared)).await.map(drop)
+    let formed = form(touched, Places::none(shared)).await?;
+    write(tx, shared, formed).await.map(drop)
 }
 
 /// Rows after a position.

@@ -48,10 +48,12 @@ pub(super) const COUNTERS: &str = "counters";
 pub(super) const TASKS: &str = "tasks";
 /// Who is at work.
 pub(super) const ORCHESTRATORS: &str = "orchestrators";
+/// Who has written records lately.
+pub(super) const WRITERS: &str = "writers";
 /// The store itself.
 pub(super) const META: &str = "meta";
 
-const COLLECTIONS: [&str; 16] = [
+const COLLECTIONS: [&str; 17] = [
     CANONICAL,
     DECISIONS,
     LINKS,
@@ -67,11 +69,12 @@ const COLLECTIONS: [&str; 16] = [
     COUNTERS,
     TASKS,
     ORCHESTRATORS,
+    WRITERS,
     META,
 ];
 
 /// The version of what is written. A database with a later one is refused.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 pub(super) const OPEN: &str = "open the store";
 const NAMESPACE_EXISTS: i32 = 48;
 
@@ -85,6 +88,9 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
     greet(&db, options.connect).await?;
     if options.create {
         prepare(&db).await?;
+        if let Err(error) = super::writers::sweep(&db).await {
+            tracing::debug!(error = %error, "the stamps of closed stores stay until the next start");
+        }
     }
     let version = check_version(&db).await?;
     if version < VERSION {
@@ -105,6 +111,8 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
         late: AtomicI64::new(i64::MAX),
         pages: Pages::default(),
         recall: super::recall::Recall::default(),
+        fresh: super::fresh::Fresh::default(),
+        writers: super::writers::Writers::default(),
         holds: super::holds::Holds::default(),
         attendance: super::presence::Attendance::default(),
     };

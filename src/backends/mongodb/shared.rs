@@ -41,6 +41,10 @@ pub(super) struct Shared {
     pub pages: Pages,
     /// What is known of the outbox.
     pub recall: super::recall::Recall,
+    /// Whether updates are expected to be new.
+    pub fresh: super::fresh::Fresh,
+    /// What is known of others who write records.
+    pub writers: super::writers::Writers,
     /// What is known of what is kept back.
     pub holds: super::holds::Holds,
     /// Who else is at work.

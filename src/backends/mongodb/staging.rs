@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::keys;
+use super::writers::Revisions;
 use crate::domain::ids::{CanonicalId, UpdateId};
 use crate::domain::waiting::Waiting;
 use crate::ports::store::{Batch, DeadLetter, DecisionWrite, LetterEnd, Plan, RecordWrite, SettledLetter};
@@ -253,6 +254,20 @@ impl<'b> Staged<'b> {
         let kept = all.iter().enumerate().filter(|(at, (update, _))| last[update] == *at);
         let before = |update: &UpdateId| self.updates.get(update).map_or(Before::Nothing, |(before, _)| *before);
         self.rows = kept.map(|(_, (update, row))| ((*update).clone(), before(update), *row)).collect();
+    }
+
+    /// The revisions of records that are replaced or relied on.
+    pub fn revisions_before(&self) -> Revisions {
+        let replaced = self.records.iter().filter(|(_, written)| !written.write.removes);
+        let replaced = replaced.filter_map(|(id, written)| Some((*id, written.before?)));
+        replaced.chain(self.checks.iter().map(|(id, revision)| (*id, *revision))).collect()
+    }
+
+    /// Those of the same records, and of new ones, once all is written.
+    pub fn revisions_after(&self) -> impl Iterator<Item = (CanonicalId, u64)> {
+        let written = self.records.iter().filter(|(_, written)| !written.write.removes);
+        let relied_on = self.checks.iter().map(|(id, revision)| (*id, *revision));
+        relied_on.chain(written.map(|(id, written)| (*id, written.revision)))
     }
 
     /// Whether there is nothing to write.

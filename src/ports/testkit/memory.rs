@@ -367,7 +367,7 @@ impl Store for MemoryStore {
         let state = self.state();
         let asked = |waiting: &&Waiting| lookup.waiting_of.contains(&waiting.key) || waits_on(waiting, &lookup.waiting_on);
         Ok(Found {
-            markers: lookup.updates.iter().filter_map(|id| state.markers.get(id).map(|marker| (id.clone(), *marker))).collect(),
+            markers: lookup.updates.iter().chain(&lookup.fresh).filter_map(|id| state.markers.get(id).map(|marker| (id.clone(), *marker))).collect(),
             links: lookup.links.iter().filter_map(|key| state.links.get(key).map(|id| (key.clone(), *id))).collect(),
             claims: lookup.claims.iter().filter_map(|claim| state.claims.get(claim).map(|id| (claim.clone(), *id))).collect(),
             waiting: state.waiting.values().filter(asked).cloned().collect(),
