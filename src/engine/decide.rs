@@ -128,6 +128,9 @@ impl Decider {
             Content::Dead(dead) => {
                 let draft = unit.add_loose();
                 unit.drafts[draft].inputs.insert(position);
+                if let Some((update, _)) = &dead.marks {
+                    unit.take_waiting(draft, update);
+                }
                 unit.drafts[draft].dead_letters.push(*dead);
             }
             Content::Resend(record, what) => doing(self.resend(unit, position, record, what)).await?,

@@ -115,6 +115,14 @@ impl ChangeItem {
     }
 }
 
+impl ChangeItem {
+    /// Whether it may be decided without knowing if it was before: its row tells. A delete counts before it has one, and a dead
+    /// letter that somebody deals with may have left a mark.
+    fn is_expected_new(&self) -> bool {
+        !self.requeued && !matches!(self.change.body, ChangeBody::Delete)
+    }
+}
+
 impl Decider {
     /// Makes inputs ready and loads what they need into the unit.
     pub(super) async fn load(&mut self, unit: &mut Unit, inputs: Vec<Input>) -> Result<Vec<Item>, PortError> {
@@ -226,7 +234,11 @@ impl Decider {
                     requeued: false,
                 }))
             }
-            Err(rejection) => Content::Dead(Box::new(super::waiting::dead_change(&change, &rejection, input.received_at))),
+            Err(rejection) => {
+                let mut dead = super::waiting::dead_change(&change, &rejection, input.received_at);
+                dead.marks = woken.map(|_| (change.update.clone(), change.content_hash));
+                Content::Dead(Box::new(dead))
+            }
         }
     }
 
@@ -243,9 +255,10 @@ impl Decider {
         let mut cached = Vec::new();
         for item in items {
             match &item.content {
-                Content::Change(change) => self.wants_of_change(unit, change, &mut lookup, &mut cached),
+                Content::Change(change) => self.wants_of_change(unit, change, change.is_expected_new(), &mut lookup, &mut cached),
                 Content::ChangeSet(members) => {
-                    members.items.iter().for_each(|change| self.wants_of_change(unit, change, &mut lookup, &mut cached));
+                    // A set that can't be decided now leaves no rows.
+                    members.items.iter().for_each(|change| self.wants_of_change(unit, change, false, &mut lookup, &mut cached));
                 }
                 Content::Receipt(receipt, ..) => {
                     self.want_marker(unit, &receipt.update, &mut lookup.updates);
@@ -274,10 +287,10 @@ impl Decider {
         Ok(cached)
     }
 
-    fn wants_of_change(&self, unit: &mut Unit, item: &ChangeItem, lookup: &mut Lookup, cached: &mut Vec<NativeKey>) {
+    fn wants_of_change(&self, unit: &mut Unit, item: &ChangeItem, fresh: bool, lookup: &mut Lookup, cached: &mut Vec<NativeKey>) {
         let key = &item.change.key;
         if item.woken.is_none() {
-            let asked = if item.requeued { &mut lookup.updates } else { &mut lookup.fresh };
+            let asked = if fresh { &mut lookup.fresh } else { &mut lookup.updates };
             self.want_marker(unit, &item.change.update, asked);
         }
         self.want_link(unit, key, lookup, cached);

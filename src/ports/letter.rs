@@ -48,7 +48,8 @@ pub struct DeadLetter {
     /// `base64` if the body is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// It ends an update that waited: the waiting decision row goes, and a marker with this content hash stays.
+    /// It ends an update, of which a marker with this content hash stays. If that waited, its plan says it waits no more, and its
+    /// decision row goes; otherwise nothing may be stored of it.
     #[serde(skip)]
     pub marks: Option<(UpdateId, u64)>,
 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use mongodb::bson::{Document, doc};
 use syncline::backends::mongodb::MongoStore;
 use syncline::domain::decision::DecisionKind;
 use syncline::ports::error::{PortError, PortErrorKind};
-use syncline::ports::store::{Batch, Lookup, Plan, Store};
+use syncline::ports::store::{Batch, DeadLetter, Lookup, Plan, Store};
 use syncline::ports::testkit::sample;
 
 use crate::mongodb::{Base, server};
@@ -51,7 +52,11 @@ async fn what_another_store_has_changed_is_met_however_well_revisions_are_known(
     other.commit(&sample::batch(vec![replace(7, 71, Some(5))])).await.unwrap();
     let third = base.open().await;
     third.commit(&sample::batch(vec![replace(8, 80, Some(4))])).await.unwrap();
-    drop((third, base.open().await));
+    drop(third);
+    let writers = base.by_hand().await.collection::<Document>("writers");
+    writers.insert_many((0..40).map(|n| doc! {"_id": format!("closed-{n}"), "stamp": 1_i64})).await.unwrap();
+    drop(base.open().await);
+    assert_eq!(writers.count_documents(doc! {}).await.unwrap(), 1, "only that they were swept away");
     let mut batch = replace_all(4);
     batch.plans[6] = replace(7, 72, Some(5));
     assert_eq!(in_the_way(&one.commit(&batch).await.unwrap_err()), [6, 7]);
@@ -70,8 +75,8 @@ async fn what_a_store_has_written_itself_it_knows() {
     assert_eq!(in_the_way(&store.commit(&replace_all(3)).await.unwrap_err()).len() as u64, MANY);
     store.commit(&replace_all(4)).await.unwrap();
     // What somebody has taken away by hand is not written over.
-    let canonical = base.by_hand().await.collection::<mongodb::bson::Document>("canonical");
-    canonical.delete_one(mongodb::bson::doc! {"_id": sample::id(9).to_string()}).await.unwrap();
+    let canonical = base.by_hand().await.collection::<Document>("canonical");
+    canonical.delete_one(doc! {"_id": sample::id(9).to_string()}).await.unwrap();
     assert_eq!(in_the_way(&store.commit(&replace_all(5)).await.unwrap_err()), [8]);
     base.drop().await;
 }
@@ -176,6 +181,34 @@ fn decided(n: u64) -> Plan {
 
 fn fresh(numbers: std::ops::Range<u64>) -> Lookup {
     Lookup { fresh: numbers.map(|n| sample::update(&format!("bms:{n}"))).collect(), ..Lookup::default() }
+}
+
+/// It became a dead letter.
+fn buried(n: u64) -> Plan {
+    let marks = Some((sample::update(&format!("bms:{n}")), 7));
+    Plan { dead_letters: vec![DeadLetter { marks, ..sample::letter(&format!("bms:{n}"), "body") }], ..Plan::default() }
+}
+
+/// What is buried meets what it was, as what is decided does: a mark, a row, and a row that waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_is_buried_again_is_met_by_its_mark() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let store = base.open().await;
+    let waiting = sample::row(sample::decision("bms:3", None, DecisionKind::Deferred, 1));
+    let waits = Plan { decisions: vec![waiting], waiting: vec![sample::waiting("bms:3", 1, &["bms:7"])], ..Plan::default() };
+    store.commit(&sample::batch(vec![buried(1), decided(2), waits])).await.unwrap();
+    for again in 1..=3 {
+        store.look_up(&fresh(100..12_000)).await.unwrap();
+        assert!(store.look_up(&fresh(1..4)).await.unwrap().markers.is_empty(), "they are expected to be new");
+        let batch = sample::batch(vec![buried(50 + again), buried(again)]);
+        assert_eq!(in_the_way(&store.commit(&batch).await.unwrap_err()), [1]);
+        assert_eq!(store.look_up(&fresh(1..4)).await.unwrap().markers.len(), 3, "now they are asked for");
+    }
+    let awake = Plan { awake: vec![sample::update("bms:3")], ..buried(3) };
+    store.commit(&sample::batch(vec![awake])).await.unwrap();
+    assert!(store.list_waiting(None, 9).await.unwrap().is_empty());
+    base.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,8 @@ struct EncodedDead {
     id: String,
     body: String,
     marks: Option<(Key, u64)>,
+    /// Whether its update waited.
+    woken: bool,
 }
 
 /// A dead letter that goes, and the marker it leaves or takes with it.
@@ -92,7 +94,8 @@ pub(super) fn encode(hasher: &Hasher, batch: &Batch) -> Result<Encoded, PortErro
 fn encode_plan(hasher: &Hasher, plan: &Plan, logging: Logging) -> Result<EncodedPlan, serde_json::Error> {
     let dead = |letter: &DeadLetter| -> Result<EncodedDead, serde_json::Error> {
         let marks = letter.marks.as_ref().map(|(update, content_hash)| (hasher.update(update), *content_hash));
-        Ok(EncodedDead { id: letter.id.clone(), body: serde_json::to_string(letter)?, marks })
+        let woken = letter.marks.as_ref().is_some_and(|(update, _)| plan.awake.contains(update));
+        Ok(EncodedDead { id: letter.id.clone(), body: serde_json::to_string(letter)?, marks, woken })
     };
     Ok(EncodedPlan {
         record: plan.record.as_ref().map(|write| encode_record(hasher, write)).transpose()?,
@@ -387,13 +390,12 @@ fn write_record(session: &mut Session<'_>, head: &Head, write: Option<&EncodedRe
     Ok(())
 }
 
-/// Keeps a dead letter, in the place of one with its id; false if its update has been decided.
+/// Keeps a dead letter, in the place of one with its id; false if its update has been decided, or waits where it should not.
 fn bury(session: &mut Session<'_>, dead: &EncodedDead) -> rusqlite::Result<bool> {
-    if let Some((key, content_hash)) = dead.marks {
-        let waits = session.keys.get(Kind::Marker, key)?.is_some_and(|entry| marker_row(entry) < 0);
-        if !mark(session, key, &marker_entry(content_hash, 0), waits)? {
-            return Ok(false);
-        }
+    if let Some((key, content_hash)) = dead.marks
+        && !mark(session, key, &marker_entry(content_hash, 0), dead.woken)?
+    {
+        return Ok(false);
     }
     session.sql.dead_put.execute((&dead.id, &dead.body)).map(|_| true)
 }

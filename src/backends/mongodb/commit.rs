@@ -17,7 +17,7 @@ use super::error::{failed, unreadable};
 use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LETTER_PARTS, LINKS, META, SYSTEMS};
 use super::shared::Shared;
 use super::staging::{Before, Owners, Row, Staged, stage};
-use super::writers::{Revisions, Stamps};
+use super::writers::{Revisions, Stamps, Turn};
 use super::writes::{Content, Transaction, Trouble, Update};
 use super::{letters, lookup, outbox, parked, presence, tasks};
 use crate::ports::error::{PortError, PortErrorKind};
@@ -29,6 +29,8 @@ const TRIES: u32 = 8;
 /// Tries to learn whether a transaction was committed.
 const COMMIT_TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(4);
+/// For this part of the deadline a commit waits for one that was given up and has not ended.
+const PATIENCE: u32 = 4;
 
 /// Applies every plan or none.
 pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<(), PortError> {
@@ -84,17 +86,17 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, careful: b
     let trouble = |error| Trouble::of(COMMIT, error);
     letters::put_parts(shared, COMMIT, &staged.dead_letters).await.map_err(Trouble::Fatal)?;
     let places = outbox::Places::reserve(shared, batch).await.map_err(Trouble::Fatal)?;
-    let _turn = shared.writers.turn().await;
+    let turn = shared.writers.turn(shared.deadline / PATIENCE).await;
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
     let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session };
-    let mut writer = Writer { shared, batch, staged, careful, late: 0, seen: None, owed: outbox::Written::new(), tx };
+    let mut writer = Writer { shared, turn: &turn, batch, staged, careful, late: 0, seen: None, owed: outbox::Written::new(), tx };
     let written = writer.write(places).await;
     let (late, seen, owed) = (writer.late, writer.seen, writer.owed);
     match written {
         Ok(proof) => {
-            end(shared, &mut session, &proof).await.inspect_err(|_| shared.writers.lost())?;
-            shared.writers.committed(seen, staged.revisions_after());
+            end(shared, &mut session, &proof).await.inspect_err(|_| shared.writers.lost(&turn))?;
+            shared.writers.committed(&turn, seen, staged.revisions_after());
             shared.late.fetch_max(late, Ordering::Relaxed);
             shared.recall.wrote(owed);
             Ok(())
@@ -209,7 +211,6 @@ impl Rows {
             match before {
                 Before::Nothing => rows.new.push(document),
                 Before::Waits => rows.changed.push(Update::replace(waits(), document)),
-                Before::NothingOrWaits => rows.changed.push(Update::put(waits(), document)),
             }
         }
         Ok((rows, late, Proof(proof)))
@@ -235,6 +236,7 @@ async fn expect(tx: &mut Transaction<'_>, revisions: Revisions) -> Result<(), Tr
 /// Writes what a batch comes to.
 struct Writer<'a> {
     shared: &'a Shared,
+    turn: &'a Turn,
     batch: &'a Batch,
     staged: &'a Staged<'a>,
     careful: bool,
@@ -283,7 +285,7 @@ impl Writer<'_> {
         if expected.is_empty() {
             return Ok(());
         }
-        let (seen, asked) = self.shared.writers.stamp(&mut self.tx, expected).await?;
+        let (seen, asked) = self.shared.writers.stamp(self.turn, &mut self.tx, expected).await?;
         self.seen = seen;
         expect(&mut self.tx, asked).await
     }

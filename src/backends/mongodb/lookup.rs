@@ -87,6 +87,10 @@ pub(super) async fn stored(shared: &Shared, batch: &Batch) -> Result<Stored, Por
         marks(shared, freed.map(ToString::to_string).collect()),
         dead_letters(shared, settled().map(|settled| settled.letter.id.as_str()).collect()),
     )?;
+    if !markers.is_empty() {
+        // Whoever decides again is to be told.
+        shared.fresh.met_one();
+    }
     let markers = markers.into_iter().map(|(update, marker)| (update, marker.waiting)).collect();
     Ok(Stored { revisions, links, claims, markers, marks, letters })
 }

@@ -76,6 +76,8 @@ const COLLECTIONS: [&str; 17] = [
 /// The version of what is written. A database with a later one is refused.
 pub(super) const VERSION: u64 = 3;
 pub(super) const OPEN: &str = "open the store";
+/// That of MongoDB 6.0.
+const OLDEST_WIRE_VERSION: i32 = 17;
 const NAMESPACE_EXISTS: i32 = 48;
 
 /// Connects and makes sure of everything.
@@ -181,8 +183,12 @@ fn refused(error: Error) -> PortError {
     PortError { kind: kind.unwrap_or_else(|| failed.kind.clone()), ..failed }
 }
 
-/// Only replica sets and sharded clusters have transactions.
+/// Only replica sets and sharded clusters have transactions. Before MongoDB 6 what is read after a fail-over may be older than what
+/// was acknowledged.
 fn check_server(hello: &Document) -> Result<(), PortError> {
+    if hello.get_i32("maxWireVersion").is_ok_and(|version| version < OLDEST_WIRE_VERSION) {
+        return Err(invalid("this MongoDB is older than version 6; use a newer one"));
+    }
     let replicated = hello.get_str("setName").is_ok() || hello.get_str("msg").is_ok_and(|message| message == "isdbgrid");
     if replicated {
         return Ok(());
@@ -307,7 +313,9 @@ mod tests {
         let refused = check_server(&doc! {"isWritablePrimary": true, "maxWireVersion": 25}).unwrap_err();
         assert_eq!(refused.kind, PortErrorKind::Invalid);
         assert!(refused.message.contains("--replSet rs0") && refused.message.contains("rs.initiate()"), "{refused}");
-        check_server(&doc! {"setName": "rs0"}).unwrap();
+        check_server(&doc! {"setName": "rs0", "maxWireVersion": 17}).unwrap();
+        let old = check_server(&doc! {"setName": "rs0", "maxWireVersion": 13}).unwrap_err();
+        assert!(old.kind == PortErrorKind::Invalid && old.message.contains("older than version 6"), "{old}");
         check_server(&doc! {"msg": "isdbgrid"}).unwrap();
     }
 

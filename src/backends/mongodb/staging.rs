@@ -31,8 +31,6 @@ pub(super) struct Stored {
 pub(super) enum Before {
     Nothing,
     Waits,
-    /// A dead letter ends an update that waits, or is the first that is heard of it.
-    NothingOrWaits,
 }
 
 /// What an update leaves behind.
@@ -192,7 +190,8 @@ impl<'b> Staged<'b> {
             free &= self.add_update(stored, &row.decision.update, before, row.decision.decision.is_waiting());
         }
         for (update, _) in plan.dead_letters.iter().filter_map(|letter| letter.marks.as_ref()) {
-            free &= self.add_update(stored, update, Before::NothingOrWaits, false);
+            let before = if plan.awake.contains(update) { Before::Waits } else { Before::Nothing };
+            free &= self.add_update(stored, update, before, false);
         }
         for (id, revision) in &plan.checks {
             let asked = *self.checks.entry(*id).or_insert(*revision);
@@ -228,7 +227,6 @@ impl<'b> Staged<'b> {
             (None, _) => true,
             (Some(waiting), Before::Nothing) => waiting.is_none(),
             (Some(waiting), Before::Waits) => waiting == Some(true),
-            (Some(waiting), Before::NothingOrWaits) => waiting != Some(false),
         }
     }
 

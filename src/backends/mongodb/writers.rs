@@ -7,12 +7,13 @@
 //! document only one commits. Why each step is as it is: ADR 43.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
 use mongodb::options::FindOptions;
-use tokio::sync::MutexGuard as Turn;
+use tokio::sync::OwnedMutexGuard;
 
 use super::codec::integer;
 use super::error::failed;
@@ -27,6 +28,8 @@ use crate::ports::error::PortError;
 const WORTH_LOOKING: usize = 16;
 /// Records whose revision is remembered, in each of two generations; 32 bytes each. Just what a table of 16,384 places takes.
 const REMEMBERED: usize = 14_000;
+/// Stamps that are read with every look, at most, before those of closed stores are taken away.
+const KEPT: u64 = 32;
 /// Under which a sweep leaves its stamp.
 const SWEPT: &str = "swept";
 
@@ -39,13 +42,25 @@ pub(super) type Revisions = HashMap<CanonicalId, u64>;
 /// What this store knows of all that write records.
 #[derive(Debug)]
 pub(super) struct Writers {
-    /// Held by the one commit that is under way here: what it finds out and what it writes is noted before the next one begins.
-    turn: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
+}
+
+/// That of the one commit that is under way: what it finds out and what it writes is noted before the next one begins.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _held: OwnedMutexGuard<()>,
+    /// What it notes counts until something is lost.
+    era: u64,
+    /// The name its stamp stands under.
+    own: String,
 }
 
 #[derive(Debug)]
 struct Known {
+    /// Whose turn it is.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Counts what was lost.
+    era: u64,
     /// The name our stamps stand under.
     own: String,
     /// The stamps of the others at the last look; `None`: since then something went wrong, or there was none.
@@ -73,7 +88,8 @@ pub(super) struct Reading(u64);
 impl Default for Writers {
     fn default() -> Self {
         let (young, old) = (HashMap::new(), HashMap::new());
-        Self { turn: tokio::sync::Mutex::default(), known: Mutex::new(Known { own: name(), others: None, now: 0, since: 0, young, old }) }
+        let known = Known { turn: Arc::default(), era: 0, own: name(), others: None, now: 0, since: 0, young, old };
+        Self { known: Mutex::new(known) }
     }
 }
 
@@ -86,9 +102,24 @@ impl Writers {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until no other commit is under way here.
-    pub async fn turn(&self) -> Turn<'_, ()> {
-        self.turn.lock().await
+    /// Waits until no other commit is under way here. One that does not end in time is lost: it may be committed yet, or hang for
+    /// as long as its connection does.
+    pub async fn turn(&self, patience: Duration) -> Turn {
+        loop {
+            let turn = self.known().turn.clone();
+            let held = tokio::time::timeout(patience, turn.clone().lock_owned()).await;
+            let mut known = self.known();
+            let same = Arc::ptr_eq(&turn, &known.turn);
+            match held {
+                Ok(held) if same => return Turn { _held: held, era: known.era, own: known.own.clone() },
+                Err(_) if same => {
+                    known.lose();
+                    known.turn = Arc::default();
+                }
+                // It was lost meanwhile.
+                Ok(_) | Err(_) => {}
+            }
+        }
     }
 
     /// Before records are read.
@@ -109,12 +140,11 @@ impl Writers {
 
     /// Leaves a stamp, and looks for those of the others if there is enough to gain; returns what was seen, and what is still to
     /// be asked for.
-    pub async fn stamp(&self, tx: &mut Transaction<'_>, expected: Revisions) -> Result<(Option<Stamps>, Revisions), Trouble> {
-        let own = self.known().own.clone();
-        let stamp = doc! {"_id": &own, "stamp": new_stamp()};
-        tx.update(WRITERS, vec![Update::put(doc! {"_id": &own}, stamp)]).await?;
+    pub async fn stamp(&self, turn: &Turn, tx: &mut Transaction<'_>, expected: Revisions) -> Result<(Option<Stamps>, Revisions), Trouble> {
+        let stamp = doc! {"_id": &turn.own, "stamp": new_stamp()};
+        tx.update(WRITERS, vec![Update::put(doc! {"_id": &turn.own}, stamp)]).await?;
         if expected.len() < WORTH_LOOKING {
-            return Ok((None, self.known().begin(None, expected)));
+            return Ok((None, self.known().begin(turn.era, None, expected)));
         }
         let options = FindOptions::builder().sort(in_order()).build();
         let mut seen = Stamps::new();
@@ -122,14 +152,17 @@ impl Writers {
             let (Ok(id), Ok(stamp)) = (row.get_str("_id"), integer(&row, "stamp")) else { continue };
             seen.insert(id.to_owned(), stamp);
         }
-        seen.remove(&own);
-        let asked = self.known().begin(Some(&seen), expected);
+        seen.remove(&turn.own);
+        let asked = self.known().begin(turn.era, Some(&seen), expected);
         Ok((Some(seen), asked))
     }
 
     /// The transaction is committed that has seen these stamps, if it has looked, and has left records with these revisions.
-    pub fn committed(&self, seen: Option<Stamps>, written: impl Iterator<Item = (CanonicalId, u64)>) {
+    pub fn committed(&self, turn: &Turn, seen: Option<Stamps>, written: impl Iterator<Item = (CanonicalId, u64)>) {
         let mut known = self.known();
+        if turn.era != known.era {
+            return;
+        }
         // Only now: before, what it has seen might have been undone, and a reading might not have found it yet.
         if seen.is_some() && known.others != seen {
             known.forget_everything();
@@ -141,10 +174,11 @@ impl Writers {
     }
 
     /// Whether a transaction was committed is not known, and it may be still. It counts as another one's.
-    pub fn lost(&self) {
+    pub fn lost(&self, turn: &Turn) {
         let mut known = self.known();
-        known.forget_everything();
-        known.own = name();
+        if turn.era == known.era {
+            known.lose();
+        }
     }
 }
 
@@ -154,10 +188,14 @@ impl Known {
     }
 
     /// Records are about to be written: what is to be asked for. Until it is known whether they were, nothing is known of them.
-    fn begin(&mut self, seen: Option<&Stamps>, expected: Revisions) -> Revisions {
+    fn begin(&mut self, era: u64, seen: Option<&Stamps>, expected: Revisions) -> Revisions {
+        if era != self.era {
+            return expected;
+        }
         self.now += 1;
         let at = self.now;
-        let known: Vec<bool> = expected.iter().map(|(id, revision)| self.get(*id).is_some_and(|entry| entry.revision == *revision)).collect();
+        let known: Vec<bool> =
+            expected.iter().map(|(id, revision)| self.get(*id).is_some_and(|entry| entry.revision == *revision)).collect();
         if seen.is_some() && seen != self.others.as_ref() {
             self.forget_everything();
         }
@@ -179,6 +217,12 @@ impl Known {
         self.young.insert(id, entry);
     }
 
+    fn lose(&mut self) {
+        self.forget_everything();
+        self.own = name();
+        self.era += 1;
+    }
+
     fn forget_everything(&mut self) {
         (self.young, self.old, self.others) = (HashMap::new(), HashMap::new(), None);
         self.now += 1;
@@ -191,13 +235,13 @@ impl Known {
 pub(super) async fn sweep(db: &Database) -> Result<(), PortError> {
     let error = failed(OPEN);
     let writers = db.collection::<Document>(WRITERS);
+    if writers.count_documents(doc! {}).await.map_err(error)? <= KEPT {
+        return Ok(());
+    }
     let mut session = db.client().start_session().await.map_err(error)?;
     session.start_transaction().write_concern(durable()).await.map_err(error)?;
     let swept = doc! {"_id": SWEPT, "stamp": new_stamp()};
-    let all = writers.delete_many(doc! {"_id": {"$ne": SWEPT}}).session(&mut session).await.map_err(error)?;
-    if all.deleted_count == 0 {
-        return session.abort_transaction().await.map_err(error);
-    }
+    writers.delete_many(doc! {"_id": {"$ne": SWEPT}}).session(&mut session).await.map_err(error)?;
     writers.replace_one(doc! {"_id": SWEPT}, swept).upsert(true).session(&mut session).await.map_err(error)?;
     session.commit_transaction().await.map_err(error)
 }
@@ -220,11 +264,19 @@ mod tests {
 
     /// A transaction that has seen this stamp, as far as it has come before it is committed: what it asks for.
     fn begin(writers: &Writers, stamp: i64, revisions: &[(u64, u64)]) -> Revisions {
-        writers.known().begin(Some(&stamps(stamp)), expected(revisions))
+        let mut known = writers.known();
+        let era = known.era;
+        known.begin(era, Some(&stamps(stamp)), expected(revisions))
+    }
+
+    fn turn(writers: &Writers) -> Turn {
+        let turn = Arc::new(tokio::sync::Mutex::new(())).try_lock_owned().unwrap();
+        let known = writers.known();
+        Turn { _held: turn, era: known.era, own: known.own.clone() }
     }
 
     fn commit(writers: &Writers, stamp: i64, revisions: &[(u64, u64)]) {
-        writers.committed(Some(stamps(stamp)), revisions.iter().map(|(n, revision)| (id(*n), revision + 1)));
+        writers.committed(&turn(writers), Some(stamps(stamp)), revisions.iter().map(|(n, revision)| (id(*n), revision + 1)));
     }
 
     /// One that has looked and changed these records.
@@ -250,8 +302,8 @@ mod tests {
     #[test]
     fn without_a_look_nothing_is_known() {
         let writers = after(&[(1, 1)]);
-        assert_eq!(writers.known().begin(None, expected(&[(1, 2)])), expected(&[(1, 2)]));
-        writers.committed(None, [(id(1), 3)].into_iter());
+        assert_eq!(writers.known().begin(0, None, expected(&[(1, 2)])), expected(&[(1, 2)]));
+        writers.committed(&turn(&writers), None, [(id(1), 3)].into_iter());
         assert!(begin(&writers, 1, &[(1, 3)]).is_empty(), "but what it writes is noted");
     }
 
@@ -261,11 +313,32 @@ mod tests {
         assert!(begin(&writers, 1, &[(1, 2)]).is_empty());
         // That one came to nothing, or nobody knows.
         assert_eq!(begin(&writers, 1, &[(1, 2)]), expected(&[(1, 2)]));
-        let own = writers.known().own.clone();
-        writers.lost();
-        assert_ne!(writers.known().own, own, "should it come to something yet, it is another one's");
+        let late = turn(&writers);
+        writers.lost(&late);
+        assert_ne!(writers.known().own, late.own, "should it come to something yet, it is another one's");
         commit(&writers, 1, &[(1, 2)]);
         assert!(begin(&writers, 1, &[(1, 3)]).is_empty());
+        commit(&writers, 1, &[(1, 3)]);
+        // What is heard of it now is too late.
+        writers.committed(&late, Some(stamps(1)), [(id(1), 9)].into_iter());
+        writers.lost(&late);
+        assert_eq!(writers.known().begin(late.era, Some(&stamps(1)), expected(&[(1, 9)])), expected(&[(1, 9)]));
+        assert!(begin(&writers, 1, &[(1, 4)]).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_that_does_not_end_holds_up_the_next_one_for_a_while_only() {
+        let writers = Writers::default();
+        let patience = Duration::from_secs(5);
+        let hangs = writers.turn(patience).await;
+        let next = writers.turn(patience).await;
+        assert_ne!((hangs.era, &hangs.own), (next.era, &next.own));
+        drop(hangs);
+        let waits = writers.turn(patience);
+        tokio::pin!(waits);
+        assert!(tokio::time::timeout(patience / 2, &mut waits).await.is_err(), "one after the other");
+        drop(next);
+        assert_eq!(waits.await.era, 1);
     }
 
     #[test]

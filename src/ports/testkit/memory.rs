@@ -137,7 +137,7 @@ impl State {
             updates &= self.stage_update(staged, &row.decision.update, row.replaces, row.decision.decision.is_waiting());
         }
         for (update, _) in plan.dead_letters.iter().filter_map(|letter| letter.marks.as_ref()) {
-            updates &= self.stage_end(staged, update);
+            updates &= self.stage_update(staged, update, plan.awake.contains(update), false);
         }
         let current = |(id, revision): &(CanonicalId, u64)| self.records.get(id).is_some_and(|record| record.revision == *revision);
         let checks = plan.checks.iter().all(current) || fault("version_check_skipped");
@@ -167,12 +167,6 @@ impl State {
         staged.updates.insert(update.clone(), Some(waits));
         // A final row never changes; a row that is to replace needs a waiting one.
         (if replaces { waiting == Some(true) } else { waiting.is_none() }) || fault("duplicate_not_refused")
-    }
-
-    /// A dead letter ends an update that waits, or is the first that is heard of it.
-    fn stage_end(&self, staged: &mut Staged, update: &UpdateId) -> bool {
-        let waits = self.waits(staged, update);
-        self.stage_update(staged, update, waits == Some(true), false)
     }
 
     fn waits(&self, staged: &Staged, update: &UpdateId) -> Option<bool> {
@@ -367,7 +361,12 @@ impl Store for MemoryStore {
         let state = self.state();
         let asked = |waiting: &&Waiting| lookup.waiting_of.contains(&waiting.key) || waits_on(waiting, &lookup.waiting_on);
         Ok(Found {
-            markers: lookup.updates.iter().chain(&lookup.fresh).filter_map(|id| state.markers.get(id).map(|marker| (id.clone(), *marker))).collect(),
+            markers: lookup
+                .updates
+                .iter()
+                .chain(&lookup.fresh)
+                .filter_map(|id| state.markers.get(id).map(|marker| (id.clone(), *marker)))
+                .collect(),
             links: lookup.links.iter().filter_map(|key| state.links.get(key).map(|id| (key.clone(), *id))).collect(),
             claims: lookup.claims.iter().filter_map(|claim| state.claims.get(claim).map(|id| (claim.clone(), *id))).collect(),
             waiting: state.waiting.values().filter(asked).cloned().collect(),
