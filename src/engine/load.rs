@@ -113,9 +113,7 @@ impl ChangeItem {
             | WaitingFor::Time => woken.attempts + 1,
         })
     }
-}
 
-impl ChangeItem {
     /// Whether it may be decided without knowing if it was before: its row tells. A delete counts before it has one, and a dead
     /// letter that somebody deals with may have left a mark.
     fn is_expected_new(&self) -> bool {

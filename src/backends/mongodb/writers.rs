@@ -49,9 +49,7 @@ pub(super) struct Writers {
 #[derive(Debug)]
 pub(super) struct Turn {
     _held: OwnedMutexGuard<()>,
-    /// What it notes counts until something is lost.
-    era: u64,
-    /// The name its stamp stands under.
+    /// The name its stamp stands under. Once the store has another one, nothing it notes counts any more.
     own: String,
 }
 
@@ -59,8 +57,6 @@ pub(super) struct Turn {
 struct Known {
     /// Whose turn it is.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Counts what was lost.
-    era: u64,
     /// The name our stamps stand under.
     own: String,
     /// The stamps of the others at the last look; `None`: since then something went wrong, or there was none.
@@ -88,7 +84,7 @@ pub(super) struct Reading(u64);
 impl Default for Writers {
     fn default() -> Self {
         let (young, old) = (HashMap::new(), HashMap::new());
-        let known = Known { turn: Arc::default(), era: 0, own: name(), others: None, now: 0, since: 0, young, old };
+        let known = Known { turn: Arc::default(), own: name(), others: None, now: 0, since: 0, young, old };
         Self { known: Mutex::new(known) }
     }
 }
@@ -111,7 +107,7 @@ impl Writers {
             let mut known = self.known();
             let same = Arc::ptr_eq(&turn, &known.turn);
             match held {
-                Ok(held) if same => return Turn { _held: held, era: known.era, own: known.own.clone() },
+                Ok(held) if same => return Turn { _held: held, own: known.own.clone() },
                 Err(_) if same => {
                     known.lose();
                     known.turn = Arc::default();
@@ -144,7 +140,7 @@ impl Writers {
         let stamp = doc! {"_id": &turn.own, "stamp": new_stamp()};
         tx.update(WRITERS, vec![Update::put(doc! {"_id": &turn.own}, stamp)]).await?;
         if expected.len() < WORTH_LOOKING {
-            return Ok((None, self.known().begin(turn.era, None, expected)));
+            return Ok((None, self.known().begin(&turn.own, None, expected)));
         }
         let options = FindOptions::builder().sort(in_order()).build();
         let mut seen = Stamps::new();
@@ -153,14 +149,14 @@ impl Writers {
             seen.insert(id.to_owned(), stamp);
         }
         seen.remove(&turn.own);
-        let asked = self.known().begin(turn.era, Some(&seen), expected);
+        let asked = self.known().begin(&turn.own, Some(&seen), expected);
         Ok((Some(seen), asked))
     }
 
     /// The transaction is committed that has seen these stamps, if it has looked, and has left records with these revisions.
     pub fn committed(&self, turn: &Turn, seen: Option<Stamps>, written: impl Iterator<Item = (CanonicalId, u64)>) {
         let mut known = self.known();
-        if turn.era != known.era {
+        if turn.own != known.own {
             return;
         }
         // Only now: before, what it has seen might have been undone, and a reading might not have found it yet.
@@ -176,7 +172,7 @@ impl Writers {
     /// Whether a transaction was committed is not known, and it may be still. It counts as another one's.
     pub fn lost(&self, turn: &Turn) {
         let mut known = self.known();
-        if turn.era == known.era {
+        if turn.own == known.own {
             known.lose();
         }
     }
@@ -188,8 +184,8 @@ impl Known {
     }
 
     /// Records are about to be written: what is to be asked for. Until it is known whether they were, nothing is known of them.
-    fn begin(&mut self, era: u64, seen: Option<&Stamps>, expected: Revisions) -> Revisions {
-        if era != self.era {
+    fn begin(&mut self, own: &str, seen: Option<&Stamps>, expected: Revisions) -> Revisions {
+        if own != self.own {
             return expected;
         }
         self.now += 1;
@@ -220,7 +216,6 @@ impl Known {
     fn lose(&mut self) {
         self.forget_everything();
         self.own = name();
-        self.era += 1;
     }
 
     fn forget_everything(&mut self) {
@@ -265,14 +260,14 @@ mod tests {
     /// A transaction that has seen this stamp, as far as it has come before it is committed: what it asks for.
     fn begin(writers: &Writers, stamp: i64, revisions: &[(u64, u64)]) -> Revisions {
         let mut known = writers.known();
-        let era = known.era;
-        known.begin(era, Some(&stamps(stamp)), expected(revisions))
+        let own = known.own.clone();
+        known.begin(&own, Some(&stamps(stamp)), expected(revisions))
     }
 
     fn turn(writers: &Writers) -> Turn {
         let turn = Arc::new(tokio::sync::Mutex::new(())).try_lock_owned().unwrap();
         let known = writers.known();
-        Turn { _held: turn, era: known.era, own: known.own.clone() }
+        Turn { _held: turn, own: known.own.clone() }
     }
 
     fn commit(writers: &Writers, stamp: i64, revisions: &[(u64, u64)]) {
@@ -302,8 +297,9 @@ mod tests {
     #[test]
     fn without_a_look_nothing_is_known() {
         let writers = after(&[(1, 1)]);
-        assert_eq!(writers.known().begin(0, None, expected(&[(1, 2)])), expected(&[(1, 2)]));
-        writers.committed(&turn(&writers), None, [(id(1), 3)].into_iter());
+        let turn = turn(&writers);
+        assert_eq!(writers.known().begin(&turn.own, None, expected(&[(1, 2)])), expected(&[(1, 2)]));
+        writers.committed(&turn, None, [(id(1), 3)].into_iter());
         assert!(begin(&writers, 1, &[(1, 3)]).is_empty(), "but what it writes is noted");
     }
 
@@ -322,7 +318,7 @@ mod tests {
         // What is heard of it now is too late.
         writers.committed(&late, Some(stamps(1)), [(id(1), 9)].into_iter());
         writers.lost(&late);
-        assert_eq!(writers.known().begin(late.era, Some(&stamps(1)), expected(&[(1, 9)])), expected(&[(1, 9)]));
+        assert_eq!(writers.known().begin(&late.own, Some(&stamps(1)), expected(&[(1, 9)])), expected(&[(1, 9)]));
         assert!(begin(&writers, 1, &[(1, 4)]).is_empty());
     }
 
@@ -332,13 +328,14 @@ mod tests {
         let patience = Duration::from_secs(5);
         let hangs = writers.turn(patience).await;
         let next = writers.turn(patience).await;
-        assert_ne!((hangs.era, &hangs.own), (next.era, &next.own));
+        assert_ne!(hangs.own, next.own);
         drop(hangs);
         let waits = writers.turn(patience);
         tokio::pin!(waits);
         assert!(tokio::time::timeout(patience / 2, &mut waits).await.is_err(), "one after the other");
+        let own = next.own.clone();
         drop(next);
-        assert_eq!(waits.await.era, 1);
+        assert_eq!(waits.await.own, own);
     }
 
     #[test]
