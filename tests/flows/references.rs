@@ -567,3 +567,28 @@ fn s37_its_own_feed_is_faster_than_the_receipt() {
       → oem: update device oemD9 rev 2 {"id":"oemD9","name":"Air handler","serial":"SN-1"} changed: name, serial
     "#);
 }
+
+/// Another configuration reads the id of a record from another field, and what waits was sent by the earlier one.
+#[test]
+fn what_waits_and_can_not_be_read_any_more_is_a_dead_letter_and_nothing_else() {
+    let mut scene = Scene::with(&quiet()).start();
+    scene.says("bms", "sensor", "bmsS1", json!({"tag": "T1", "code": "S-1", "device_id": "bmsD1"}));
+    scene.restart_as(&quiet().replace("[systems.bms]", "[systems.bms]\nid_field = \"code\""));
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-1"}));
+    scene.restart();
+    scene.says("bms", "device", "bmsD1", json!({"serial": "SN-2"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u1 bms sensor bmsS1 {"code":"S-1","device_id":"bmsD1","tag":"T1"}
+      bms:u1 parked (missing_reference): waiting for bms's device bmsD1 (device_id), not known yet
+    … restart
+    u2 bms device bmsD1 {"serial":"SN-1"}
+      bms:u2 accepted: a new record from bms
+      dead letter bms:u1 id_mismatch: the entity's own id field "code" says "S-1", the envelope says "bmsS1"; send the same id in both
+      = <device 1> v1 {"serial":"SN-1"} [bms bmsD1]
+    … restart
+    u3 bms device bmsD1 {"serial":"SN-2"}
+      bms:u3 accepted: taken: serial
+      = <device 1> v2 {"serial":"SN-2"} [bms bmsD1]
+    "#);
+    assert!(scene.ask(async |store| store.list_waiting(None, 9).await).is_empty());
+}

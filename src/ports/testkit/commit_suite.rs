@@ -281,6 +281,9 @@ pub(super) async fn a_waiting_update_can_become_a_dead_letter(kit: &dyn StoreKit
         ..Plan::default()
     };
     store.commit(&batch(vec![parked])).await.unwrap();
+    // Who does not know that it waits may not end it.
+    let unaware = Plan { dead_letters: vec![marked("bms:u1")], ..Plan::default() };
+    assert_eq!(conflicts(&store, &batch(vec![unaware])).await, [0]);
     let dead = Plan { dead_letters: vec![marked("bms:u1")], awake: vec![update("bms:u1")], ..Plan::default() };
     store.commit(&batch(vec![dead.clone()])).await.unwrap();
     assert_eq!(marker(&store, "bms:u1").await, Some((7, false)));
