@@ -1,12 +1,12 @@
 //! What a system keeps of its own while nobody has decided about it, and what becomes of its change by then (§1.8, §1.4).
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
 use super::change::NativeChange;
 use super::decide::{Arrival, Footing, Situation, knowledge};
+use super::flat::Paths;
+use super::ids::UpdateId;
 use super::link::{Link, SendOp, Sent, Waits};
 use super::overlay::Overlay;
 use super::planted;
@@ -63,7 +63,7 @@ fn give_back(link: &mut Link, data: &Leaves, fields: &[FieldPath], situation: &S
             return;
         }
         link.rev += 1;
-        let (fields, gives_back) = (BTreeSet::new(), newest.gives_back);
+        let (fields, gives_back) = (Paths::new(), newest.gives_back);
         let next = Sent { rev: link.rev, at: situation.now, op: SendOp::Update, fields, fresh: true, gives_back, ..newest.clone() };
         link.shadow.sends.push(next);
     }
@@ -109,6 +109,26 @@ pub fn is_news(
         Knowledge::Base(base) => !says(shadow.sends.iter().rposition(|sent| sent.rev <= base)),
         Knowledge::Receipts => !says(None),
         Knowledge::Inexact { .. } => !says(None) && !(0..shadow.sends.len()).any(|sent| says(Some(sent))),
+    }
+}
+
+/// Nothing of a record waits for this update any more.
+pub fn forget_wait(record: &mut CanonicalRecord, update: &UpdateId) {
+    for link in &mut record.links {
+        link.waits.retain(|waits| waits.update != *update);
+    }
+}
+
+/// An update that waits will never be judged: its system is taken to hold what it held before, so that the update is compared
+/// afresh if it comes again. Fields it has said something newer about stay as they are.
+pub fn forget_report(record: &mut CanonicalRecord, update: &UpdateId, changes: &[FieldChange]) {
+    let CanonicalRecord { links, data, .. } = record;
+    for link in links {
+        let Some(at) = link.waits.iter().position(|waits| waits.update == *update) else { continue };
+        let waits = link.waits.remove(at);
+        for change in changes.iter().filter(|change| waits.fields.contains(&change.path)) {
+            link.shadow.held.set(data, change.path.clone(), change.base.clone());
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use super::decide::Decider;
 use super::doing;
 use super::input::Input;
 use super::load::{ChangeItem, Content};
+use super::messages::inbound_message;
 use super::unit::Unit;
-use super::waiting::inbound_message;
 use crate::domain::change::{ChangeBody, DeadReason, Inbound, Rejection};
 use crate::domain::conclude::blank;
 use crate::domain::decide::Situation;
@@ -65,6 +65,7 @@ impl Decider {
                     return Content::Dead(letter);
                 }
                 Content::Receipt(..)
+                | Content::Unreadable(..)
                 | Content::Resend(..)
                 | Content::Refused(_)
                 | Content::Regroup(_)

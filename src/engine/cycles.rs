@@ -116,6 +116,7 @@ impl Decider {
             Content::Change(change) => Some((item.position, *change)),
             Content::Receipt(..)
             | Content::Dead(_)
+            | Content::Unreadable(..)
             | Content::ChangeSet(_)
             | Content::Resend(..)
             | Content::Refused(_)

@@ -128,11 +128,9 @@ impl Decider {
             Content::Dead(dead) => {
                 let draft = unit.add_loose();
                 unit.drafts[draft].inputs.insert(position);
-                if let Some((update, _)) = &dead.marks {
-                    unit.take_waiting(draft, update);
-                }
                 unit.drafts[draft].dead_letters.push(*dead);
             }
+            Content::Unreadable(waiting, dead) => self.bury_unreadable(unit, position, &waiting, *dead),
             Content::Resend(record, what) => doing(self.resend(unit, position, record, what)).await?,
             Content::Refused(refused) => doing(self.decide_refused(unit, position, &refused)).await?,
             Content::Regroup(act) => doing(self.regroup(unit, position, &act)).await?,

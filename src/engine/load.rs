@@ -43,6 +43,7 @@ impl Item {
             Content::ChangeSet(members) => &members.items,
             Content::Receipt(..)
             | Content::Dead(_)
+            | Content::Unreadable(..)
             | Content::Resend(..)
             | Content::Refused(_)
             | Content::Regroup(_)
@@ -63,6 +64,8 @@ pub enum Content {
     Receipt(Box<Receipt>, Target, Arc<TypeRules>),
     /// It can't be processed.
     Dead(Box<DeadLetter>),
+    /// It waited, and can't be read any more.
+    Unreadable(Arc<Waiting>, Box<DeadLetter>),
     /// A record whose sends are looked at again.
     Resend(CanonicalId, Resend),
     /// A refusal that waited for a person.
@@ -73,6 +76,12 @@ pub enum Content {
     Step(Step),
     /// There is nothing to decide.
     Nothing,
+}
+
+impl Content {
+    fn unreadable(waiting: &Arc<Waiting>, rejection: &Rejection) -> Self {
+        Self::Unreadable(waiting.clone(), Box::new(super::burying::dead_waiting(waiting, rejection)))
+    }
 }
 
 /// A change in canonical names.
@@ -182,10 +191,10 @@ impl Decider {
         if super::compensating::is_refusal(waiting) {
             return match Refused::read(waiting, word) {
                 Ok(refused) => Content::Refused(Box::new(refused)),
-                Err(rejection) => Content::Dead(Box::new(super::waiting::dead_waiting(waiting, &rejection))),
+                Err(rejection) => Content::unreadable(waiting, &rejection),
             };
         }
-        let opened = super::waiting::change_of(waiting).and_then(|change| {
+        let opened = super::messages::change_of(waiting).and_then(|change| {
             let (types, source) = self.sides_of(&waiting.key);
             Ok((change, open_edit(word.as_ref(), &waiting.key, &source, &types)?))
         });
@@ -197,7 +206,7 @@ impl Decider {
                 }
                 content
             }
-            Err(rejection) => Content::Dead(Box::new(super::waiting::dead_waiting(waiting, &rejection))),
+            Err(rejection) => Content::unreadable(waiting, &rejection),
         }
     }
 
@@ -233,9 +242,10 @@ impl Decider {
                 }))
             }
             Err(rejection) => {
-                let mut dead = super::waiting::dead_change(&change, &rejection, input.received_at);
-                dead.marks = woken.map(|_| (change.update.clone(), change.content_hash));
-                Content::Dead(Box::new(dead))
+                let mut dead = Box::new(super::burying::dead_change(&change, &rejection, input.received_at));
+                let Some(waiting) = woken else { return Content::Dead(dead) };
+                dead.marks = Some((change.update.clone(), change.content_hash));
+                Content::Unreadable(waiting, dead)
             }
         }
     }
@@ -277,6 +287,7 @@ impl Decider {
                     }
                 }
                 Content::Refused(refused) => self.want_link(unit, refused.key(), &mut lookup, &mut cached),
+                Content::Unreadable(waiting, _) => self.want_link(unit, &waiting.key, &mut lookup, &mut cached),
                 Content::Dead(_) | Content::Resend(..) | Content::Regroup(_) | Content::Step(_) | Content::Nothing => {}
             }
         }
@@ -406,6 +417,9 @@ impl Decider {
                     ids.insert(*id);
                 }
                 Content::Refused(refused) => ids.extend(refused.receipt.canonical_id.or_else(|| unit.linked(refused.key()))),
+                Content::Unreadable(waiting, _) => {
+                    ids.extend(unit.linked(&waiting.key).or(waiting.change.as_ref().map(|change| change.canonical_id)));
+                }
                 Content::Step(
                     Step::Orphan { child, parent } | Step::Reunite { child, parent, .. } | Step::Rename { child, parent, .. },
                 ) => {

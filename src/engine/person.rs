@@ -60,6 +60,7 @@ impl Decider {
                     (
                         Content::ChangeSet(_)
                         | Content::Dead(_)
+                        | Content::Unreadable(..)
                         | Content::Resend(..)
                         | Content::Regroup(_)
                         | Content::Step(_)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::input::{Input, InputKind};
 use super::intake::{broken, poison};
-use super::waiting::inbound_message;
+use super::messages::inbound_message;
 use crate::domain::change::Inbound;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::Store;

@@ -1,15 +1,16 @@
-//! Updates that wait or can't be processed: how they are kept, how they wake, and what overtakes them.
+//! Updates that wait: how they are kept, how they wake, and what overtakes them.
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::decide::Decider;
 use super::input::{Input, InputKind};
 use super::load::ChangeItem;
+use super::messages::{change_of, message_of};
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
-use crate::domain::change::{ChangeBody, DeadReason, Inbound, NativeChange, Op, Receipt, Rejection};
+use crate::domain::change::{ChangeBody, DeadReason, NativeChange, Op, Rejection};
 use crate::domain::conclude::{Waits, blank};
 use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, prepare};
 use crate::domain::decision::{Decision, DecisionKind};
@@ -18,13 +19,10 @@ use crate::domain::ids::{SystemName, UpdateId};
 use crate::domain::planted;
 use crate::domain::provenance::{ByKind, DecidedBy};
 use crate::domain::shadow::FieldChange;
-use crate::domain::time::Timestamp;
-use crate::domain::undecided::{Overtaken, is_news, keep_waiting};
+use crate::domain::undecided::{Overtaken, forget_report, forget_wait, is_news, keep_waiting};
 use crate::domain::value::{FieldPath, same_held};
 use crate::domain::waiting::{Waiting, WaitingChange, WaitingFor};
-use crate::ports::store::{DeadLetter, DecisionWrite};
-use crate::wire::inbound::{Transport, decode_value};
-use crate::wire::limits::Limits;
+use crate::ports::store::DecisionWrite;
 
 impl Decider {
     /// The update this patch has to queue behind: a waiting one of the same native record, come earlier.
@@ -267,7 +265,9 @@ impl Decider {
         let max = self.settings.max_attempts;
         if attempt >= max {
             let detail = format!("the handler failed {attempt} times, the last time: {error}; mend it, then requeue this message");
-            self.forget_report(unit, item, before, proposal, known);
+            if let Some(work) = unit.draft_of(before.id).and_then(|draft| unit.drafts[draft].work.as_mut()) {
+                forget_report(&mut work.record, &item.change.update, &proposal.changes);
+            }
             self.bury(unit, position, item, &Rejection::new(DeadReason::HandlerFailed, detail));
             return;
         }
@@ -303,77 +303,6 @@ impl Decider {
         if let Some(work) = unit.drafts[draft].work.as_mut() {
             work.record = record;
         }
-    }
-
-    /// A change that becomes a dead letter was never judged: the source's shadow forgets it, so that a requeue is
-    /// compared afresh.
-    fn forget_report(&mut self, unit: &mut Unit, item: &ChangeItem, before: &CanonicalRecord, proposal: &Proposal, known: bool) {
-        if !known || item.woken.is_none() {
-            return;
-        }
-        let Some(draft) = unit.draft_of(before.id) else { return };
-        let Some(work) = unit.drafts[draft].work.as_mut() else { return };
-        let record = &mut work.record;
-        let Some(index) = record.link_of(&item.change.key.system, &item.change.key.native_id) else { return };
-        let CanonicalRecord { links, data, .. } = record;
-        let link = &mut links[index];
-        link.waits.retain(|waits| waits.update != item.change.update);
-        for change in &proposal.changes {
-            link.shadow.held.set(data, change.path.clone(), change.base.clone());
-        }
-    }
-
-    /// Makes a change a dead letter.
-    pub(super) fn bury(&mut self, unit: &mut Unit, position: usize, item: &ChangeItem, rejection: &Rejection) {
-        let mut dead = dead_change(&item.change, rejection, unit.inputs[position].received_at);
-        if rejection.reason == DeadReason::IdReuse {
-            dead.id = super::letters::reused(&item.change.update, item.change.content_hash);
-        }
-        let waited = item.woken.as_ref().and_then(|woken| woken.change.as_ref()).map(|change| change.canonical_id);
-        let known = unit.linked(&item.change.key).or(waited).and_then(|id| unit.draft_of(id));
-        let draft = known.unwrap_or_else(|| unit.add_loose());
-        unit.drafts[draft].inputs.insert(position);
-        if item.woken.is_some() || rejection.reason != DeadReason::IdReuse {
-            dead.marks = Some((item.change.update.clone(), item.change.content_hash));
-        }
-        if item.woken.is_some() {
-            unit.take_waiting(draft, &item.change.update);
-            if let Some(work) = unit.drafts[draft].work.as_mut() {
-                forget_wait(&mut work.record, &item.change.update);
-            }
-        }
-        unit.drafts[draft].dead_letters.push(dead);
-    }
-
-    /// Makes a receipt a dead letter.
-    pub(super) fn bury_receipt(
-        &mut self,
-        unit: &mut Unit,
-        position: usize,
-        known: Option<usize>,
-        receipt: &Receipt,
-        rejection: &Rejection,
-    ) {
-        let draft = known.unwrap_or_else(|| unit.add_loose());
-        unit.drafts[draft].inputs.insert(position);
-        let (id, marks) = if rejection.reason == DeadReason::IdReuse {
-            (super::letters::reused(&receipt.update, receipt.content_hash), None)
-        } else {
-            (receipt.update.to_string(), Some((receipt.update.clone(), receipt.content_hash)))
-        };
-        let dead = DeadLetter {
-            id,
-            reason: rejection.reason,
-            detail: rejection.detail.clone(),
-            received_at: unit.inputs[position].received_at,
-            system: Some(receipt.system().to_string()),
-            entity_type: Some(receipt.entity_type.to_string()),
-            native_id: receipt.native_id.as_ref().map(ToString::to_string),
-            body: Some(receipt_message(receipt).to_string()),
-            encoding: None,
-            marks,
-        };
-        unit.drafts[draft].dead_letters.push(dead);
     }
 }
 
@@ -446,13 +375,6 @@ fn is_own_word(unit: &Unit, item: &ChangeItem, said: (&FieldPath, &Value), situa
     linked.is_none_or(|(record, link)| is_news(record, link, said, &item.change, situation))
 }
 
-/// Nothing of a record waits for this update any more.
-fn forget_wait(record: &mut CanonicalRecord, update: &UpdateId) {
-    for link in &mut record.links {
-        link.waits.retain(|waits| waits.update != *update);
-    }
-}
-
 /// Whether it gives its record another id: nothing a record says takes the place of that.
 fn is_rekeying(waiting: &Waiting) -> bool {
     waiting.message.get("op").and_then(Value::as_str) == Some(Op::Rekey.as_str())
@@ -484,111 +406,4 @@ pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situa
 #[must_use]
 pub fn awake_input(waiting: Waiting) -> Input {
     Input { tag: None, received_at: waiting.received_at, arrival: waiting.arrival, kind: InputKind::Awake(Arc::new(waiting)) }
-}
-
-/// The change of a waiting update, read again from its message.
-pub fn change_of(waiting: &Waiting) -> Result<Arc<NativeChange>, Rejection> {
-    match decode_value(waiting.message.clone(), &Transport::default(), &Limits::LARGEST) {
-        Ok(Inbound::Change(change)) => Ok(change),
-        Ok(Inbound::Receipt(_) | Inbound::ChangeSet { .. }) => {
-            Err(Rejection::new(DeadReason::BadEnvelope, format!("the stored message of {} is not a change", waiting.update)))
-        }
-        Err(undecodable) => Err(undecodable.rejection),
-    }
-}
-
-/// A change as an envelope, to be kept or shown.
-#[must_use]
-pub fn message_of(change: &NativeChange) -> Value {
-    let mut message = Map::new();
-    message.insert("id".into(), json!(change.update.id.as_str()));
-    message.insert("system".into(), json!(change.key.system.as_str()));
-    message.insert("type".into(), json!(change.key.entity_type.as_str()));
-    message.insert("native_id".into(), json!(change.key.native_id.as_str()));
-    message.insert("op".into(), json!(change.op().as_str()));
-    match &change.body {
-        ChangeBody::Upsert(entity) | ChangeBody::Patch(entity) => {
-            message.insert("entity".into(), Value::Object(entity.clone()));
-        }
-        ChangeBody::Delete => {}
-        ChangeBody::Rekey(id) => {
-            message.insert("new_native_id".into(), json!(id.as_str()));
-        }
-    }
-    if let Some(base) = change.base {
-        message.insert("base".into(), json!(base));
-    }
-    if let Some(seq) = &change.seq {
-        message.insert("seq".into(), json!(seq.number));
-        if let Some(epoch) = &seq.epoch {
-            message.insert("seq_epoch".into(), json!(epoch));
-        }
-    }
-    if let Some(occurred_at) = change.occurred_at {
-        message.insert("occurred_at".into(), json!(occurred_at.to_string()));
-    }
-    if let Some(id) = change.canonical_id {
-        message.insert("canonical_id".into(), json!(id.to_string()));
-    }
-    if let Some(trace) = change.trace {
-        message.insert("traceparent".into(), json!(trace));
-    }
-    Value::Object(message)
-}
-
-/// A receipt as an envelope, to be kept or shown.
-#[must_use]
-pub fn receipt_message(receipt: &Receipt) -> Value {
-    json!({
-        "id": receipt.update.id.as_str(), "system": receipt.system().as_str(), "type": receipt.entity_type.as_str(), "op": Op::Receipt.as_str(),
-        "native_id": receipt.native_id.as_ref().map(crate::domain::ids::NativeId::as_str),
-        "canonical_id": receipt.canonical_id.map(|id| id.to_string()), "rev": receipt.rev, "status": receipt.status,
-        "stored": receipt.stored, "reason": receipt.reason, "traceparent": receipt.trace,
-    })
-}
-
-/// A change as a dead letter.
-#[must_use]
-pub fn dead_change(change: &NativeChange, rejection: &Rejection, received_at: Timestamp) -> DeadLetter {
-    DeadLetter {
-        id: change.update.to_string(),
-        reason: rejection.reason,
-        detail: rejection.detail.clone(),
-        received_at,
-        system: Some(change.key.system.to_string()),
-        entity_type: Some(change.key.entity_type.to_string()),
-        native_id: Some(change.key.native_id.to_string()),
-        body: Some(message_of(change).to_string()),
-        encoding: None,
-        marks: None,
-    }
-}
-
-/// A waiting update whose stored message can't be read any more.
-#[must_use]
-pub fn dead_waiting(waiting: &Waiting, rejection: &Rejection) -> DeadLetter {
-    DeadLetter {
-        id: waiting.update.to_string(),
-        reason: rejection.reason,
-        detail: rejection.detail.clone(),
-        received_at: waiting.received_at,
-        system: Some(waiting.key.system.to_string()),
-        entity_type: Some(waiting.key.entity_type.to_string()),
-        native_id: Some(waiting.key.native_id.to_string()),
-        body: Some(waiting.message.to_string()),
-        encoding: None,
-        marks: Some((waiting.update.clone(), 0)),
-    }
-}
-
-/// Any inbound message as an envelope.
-#[must_use]
-pub fn inbound_message(message: &Inbound) -> Value {
-    match message {
-        Inbound::Change(change) => message_of(change),
-        Inbound::Receipt(receipt) => receipt_message(receipt),
-        Inbound::ChangeSet { id, updates } => {
-            json!({"id": id.as_str(), "change_set": true, "updates": updates.iter().map(inbound_message).collect::<Vec<_>>()})
-        }
-    }
 }

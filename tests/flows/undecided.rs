@@ -286,3 +286,36 @@ fn what_it_holds_by_an_id_nobody_knows_is_shown_as_that() {
     let (_, entity) = held.unwrap();
     assert_eq!(Value::Object(entity), json!({"id": "o1", "serial": "S1", "name": "Blower", "site_id": "os1"}));
 }
+
+/// Another configuration reads the id of a record from another field, and what waits was sent by the earlier one.
+#[test]
+fn nothing_waits_for_an_update_that_can_not_be_read_any_more() {
+    let mut scene = fan(false);
+    scene
+        .send(whole("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "code": "C1", "tag": "T1", "site_id": "H1"})).id("moved"));
+    scene.restart_as(&DEVICES.replace("[systems.oem]", "[systems.oem]\nid_field = \"tag\""));
+    scene.says("oem", "site", "H1", json!({"code": "H1"}));
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan", "code": "C2"}));
+    scene.restart_as(DEVICES);
+    scene.act(Request::Requeue { id: "oem:moved".to_owned(), edited: None }, "anna").unwrap();
+    // What it said is corrected meanwhile, and compared afresh when it comes again.
+    insta::assert_snapshot!(scene.story(), @r#"
+    moved oem device o1 {"code":"C1","name":"Fan","serial":"S1","site_id":"H1","tag":"T1"}
+      oem:moved parked (missing_reference): waiting for oem's site H1 (site_id), not known yet
+    … restart
+    u3 oem site H1 {"code":"H1"}
+      oem:u3 accepted: a new record from oem
+      dead letter oem:moved id_mismatch: the entity's own id field "tag" says "T1", the envelope says "o1"; send the same id in both
+      = <site 1> v1 {"code":"H1"} [oem H1]
+    u4 bms device b1 {"code":"C2","name":"Fan","serial":"S1"}
+      bms:u4 accepted: taken: code
+      = <device 1> v2 {"code":"C2","name":"Fan","serial":"S1"} [bms b1, oem o1]
+      → oem: update device o1 rev 1 {"code":"C2","name":"Fan","serial":"S1","tag":"o1"} changed: code
+    … restart
+    … anna requeues oem:moved
+      oem:moved accepted: taken: code, site_id and tag (requeued by anna)
+        conflict code: base none, ours "C2" (bms), theirs "C1" → theirs (latest)
+      = <device 1> v3 {"code":"C1","name":"Fan","serial":"S1","site_id":"<site 1>","tag":"T1"} [bms b1, oem o1]
+      → bms: update device b1 rev 1 {"code":"C1","id":"b1","name":"Fan","serial":"S1","tag":"T1"} changed: code, tag
+    "#);
+}
