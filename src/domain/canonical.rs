@@ -187,15 +187,18 @@ impl CanonicalRecord {
         claims
     }
 
+    /// Gives back the memory that is kept for more links, sends and differences: it is about to be remembered as it is.
+    pub fn compact(&mut self) {
+        self.provenance.compact();
+        self.links.shrink_to_fit();
+        self.links.iter_mut().for_each(Link::compact);
+    }
+
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        // Sets and maps take whole nodes, however little is in them.
-        let link = |link: &Link| {
-            let sends = link.shadow.sends.iter().map(|sent| 500 + sent.values.weight()).sum::<usize>();
-            size_of::<Link>() + 100 + link.shadow.held.weight() + sends
-        };
-        let claims = if self.claims.is_empty() { 0 } else { 700 + self.claims.len() * 100 };
-        size_of::<Self>() + self.data.weight() + self.provenance.weight() + self.links.iter().map(link).sum::<usize>() + claims
+        // A set takes a whole node, however little is in it.
+        let claims = if self.claims.is_empty() { 0 } else { 450 + self.claims.len() * 50 };
+        size_of::<Self>() + self.data.weight() + self.provenance.weight() + self.links.iter().map(Link::weight).sum::<usize>() + claims
     }
 }

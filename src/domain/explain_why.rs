@@ -137,6 +137,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::flat::Paths;
     use crate::domain::ids::{CanonicalId, EntityType, NativeId, UpdateId};
     use crate::domain::overlay::Overlay;
     use crate::domain::time::Timestamp;
@@ -161,10 +162,10 @@ mod tests {
             at,
             version: 3,
             op: SendOp::Update,
-            fields: BTreeSet::from([name]),
+            fields: std::iter::once(name).collect(),
             whole: true,
             values: Overlay::new(),
-            unsaid: BTreeSet::new(),
+            unsaid: Paths::new(),
             fresh: false,
             unannounced: false,
             trace: None,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
 use super::ids::{CanonicalId, EntityType};
+use super::names;
 use super::value::FieldPath;
 
 /// Values of one key that one record may have. A key over several arrays has one for every combination of their elements.
@@ -46,6 +47,7 @@ pub enum Normalizer {
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Claim {
     /// Which key.
+    #[serde(deserialize_with = "names::read")]
     pub key: Arc<str>,
     /// The normalised value; parts of a composite key are joined with U+001F.
     pub value: String,

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::names::shared;
 
 /// Longest native id, in bytes.
 pub const NATIVE_ID_MAX: usize = 180;
@@ -43,11 +46,25 @@ fn check_text(kind: &'static str, value: &str, max: usize, rule: &'static str) -
     Ok(())
 }
 
+/// Reads what is written as text.
+struct Read<T>(&'static str, fn(&str) -> Result<T, InvalidId>);
+
+impl<T> Visitor<'_> for Read<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a text, the {}", self.0)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.1)(text).map_err(E::custom)
+    }
+}
+
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr, $keep:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -56,7 +73,7 @@ macro_rules! text_id {
                 let value = value.as_ref();
                 let check: fn(&'static str, &str) -> Result<(), InvalidId> = $check;
                 check($kind, value)?;
-                Ok(Self(Arc::from(value)))
+                Ok(Self($keep(value)))
             }
 
             /// The text itself.
@@ -91,6 +108,18 @@ macro_rules! text_id {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Read($kind, |text| Self::new(text)))
+            }
+        }
+
         impl std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
@@ -101,7 +130,7 @@ macro_rules! text_id {
 
 text_id!(
     /// A participating application: `bms`, `oem`, `crm`.
-    SystemName, "system", check_name
+    SystemName, "system", check_name, shared
 );
 impl SystemName {
     /// The name Syncline itself has in decisions that no update made.
@@ -116,22 +145,23 @@ impl SystemName {
 
 text_id!(
     /// What kind of thing a record is: `device`, `person`.
-    EntityType, "entity type", check_name
+    EntityType, "entity type", check_name, shared
 );
 text_id!(
     /// A record inside one native system; means nothing without its [`SystemName`] and [`EntityType`].
     NativeId, "native id",
-    |kind, value| check_text(kind, value, NATIVE_ID_MAX, "must be 1 to 180 bytes without NUL")
+    |kind, value| check_text(kind, value, NATIVE_ID_MAX, "must be 1 to 180 bytes without NUL"),
+    Arc::from
 );
 text_id!(
     /// The idempotency key an adapter gave its message; unique within one system.
     MessageId, "id",
-    |kind, value| check_text(kind, value, ID_MAX, "must be 1 to 200 bytes without NUL")
+    |kind, value| check_text(kind, value, ID_MAX, "must be 1 to 200 bytes without NUL"),
+    Arc::from
 );
 
 /// Which update: the message id within its system. Written `system:id`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UpdateId {
     /// The system that sent it.
     pub system: SystemName,
@@ -144,6 +174,23 @@ impl UpdateId {
     #[must_use]
     pub fn new(system: SystemName, id: MessageId) -> Self {
         Self { system, id }
+    }
+
+    fn read(text: &str) -> Result<Self, InvalidId> {
+        let (system, id) = text.split_once(':').ok_or_else(|| invalid("update", text, "must be written system:id"))?;
+        Ok(Self::new(SystemName::new(system)?, MessageId::new(id)?))
+    }
+}
+
+impl Serialize for UpdateId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UpdateId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Read("update", Self::read))
     }
 }
 
@@ -168,8 +215,7 @@ impl From<UpdateId> for String {
 impl TryFrom<String> for UpdateId {
     type Error = InvalidId;
     fn try_from(value: String) -> Result<Self, InvalidId> {
-        let (system, id) = value.split_once(':').ok_or_else(|| invalid("update", &value, "must be written system:id"))?;
-        Ok(Self::new(SystemName::new(system)?, MessageId::new(id)?))
+        Self::read(&value)
     }
 }
 

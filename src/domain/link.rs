@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::change::Seq;
+use super::flat::Paths;
 use super::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
 use super::overlay::Overlay;
 use super::planted;
@@ -50,15 +51,15 @@ pub struct Sent {
     /// Create or update.
     pub op: SendOp,
     /// The fields it changes, in canonical names.
-    pub fields: BTreeSet<FieldPath>,
+    pub fields: Paths,
     /// Whether applying it writes every field, or `fields` only.
     pub whole: bool,
     /// The values it writes, as divergence from the canonical record.
     #[serde(default, skip_serializing_if = "Overlay::is_empty")]
     pub values: Overlay,
     /// Fields that came to be only after it: a whole message says nothing about those.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub unsaid: BTreeSet<FieldPath>,
+    #[serde(default, skip_serializing_if = "Paths::is_empty")]
+    pub unsaid: Paths,
     /// Made by the commit that is being prepared: a further change before that commit replaces it.
     #[serde(skip)]
     pub fresh: bool,
@@ -82,10 +83,10 @@ pub struct Waits {
     /// The waiting update.
     pub update: UpdateId,
     /// Its fields.
-    pub fields: BTreeSet<FieldPath>,
+    pub fields: Paths,
     /// References among them that are held as the system said them, by its own ids, as their record is not known yet.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub unresolved: BTreeSet<FieldPath>,
+    #[serde(default, skip_serializing_if = "Paths::is_empty")]
+    pub unresolved: Paths,
 }
 
 /// What one system is known to hold, and what it was sent meanwhile.
@@ -171,8 +172,8 @@ pub struct Link {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Waits>,
     /// References left out of an open create, because it would have to wait for itself; sent once it is linked.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub omits: BTreeSet<FieldPath>,
+    #[serde(default, skip_serializing_if = "Paths::is_empty")]
+    pub omits: Paths,
     /// Hash of a model the system rejected: not sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<u64>,
@@ -230,6 +231,19 @@ impl Shadow {
         if self.sends.iter().any(overwritten) { None } else { held }
     }
 
+    /// Gives back the memory that is kept for more of anything.
+    fn compact(&mut self) {
+        self.held.compact();
+        self.sends.shrink_to_fit();
+        self.messages_mut().for_each(Sent::compact);
+    }
+
+    /// A rough count of the bytes it keeps in memory, besides its own size.
+    fn weight(&self) -> usize {
+        let sends = self.sends.iter().chain(self.last.as_deref()).chain(&self.crossing);
+        self.held.weight() + sends.map(Sent::weight).sum::<usize>() + (self.disputed.len() + self.stored.len()) * 150
+    }
+
     /// Every message that is remembered.
     pub fn messages_mut(&mut self) -> impl Iterator<Item = &mut Sent> {
         self.sends.iter_mut().chain(self.last.as_deref_mut()).chain(&mut self.crossing)
@@ -247,6 +261,16 @@ impl Sent {
         }
         self.values.rebase(old, new, changed);
     }
+
+    fn compact(&mut self) {
+        self.fields.compact();
+        self.values.compact();
+        self.unsaid.compact();
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.fields.weight() + self.values.weight() + self.unsaid.weight()
+    }
 }
 
 impl Link {
@@ -263,7 +287,7 @@ impl Link {
             shadow,
             seq: None,
             waits: Vec::new(),
-            omits: BTreeSet::new(),
+            omits: Paths::new(),
             rejected: None,
             failures: 0,
             aliases: Vec::new(),
@@ -295,6 +319,19 @@ impl Link {
     #[must_use]
     pub fn is_unresolved(&self, path: &FieldPath) -> bool {
         self.waits.iter().any(|waits| waits.unresolved.contains(path))
+    }
+
+    /// Gives back the memory that is kept for more of anything.
+    pub fn compact(&mut self) {
+        self.waits.shrink_to_fit();
+        self.aliases.shrink_to_fit();
+        self.shadow.compact();
+    }
+
+    /// A rough count of the bytes it keeps in memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + 50 + (self.waits.len() + self.aliases.len() + self.flips.len()) * 150 + self.shadow.weight()
     }
 
     /// The newest recorded message, confirmed or not.

@@ -3,24 +3,25 @@
 //! What a system holds is mostly what the canonical record says. Only the differing fields are kept, so a converged
 //! system costs nothing and what is kept is just what a person wants to see.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::value::{FieldPath, Leaves, inside, is_empty_object, same_held};
+use super::flat::Flat;
+use super::value::{FieldPath, Leaves, heap, is_empty_object, same_held};
 
 /// Differences from a canonical record: the value held instead, or `None` where nothing is held. Null and absent are
 /// the same here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Overlay(BTreeMap<FieldPath, Option<Value>>);
+pub struct Overlay(Flat<Option<Value>>);
 
 impl Overlay {
     /// No difference at all.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(Flat::new())
     }
 
     /// A state that holds nothing of `canonical`.
@@ -67,7 +68,7 @@ impl Overlay {
     #[must_use]
     pub fn held_inside(&self, canonical: &Leaves, path: &FieldPath) -> Vec<FieldPath> {
         let mut paths: BTreeSet<FieldPath> = canonical.inside(path).into_iter().collect();
-        paths.extend(inside(&self.0, path));
+        paths.extend(self.0.inside(path).map(|(inner, _)| inner.clone()));
         paths.retain(|path| self.get(canonical, path).is_some());
         paths.into_iter().collect()
     }
@@ -111,9 +112,14 @@ impl Overlay {
         self.0.retain(|path, _| keep(path));
     }
 
+    /// Gives back the memory that is kept for more differences.
+    pub fn compact(&mut self) {
+        self.0.compact();
+    }
+
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.0.len() * 96
+        self.0.weight() + self.0.values().flatten().map(heap).sum::<usize>()
     }
 }

@@ -1,10 +1,10 @@
 //! Who gave a canonical field its value.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::flat::Flat;
 use super::ids::{SystemName, UpdateId};
 use super::time::Timestamp;
 use super::value::FieldPath;
@@ -71,7 +71,7 @@ pub struct Source {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     sources: Vec<Arc<Source>>,
-    fields: Arc<BTreeMap<FieldPath, usize>>,
+    fields: Arc<Flat<usize>>,
 }
 
 impl Provenance {
@@ -121,14 +121,19 @@ impl Provenance {
             position += 1;
             used[position - 1]
         });
-        for index in Arc::make_mut(&mut self.fields).values_mut() {
+        for (_, index) in Arc::make_mut(&mut self.fields).iter_mut() {
             *index = renumbered[*index];
         }
+    }
+
+    /// Gives back the memory that is kept for more sources.
+    pub fn compact(&mut self) {
+        self.sources.shrink_to_fit();
     }
 
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        300 + self.sources.len() * 400 + self.fields.len() * 64
+        80 + self.sources.len() * (size_of::<Source>() + 80) + self.fields.weight()
     }
 }

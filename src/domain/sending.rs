@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::canonical::CanonicalRecord;
 use super::change::NativeChange;
 use super::delete::{GONE, lacks_delete};
+use super::flat::Paths;
 use super::identity::KeyRule;
 use super::ids::SystemName;
 use super::link::{Link, LinkState, SendOp, Sent};
@@ -215,10 +216,10 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
             at: context.now,
             version: *version,
             op,
-            fields,
+            fields: fields.into_iter().collect(),
             whole,
             values,
-            unsaid: BTreeSet::new(),
+            unsaid: Paths::new(),
             fresh: true,
             unannounced: false,
             trace,
@@ -257,10 +258,10 @@ fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<
                 at: context.now,
                 version,
                 op: SendOp::Delete,
-                fields: BTreeSet::new(),
+                fields: Paths::new(),
                 whole: true,
                 values: Overlay::nothing(&record.data),
-                unsaid: BTreeSet::new(),
+                unsaid: Paths::new(),
                 fresh: true,
                 unannounced: false,
                 trace: None,

@@ -3,18 +3,19 @@
 //! Everything the merge looks at is a flat map from path to leaf. Nested objects are opened up, arrays and scalars
 //! are leaves, an empty object is a leaf too, so that opening and closing a record loses nothing.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Number, Value};
 
 use super::change::Record;
+use super::flat::Flat;
+use super::names::shared;
 
 /// The way to one field: segments joined with `.`; a literal `.` or `\` in a name is escaped with `\`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct FieldPath(Arc<str>);
 
@@ -22,7 +23,7 @@ impl FieldPath {
     /// Takes a path that is already escaped, as written in a configuration.
     #[must_use]
     pub fn escaped(text: &str) -> Self {
-        Self(Arc::from(text))
+        Self(shared(text))
     }
 
     /// A top-level field of this literal name.
@@ -31,9 +32,9 @@ impl FieldPath {
         if name.contains(['.', '\\']) {
             let mut out = String::with_capacity(name.len() + 4);
             escape_into(name, &mut out);
-            Self(out.into())
+            Self(shared(&out))
         } else {
-            Self(Arc::from(name))
+            Self(shared(name))
         }
     }
 
@@ -44,7 +45,7 @@ impl FieldPath {
         out.push_str(&self.0);
         out.push('.');
         escape_into(name, &mut out);
-        Self(out.into())
+        Self(shared(&out))
     }
 
     /// The escaped text.
@@ -111,6 +112,22 @@ impl fmt::Debug for FieldPath {
     }
 }
 
+impl<'de> Deserialize<'de> for FieldPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = FieldPath;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FieldPath, E> {
+                Ok(FieldPath::escaped(text))
+            }
+        }
+        deserializer.deserialize_str(Read)
+    }
+}
+
 impl From<&str> for FieldPath {
     fn from(text: &str) -> Self {
         Self::escaped(text)
@@ -125,7 +142,7 @@ impl std::borrow::Borrow<str> for FieldPath {
 
 /// A record as leaves: path to value. No path lies inside another one. A clone shares them until one side is changed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Leaves(Arc<BTreeMap<FieldPath, Value>>);
+pub struct Leaves(Arc<Flat<Value>>);
 
 impl Leaves {
     /// An empty record.
@@ -137,11 +154,11 @@ impl Leaves {
     /// Opens up a record.
     #[must_use]
     pub fn open(record: Record) -> Self {
-        let mut leaves = BTreeMap::new();
+        let mut leaves = Vec::new();
         for (name, value) in record {
             open_into(&mut leaves, FieldPath::name(&name), value);
         }
-        Self(Arc::new(leaves))
+        leaves.into_iter().collect()
     }
 
     /// Puts the nested record together again.
@@ -185,7 +202,7 @@ impl Leaves {
         if self.0.contains_key(path) { self.leaves().remove(path) } else { None }
     }
 
-    fn leaves(&mut self) -> &mut BTreeMap<FieldPath, Value> {
+    fn leaves(&mut self) -> &mut Flat<Value> {
         Arc::make_mut(&mut self.0)
     }
 
@@ -198,19 +215,19 @@ impl Leaves {
     /// The leaves properly inside a path.
     #[must_use]
     pub fn inside(&self, path: &FieldPath) -> Vec<FieldPath> {
-        inside(&self.0, path)
+        self.0.inside(path).map(|(inner, _)| inner.clone()).collect()
     }
 
     /// Whether any leaf lies properly inside a path.
     #[must_use]
     pub fn has_inside(&self, path: &FieldPath) -> bool {
-        range_inside(&self.0, path).next().is_some()
+        self.0.inside(path).next().is_some()
     }
 
     /// The leaves a path lies properly inside of (at most one).
     #[must_use]
     pub fn around(&self, path: &FieldPath) -> Vec<FieldPath> {
-        path.ancestors().filter_map(|a| self.0.get_key_value(a).map(|(k, _)| k.clone())).collect()
+        path.ancestors().filter_map(|around| self.0.key(around)).cloned().collect()
     }
 
     /// Whether a path lies within a leaf that is something: neither null nor an object without fields.
@@ -259,7 +276,7 @@ impl Leaves {
     /// A rough count of the bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        600 + self.0.iter().map(|(path, value)| 96 + path.as_str().len() + weight(value)).sum::<usize>()
+        80 + self.0.weight() + self.0.values().map(heap).sum::<usize>()
     }
 }
 
@@ -271,9 +288,9 @@ impl FromIterator<(FieldPath, Value)> for Leaves {
 
 impl IntoIterator for Leaves {
     type Item = (FieldPath, Value);
-    type IntoIter = std::collections::btree_map::IntoIter<FieldPath, Value>;
+    type IntoIter = std::vec::IntoIter<(FieldPath, Value)>;
     fn into_iter(self) -> Self::IntoIter {
-        Arc::unwrap_or_clone(self.0).into_iter()
+        Arc::unwrap_or_clone(self.0).into_entries().into_iter()
     }
 }
 
@@ -285,38 +302,19 @@ impl Serialize for Leaves {
 }
 
 impl<'de> Deserialize<'de> for Leaves {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Record::deserialize(deserializer).map(Self::open)
     }
 }
 
-/// The paths of `map` that lie properly inside `path`.
-pub(crate) fn inside<V>(map: &BTreeMap<FieldPath, V>, path: &FieldPath) -> Vec<FieldPath> {
-    range_inside(map, path).map(|(p, _)| p.clone()).collect()
-}
-
-fn range_inside<'a, V>(map: &'a BTreeMap<FieldPath, V>, path: &FieldPath) -> impl Iterator<Item = (&'a FieldPath, &'a V)> {
-    let outer = path.0.clone();
-    // Everything that starts with the path's text lies together; a few of those are only longer names.
-    let from = (Bound::Excluded(path.as_str()), Bound::Unbounded);
-    map.range::<str, _>(from)
-        .take_while({
-            let outer = outer.clone();
-            move |(inner, _)| inner.0.starts_with(&*outer)
-        })
-        .filter(move |(inner, _)| inner.0.as_bytes().get(outer.len()) == Some(&b'.'))
-}
-
-fn open_into(leaves: &mut BTreeMap<FieldPath, Value>, path: FieldPath, value: Value) {
+fn open_into(leaves: &mut Vec<(FieldPath, Value)>, path: FieldPath, value: Value) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
                 open_into(leaves, path.child(&name), value);
             }
         }
-        leaf => {
-            leaves.insert(path, leaf);
-        }
+        leaf => leaves.push((path, leaf)),
     }
 }
 
@@ -414,11 +412,13 @@ pub fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn weight(value: &Value) -> usize {
-    32 + match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(weight).sum(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + weight(value)).sum(),
+/// A rough count of the bytes a value keeps in memory, besides its own size.
+pub(super) fn heap(value: &Value) -> usize {
+    let whole = |value: &Value| size_of::<Value>() + heap(value);
+    match value {
+        Value::String(text) => text.len() + 12,
+        Value::Array(items) => items.iter().map(whole).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| 60 + name.len() + whole(value)).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }

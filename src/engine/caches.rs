@@ -36,9 +36,9 @@ impl Caches {
     /// Caches of these sizes.
     #[must_use]
     pub fn new(id_bytes: u64, record_bytes: u64) -> Self {
-        // What lies in many small pieces takes about a third more than their sum.
+        // What lies in many small pieces takes a little more than their sum.
         let weigh =
-            |_: &CanonicalId, versioned: &Versioned| u32::try_from(versioned.record.weight() * 4 / 3 + ENTRY_BYTES).unwrap_or(u32::MAX);
+            |_: &CanonicalId, versioned: &Versioned| u32::try_from(versioned.record.weight() * 11 / 10 + ENTRY_BYTES).unwrap_or(u32::MAX);
         let weigh_bucket = |_: &u64, bucket: &Bucket| u32::try_from(bucket.len() * LINK_BYTES + ENTRY_BYTES).unwrap_or(u32::MAX);
         // As many buckets as fit if each is about a third full.
         let buckets = (id_bytes / (BUCKET / 3 * LINK_BYTES + ENTRY_BYTES) as u64).max(1);

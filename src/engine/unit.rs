@@ -436,7 +436,7 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
         referred_to: was.map(|was| refers_to(was, &types)).unwrap_or_default(),
         creates_opened: opened.difference(&closed).cloned().collect(),
         creates_closed: closed.difference(&opened).cloned().collect(),
-        record: Arc::new(record),
+        record: Arc::new(compact(record)),
         expected,
         links_added,
         links_removed,
@@ -444,6 +444,11 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
         claims_released,
         outbox,
     })
+}
+
+fn compact(mut record: CanonicalRecord) -> CanonicalRecord {
+    record.compact();
+    record
 }
 
 /// A unit that is being committed.

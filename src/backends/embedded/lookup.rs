@@ -12,6 +12,7 @@ use super::error::{failed, unreadable};
 use super::keys::{Kind, find};
 use super::recent::Recent;
 use super::schema;
+use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName};
 use crate::domain::waiting::Waiting;
 use crate::ports::error::PortError;
@@ -169,6 +170,7 @@ pub(super) fn versioned(operation: &'static str, row: &rusqlite::Row<'_>) -> Res
     let error = failed(operation);
     let revision = row.get(0).map(super::codec::unsigned).map_err(error)?;
     let body = row.get_ref(1).map_err(error)?.as_str().map_err(|error| unreadable(operation, "record", error))?;
-    let record = serde_json::from_str(body).map_err(|error| unreadable(operation, "record", error))?;
+    let mut record: CanonicalRecord = serde_json::from_str(body).map_err(|error| unreadable(operation, "record", error))?;
+    record.compact();
     Ok(Versioned { record: std::sync::Arc::new(record), revision })
 }

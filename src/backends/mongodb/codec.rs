@@ -164,7 +164,7 @@ pub(super) fn versioned(operation: &'static str, document: &RawDocument) -> Resu
 fn read_record(document: &RawDocument) -> Result<Versioned, Wrong> {
     let engine: Engine = serde_json::from_str(document.get_str("engine")?)?;
     let data = read_object(document.get_document("data")?)?;
-    let record = CanonicalRecord {
+    let mut record = CanonicalRecord {
         id: CanonicalId::parse(document.get_str("_id")?)?,
         entity_type: document.get_str("type")?.to_owned().try_into()?,
         version: number(document, "version")?,
@@ -181,6 +181,7 @@ fn read_record(document: &RawDocument) -> Result<Versioned, Wrong> {
         apart: engine.apart,
         revs: engine.revs,
     };
+    record.compact();
     Ok(Versioned { record: std::sync::Arc::new(record), revision: number(document, "revision")? })
 }
 
