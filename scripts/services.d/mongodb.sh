@@ -60,10 +60,13 @@ mongodb_start() {
 
 # Starts it at a port; 0: it chooses a free one.
 mongodb_launch() {
+  local allocator
   rm -f "$service_dir/log"
+  # MongoDB brings an allocator that is made for many threads; this server uses the system's unless there is another one.
+  allocator=$(compgen -G '/usr/lib/*/libjemalloc.so.2' | head -n 1) || true
   # In a session of its own, so that Ctrl-C at the tests does not take it down before its time. It says at which port it
   # listens. Every commit goes to the disk.
-  setsid "$mongodb_cache/bin/secantusd-rs" --host 127.0.0.1 --port "$1" --storage-path "$service_dir/data" --cache-size 1G \
+  LD_PRELOAD="$allocator" setsid "$mongodb_cache/bin/secantusd-rs" --host 127.0.0.1 --port "$1" --storage-path "$service_dir/data" --cache-size 1G \
     --log-level WARNING --sync-on-commit >"$service_dir/log" 2>&1 </dev/null &
   printf '%s' "$!" >"$service_dir/pid"
 }
