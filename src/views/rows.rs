@@ -172,7 +172,7 @@ fn diverges<'a>(record: &'a CanonicalRecord, link: &'a Link) -> BTreeMap<&'a Fie
         }
     }
     for (path, row) in &mut rows {
-        let writes = link.shadow.sends.iter().filter(|sent| sent.fields.contains(*path) || sent.whole && !sent.unsaid.contains(*path));
+        let writes = link.shadow.sends.iter().filter(|sent| sent.fields.contains(path) || sent.whole && !sent.unsaid.contains(path));
         row.sent = writes.map(|sent| sent.values.get(&record.data, path)).collect();
     }
     rows
