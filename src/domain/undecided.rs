@@ -120,15 +120,11 @@ pub fn forget_wait(record: &mut CanonicalRecord, update: &UpdateId) {
 }
 
 /// An update that waits will never be judged: its system is taken to hold what it held before, so that the update is compared
-/// afresh if it comes again. Fields it has said something newer about stay as they are.
-pub fn forget_report(record: &mut CanonicalRecord, update: &UpdateId, changes: &[FieldChange]) {
-    let CanonicalRecord { links, data, .. } = record;
-    for link in links {
-        let Some(at) = link.waits.iter().position(|waits| waits.update == *update) else { continue };
-        let waits = link.waits.remove(at);
-        for change in changes.iter().filter(|change| waits.fields.contains(&change.path)) {
-            link.shadow.held.set(data, change.path.clone(), change.base.clone());
-        }
+/// afresh if it comes again.
+pub fn forget_report<'a>(link: &mut Link, data: &Leaves, update: &UpdateId, changes: impl IntoIterator<Item = &'a FieldChange>) {
+    link.waits.retain(|waits| waits.update != *update);
+    for change in changes {
+        link.shadow.held.set(data, change.path.clone(), change.base.clone());
     }
 }
 

@@ -4,7 +4,9 @@ use super::decide::Decider;
 use super::load::ChangeItem;
 use super::messages::{message_of, receipt_message};
 use super::unit::Unit;
+use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{DeadReason, NativeChange, Receipt, Rejection};
+use crate::domain::ids::NativeKey;
 use crate::domain::time::Timestamp;
 use crate::domain::undecided::forget_report;
 use crate::domain::waiting::Waiting;
@@ -17,27 +19,10 @@ impl Decider {
         if rejection.reason == DeadReason::IdReuse {
             dead.id = super::letters::reused(&item.change.update, item.change.content_hash);
         }
-        let waited = item.woken.as_ref().and_then(|woken| woken.change.as_ref()).map(|change| change.canonical_id);
-        let known = unit.linked(&item.change.key).or(waited).and_then(|id| unit.draft_of(id));
-        let draft = known.unwrap_or_else(|| unit.add_loose());
-        unit.drafts[draft].inputs.insert(position);
         if item.woken.is_some() || rejection.reason != DeadReason::IdReuse {
             dead.marks = Some((item.change.update.clone(), item.change.content_hash));
         }
-        if let Some(woken) = &item.woken {
-            end_wait(unit, draft, woken);
-        }
-        unit.drafts[draft].dead_letters.push(dead);
-    }
-
-    /// Makes a waiting update a dead letter that can't be read any more.
-    pub(super) fn bury_unreadable(&mut self, unit: &mut Unit, position: usize, waiting: &Waiting, dead: DeadLetter) {
-        let waited = waiting.change.as_ref().map(|change| change.canonical_id);
-        let known = unit.linked(&waiting.key).or(waited).and_then(|id| unit.draft_of(id));
-        let draft = known.unwrap_or_else(|| unit.add_loose());
-        unit.drafts[draft].inputs.insert(position);
-        end_wait(unit, draft, waiting);
-        unit.drafts[draft].dead_letters.push(dead);
+        lay_down(unit, position, &item.change.key, item.woken.as_deref(), dead);
     }
 
     /// Makes a receipt a dead letter.
@@ -72,12 +57,28 @@ impl Decider {
     }
 }
 
-/// An update waits no more, and was never judged.
-fn end_wait(unit: &mut Unit, draft: usize, waiting: &Waiting) {
-    unit.take_waiting(draft, &waiting.update);
-    if let Some(work) = unit.drafts[draft].work.as_mut() {
-        let changes = waiting.change.as_ref().map_or(&[][..], |change| &change.fields);
-        forget_report(&mut work.record, &waiting.update, changes);
+/// Puts a dead letter beside the record it is about, if that is known. An update that waited waits no more.
+pub(super) fn lay_down(unit: &mut Unit, position: usize, key: &NativeKey, waited: Option<&Waiting>, dead: DeadLetter) {
+    let id = waited.and_then(|waiting| waiting.change.as_ref()).map(|change| change.canonical_id);
+    let known = unit.linked(key).or(id).and_then(|id| unit.draft_of(id));
+    let draft = known.unwrap_or_else(|| unit.add_loose());
+    unit.drafts[draft].inputs.insert(position);
+    unit.drafts[draft].dead_letters.push(dead);
+    if let Some(waiting) = waited {
+        unit.take_waiting(draft, &waiting.update);
+        if let Some(work) = unit.drafts[draft].work.as_mut() {
+            end_wait(&mut work.record, waiting);
+        }
+    }
+}
+
+/// Nothing of a record waits for this update any more, which was never judged. What its system has said something newer about stays.
+fn end_wait(record: &mut CanonicalRecord, waiting: &Waiting) {
+    let CanonicalRecord { links, data, .. } = record;
+    for link in links {
+        let Some(waits) = link.waits.iter().find(|waits| waits.update == waiting.update).cloned() else { continue };
+        let changes = waiting.change.iter().flat_map(|change| &change.fields);
+        forget_report(link, data, &waiting.update, changes.filter(|change| waits.fields.contains(&change.path)));
     }
 }
 

@@ -130,7 +130,7 @@ impl Decider {
                 unit.drafts[draft].inputs.insert(position);
                 unit.drafts[draft].dead_letters.push(*dead);
             }
-            Content::Unreadable(waiting, dead) => self.bury_unreadable(unit, position, &waiting, *dead),
+            Content::Unreadable(waiting, dead) => super::burying::lay_down(unit, position, &waiting.key, Some(&waiting), *dead),
             Content::Resend(record, what) => doing(self.resend(unit, position, record, what)).await?,
             Content::Refused(refused) => doing(self.decide_refused(unit, position, &refused)).await?,
             Content::Regroup(act) => doing(self.regroup(unit, position, &act)).await?,

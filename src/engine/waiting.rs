@@ -265,9 +265,7 @@ impl Decider {
         let max = self.settings.max_attempts;
         if attempt >= max {
             let detail = format!("the handler failed {attempt} times, the last time: {error}; mend it, then requeue this message");
-            if let Some(work) = unit.draft_of(before.id).and_then(|draft| unit.drafts[draft].work.as_mut()) {
-                forget_report(&mut work.record, &item.change.update, &proposal.changes);
-            }
+            self.forget_proposal(unit, item, before, proposal, known);
             self.bury(unit, position, item, &Rejection::new(DeadReason::HandlerFailed, detail));
             return;
         }
@@ -297,6 +295,18 @@ impl Decider {
         };
         let waits = Waits { waiting_for: WaitingFor::Time, retry_after: Some(None), change, untouched: !known };
         self.write_row(unit, position, draft, item, decision, Some(waits));
+    }
+
+    /// With what was overtaken by a waiting update, what it came to is forgotten.
+    fn forget_proposal(&mut self, unit: &mut Unit, item: &ChangeItem, before: &CanonicalRecord, proposal: &Proposal, known: bool) {
+        if !known || item.woken.is_none() {
+            return;
+        }
+        let Some(draft) = unit.draft_of(before.id) else { return };
+        let Some(work) = unit.drafts[draft].work.as_mut() else { return };
+        let Some(index) = work.record.link_of(&item.change.key.system, &item.change.key.native_id) else { return };
+        let CanonicalRecord { links, data, .. } = &mut work.record;
+        forget_report(&mut links[index], data, &item.change.update, &proposal.changes);
     }
 
     fn keep_record(&mut self, unit: &mut Unit, draft: usize, record: CanonicalRecord) {
