@@ -23,15 +23,13 @@ impl<V> Flat<V> {
     }
 
     /// Those that lie properly inside `path`.
-    pub fn inside<'a>(&'a self, path: &FieldPath) -> impl Iterator<Item = (&'a FieldPath, &'a V)> {
-        let outer = path.clone();
-        let from = self.0.find_index(path.as_str()).map_or_else(|at| at, |at| at + 1);
+    pub fn inside(&self, path: &FieldPath) -> impl Iterator<Item = (&FieldPath, &V)> {
+        let outer = path.as_str();
+        let from = self.0.find_index(outer).map_or_else(|at| at, |at| at + 1);
         // Everything that starts with the path's text lies together; a few of those are only longer names.
-        let alike = self.0.as_slice()[from..].iter().map(|(path, value)| (path, value)).take_while({
-            let outer = outer.clone();
-            move |(inner, _)| inner.as_str().starts_with(outer.as_str())
-        });
-        alike.filter(move |(inner, _)| inner.as_str().as_bytes().get(outer.as_str().len()) == Some(&b'.'))
+        let behind = self.0.as_slice()[from..].iter().map(|(path, value)| (path, value));
+        let alike = behind.take_while(move |(inner, _)| inner.as_str().starts_with(outer));
+        alike.filter(move |(inner, _)| inner.as_str().as_bytes().get(outer.len()) == Some(&b'.'))
     }
 
     /// The path that is kept for this text.
@@ -163,15 +161,9 @@ impl Paths {
         self.0.is_empty()
     }
 
-    /// How many.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &FieldPath> {
-        self.0.iter().map(|(path, ())| path)
+        self.into_iter()
     }
 
     /// Gives back the room that is kept for more.
