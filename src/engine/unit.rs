@@ -416,6 +416,13 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
     if record.version == 0 || (was == Some(&record) && outbox.is_empty() && !removed) {
         return None;
     }
+    let types = rules.of_type(&record.entity_type);
+    // What was recorded last may have had an older message taken for applied: what its system held before that, it holds no more.
+    let settled = |record: &CanonicalRecord| record.links.iter().map(|link| link.shadow.held_rev).sum::<u64>();
+    if was.is_some_and(|was| settled(was) != settled(&record)) {
+        let due = record.claims_due(&types.keys);
+        record.claims.retain(|claim| due.contains(claim));
+    }
     let none = BTreeSet::new();
     let claimed = was.map_or(&none, |was| &was.claims);
     let claims_added = record.claims.difference(claimed).cloned().collect();
@@ -429,7 +436,6 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
         record.links.iter().filter(|link| link.is_open_create()).map(|link| link.system.clone()).collect()
     };
     let (opened, closed) = (open(&record), was.map(open).unwrap_or_default());
-    let types = rules.of_type(&record.entity_type);
     Some(RecordWrite {
         removes: removed,
         refers_to: refers_to(&record, &types),

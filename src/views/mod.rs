@@ -7,6 +7,7 @@ pub mod native;
 pub mod rows;
 pub mod systems;
 pub mod topology;
+pub mod verify;
 pub mod why;
 
 use std::fmt;

@@ -14,8 +14,8 @@ use crate::ports::hold::Hold;
 use crate::ports::store::{Store, SystemFacts};
 use crate::ports::tally::Tally;
 
-/// Outbox rows looked at for how long systems have lacked something.
-const OWED: usize = 1_000;
+/// Outbox rows read at once.
+const PAGE: usize = 1_000;
 
 /// How a system stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -90,7 +90,7 @@ pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules, tally: &T
         row.queued = depths.get(&row.system).copied().or(none);
     }
     let paused: Vec<Hold> = store.holds().await?.into_iter().filter(|row| row.holds).map(|row| row.hold).collect();
-    let lags = if tally.owed.is_empty() { BTreeMap::new() } else { lags(store, now).await? };
+    let lags = lags(store, tally.by_system().len(), now).await?;
     for row in rows.values_mut() {
         row.types.sort();
         row.types.dedup();
@@ -108,11 +108,16 @@ pub async fn rows(store: &dyn Store, inbox: &dyn Inbox, rules: &Rules, tally: &T
     Ok(rows.into_values().collect())
 }
 
-/// For how many seconds each system has lacked what it lacks longest.
-async fn lags(store: &dyn Store, now: Timestamp) -> Result<BTreeMap<SystemName, u64>, ViewError> {
-    let mut first = BTreeMap::new();
-    for (_, owed) in store.owed(0, OWED).await? {
-        first.entry(owed.system).or_insert(owed.record);
+/// For how many seconds each of the systems that lack something has lacked what it lacks longest.
+async fn lags(store: &dyn Store, systems: usize, now: Timestamp) -> Result<BTreeMap<SystemName, u64>, ViewError> {
+    let (mut first, mut after) = (BTreeMap::new(), 0);
+    while first.len() < systems {
+        let page = store.owed(after, PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        for (_, owed) in page {
+            first.entry(owed.system).or_insert(owed.record);
+        }
     }
     let ids: Vec<_> = first.values().copied().collect();
     let records = if ids.is_empty() { Vec::new() } else { store.records(&ids).await? };

@@ -9,6 +9,7 @@ mod mongodb_faults;
 mod mongodb_presence;
 mod mongodb_writers;
 mod rabbitmq;
+mod systems;
 mod verify;
 
 use std::sync::Arc;

@@ -19,11 +19,13 @@ use super::mongodb::{Base, server};
 /// What is declared; nothing is so old that it may be gone.
 const CONFIG: &str = "
 [orchestration]
+push_updates = true
 retention = { default = \"forever\" }
 tombstone_retention = \"forever\"
 [entities.device]
 keys = [{ fields = [\"serial\"] }]
 references = { parent_id = \"device\" }
+[systems.bms.entities.device]
 ";
 
 /// Record `n` of bms, version 1, as it has to be: with its link, its key, and the decision that made it.
@@ -115,6 +117,12 @@ fn corruptions() -> Vec<(&'static str, Batch)> {
             one(changed(|record| {
                 record.links[0].rev = 3;
                 record.links[0].shadow.sends = vec![sent(3), sent(2)];
+            }))
+        }),
+        ("bms does not hold name as it should, and is not sent it", {
+            one(changed(|record| {
+                let CanonicalRecord { links, data, .. } = record;
+                links[0].shadow.held.set(data, "name".into(), Some("other".into()));
             }))
         }),
         ("which became part of another one itself", {

@@ -411,6 +411,8 @@ impl Scene {
         if !self.relay_paused {
             self.scan(who);
         }
+        let broken = self.runtime.block_on(crate::engine::broken(store.as_ref(), &self.settings, self.clock.now()));
+        assert!(broken.is_empty(), "{broken:#?}");
     }
 
     /// Lets go what is old enough.

@@ -39,7 +39,11 @@ pub async fn everything(world: &World) -> Result<(), String> {
     links_and_keys_are_unique(world, &records)?;
     systems_hold_their_projection(world, &records, &decisions)?;
     edits_were_judged_rightly(world, &decisions)?;
-    no_foreign_ids(world)
+    no_foreign_ids(world)?;
+    match world.verified().await {
+        broken if broken.is_empty() => Ok(()),
+        broken => Err(format!("verify finds {broken:#?}")),
+    }
 }
 
 /// A part of what its system had deleted already waits for a whole record that will not come.

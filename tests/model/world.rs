@@ -274,6 +274,16 @@ impl World {
         if send {
             self.send(who, pairs).await;
         }
+        // It holds at any time; now and then is often enough to see it.
+        let broken = if self.arrival % 16 == 0 { self.verified().await } else { Vec::new() };
+        if !broken.is_empty() {
+            self.broken.get_or_insert_with(|| format!("verify finds {broken:#?}"));
+        }
+    }
+
+    /// What `syncline verify` finds broken.
+    pub async fn verified(&self) -> Vec<String> {
+        crate::engine::broken(&self.store, &self.settings, self.clock.now()).await
     }
 
     /// An orchestrator dies; its messages come again, to another one.

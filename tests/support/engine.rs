@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use syncline::domain::ids::CanonicalId;
+use syncline::domain::decision::Logging;
+use syncline::domain::ids::{CanonicalId, EntityType};
 use syncline::domain::time::Timestamp;
+use syncline::engine::directory::Directory;
+use syncline::engine::settings::Settings;
 use syncline::ports::broker::{Broker, Delivery, OutboundMessage};
 use syncline::ports::clock::{Clock, Ids};
 use syncline::ports::error::PortError;
+use syncline::ports::store::Store;
+use syncline::views::verify::{Declared, Kept, verify};
 
 /// A clock that goes when it is told to.
 #[derive(Debug)]
@@ -82,4 +87,13 @@ impl Broker for Mail {
         self.0.lock().unwrap().extend(messages);
         (0..count).map(|_| Ok(())).collect()
     }
+}
+
+/// What `syncline verify` finds broken in a store.
+pub async fn broken(store: &dyn Store, settings: &Settings, now: Timestamp) -> Vec<String> {
+    let directory = Directory::new(settings.rules.clone(), store.facts().await.unwrap());
+    let targets = |entity_type: &EntityType| directory.targets(entity_type);
+    let declared = Declared { rules: &settings.rules, targets: &targets };
+    let kept = Kept::at(now, settings.keep.others, settings.keep.deleted, settings.rules.logging != Logging::None);
+    verify(store, Some(declared), kept).await.unwrap().broken
 }
