@@ -67,6 +67,11 @@ fn url(broker: &config::Broker) -> Result<Secret, PortError> {
 /// …with the server given.
 pub(super) fn shaped(config: &Config, address: Address, clock: Arc<dyn Clock>) -> Result<Options, PortError> {
     let broker = &config.broker;
+    if broker.require_user_id && address.user().is_none() {
+        let message = "a certificate says who signs in; name that user in [broker] url, too (amqps://USER@host/…): with \
+                       require_user_id = true, what comes in over HTTP is published in its name";
+        return Err(PortError::new(PortErrorKind::Invalid, "read the address of RabbitMQ", message));
+    }
     let mut options = Options::new(address, &broker.prefix, clock)?;
     options.partitions = broker.partitions.get();
     options.prefetch = broker.prefetch.get();

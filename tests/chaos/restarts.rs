@@ -16,6 +16,8 @@ struct Own {
     /// Where `scripts/services` notes what it has started.
     notes: TempDir,
     servers: Servers,
+    /// The command that rules RabbitMQ; `None`: it runs where it can't be ruled.
+    ctl: Option<String>,
 }
 
 impl Own {
@@ -34,11 +36,21 @@ impl Own {
             return None;
         };
         let name = format!("test-{}", uuid::Uuid::now_v7().simple());
-        Some(Self { notes, servers: Servers { amqp, mongodb, name } })
+        Some(Self { notes, servers: Servers { amqp, mongodb, name }, ctl: of("SYNCLINE_TEST_RABBITMQCTL") })
     }
 
     fn restart(&self, name: &str) {
         services(&self.notes, &["restart", name]);
+    }
+
+    /// RabbitMQ takes no messages from now on, as it has no memory left, or takes them again; false: it can't be told to.
+    fn short_of_memory(&self, is_short: bool) -> bool {
+        let Some(ctl) = &self.ctl else { return false };
+        let mut command = Command::new(ctl);
+        command.args(["set_vm_memory_high_watermark", if is_short { "0.0000001" } else { "0.6" }]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        true
     }
 }
 
@@ -80,6 +92,12 @@ async fn with_its_servers_killed_under_load_nothing_is_lost_or_repeated() {
             edits(&mut dice, &bms, &oem, &devices, round, length).await;
             tokio::task::block_in_place(|| own.restart(server));
             eprintln!("restarted {server}");
+        }
+        if tokio::task::block_in_place(|| own.short_of_memory(true)) {
+            let length = Duration::from_millis(200 + dice.roll(500));
+            edits(&mut dice, &bms, &oem, &devices, round, length).await;
+            tokio::task::block_in_place(|| own.short_of_memory(false));
+            eprintln!("RabbitMQ was short of memory");
         }
     }
     let length = Duration::from_millis(500);

@@ -45,8 +45,12 @@ pub(super) struct Inlet {
     again: Notify,
     /// Acknowledgements leave in the order they were made: the server takes none for what it has taken already.
     order: tokio::sync::Mutex<()>,
+    /// Rings when an acknowledgement could not be handed over in time: nobody knows which of those behind it were.
+    stuck: Notify,
     /// Whether everything was there once: a queue that is missing then was deleted, and is made again.
     declared: AtomicBool,
+    /// See [`connect`].
+    silent: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +80,9 @@ impl Inlet {
             came: Notify::new(),
             again: Notify::new(),
             order: tokio::sync::Mutex::default(),
+            stuck: Notify::new(),
             declared: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         }
     }
 
@@ -135,7 +141,11 @@ impl Inlet {
                 Ok(Ok(())) => {}
                 // The channel is gone, and with it what it delivered: that comes again, and is found to be decided.
                 Ok(Err(error)) => tracing::debug!(error = %error, "an acknowledgement came too late"),
-                Err(_) => return Err(too_slow(SETTLE, ANSWER_WITHIN)),
+                Err(_) => {
+                    // What is not acknowledged comes again over the next connection, and is found to be decided.
+                    self.stuck.notify_one();
+                    return Err(too_slow(SETTLE, ANSWER_WITHIN));
+                }
             }
         }
         Ok(())
@@ -192,9 +202,12 @@ impl Inlet {
     }
 
     async fn work(&self, health: &watch::Sender<Health>) -> Result<(), PortError> {
-        let connection = connect(&self.options.address, Self::NAME).await?;
-        topology::refuse_other_partitions(&connection, &self.options, self.declared.load(Ordering::Relaxed)).await?;
-        topology::declare(&connection, &topology::objects(&self.options)).await?;
+        let connection = connect(&self.options.address, Self::NAME, &self.silent).await?;
+        let declared = self.declared.load(Ordering::Relaxed);
+        topology::refuse_other_partitions(&connection, &self.options, declared).await?;
+        // What only one system needs must not hold up all, once it was as it should be.
+        let objects = if declared { topology::common(&self.options) } else { topology::objects(&self.options) };
+        topology::declare(&connection, &objects).await?;
         self.declared.store(true, Ordering::Relaxed);
         let queue = self.options.names.dead();
         let watch_over = watch_over(&connection, &queue, || false);
@@ -206,6 +219,7 @@ impl Inlet {
             tokio::select! {
                 error = self.take_in(number, &mut consumers) => return Err(error),
                 error = &mut watch_over => return Err(error),
+                () = self.stuck.notified() => return Err(too_slow(SETTLE, ANSWER_WITHIN)),
                 () = self.again.notified() => {
                     // Closing puts back what is out; only then does the next consumer get it, in its place.
                     for channel in channels {

@@ -1,9 +1,13 @@
 //! A connection that is kept up: made, watched, and made again, for ever.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::address::Address;
@@ -102,13 +106,19 @@ pub(super) async fn until_up(mut health: watch::Receiver<Health>, within: Durati
     now.up()
 }
 
-/// Makes a connection.
-pub(super) async fn connect(address: &Address, name: &str) -> Result<Connection, PortError> {
+/// Makes a connection. `silent` remembers whether the last try met somebody who said nothing: the client would wait for such a one
+/// for ever, with a thread and a socket for each try, so the next time only a socket of our own does, until the server speaks.
+pub(super) async fn connect(address: &Address, name: &str, silent: &AtomicBool) -> Result<Connection, PortError> {
     let (uri, tls) = address.uri();
+    if silent.load(Ordering::Relaxed) && uri.scheme == AMQPScheme::AMQP {
+        speaks(&uri).await.map_err(|message| PortError::new(PortErrorKind::Unavailable, CONNECT, format!("{address}: {message}")))?;
+    }
     let properties = ConnectionProperties::default().with_connection_name(format!("syncline: {name}").into());
     let runtime = lapin::runtime::default_runtime().map_err(failed(CONNECT))?;
     let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
-    let connected = match tokio::time::timeout(Duration::from_secs(ANSWER_WITHIN), connecting).await {
+    let connected = tokio::time::timeout(Duration::from_secs(ANSWER_WITHIN), connecting).await;
+    silent.store(connected.is_err(), Ordering::Relaxed);
+    let connected = match connected {
         Ok(connected) => connected.map_err(failed(CONNECT)),
         Err(_) => Err(too_slow(CONNECT, ANSWER_WITHIN)),
     };
@@ -120,6 +130,20 @@ pub(super) async fn connect(address: &Address, name: &str) -> Result<Connection,
         let message = format!("{address}: {}; {remedy}", error.message);
         PortError { message, ..error }
     })
+}
+
+/// Waits until the server answers to the first word of the protocol.
+async fn speaks(uri: &AMQPUri) -> Result<(), String> {
+    let greeted = async {
+        let mut stream = TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await?;
+        stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+        stream.read_u8().await
+    };
+    match tokio::time::timeout(Duration::from_secs(ANSWER_WITHIN), greeted).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("whoever listens there has said nothing for {ANSWER_WITHIN} s")),
+    }
 }
 
 /// Asks the server something now and then; returns when it does not answer any more, or the queue is gone.

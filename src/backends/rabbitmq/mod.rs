@@ -15,6 +15,7 @@ mod topology;
 mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -115,9 +116,13 @@ impl RabbitBroker {
         Ok(Self { options, inlet, outlet, health: [consume_health, publish_health], _stop: stop })
     }
 
-    /// Looks whether what these options ask for is at the server; returns what is missing or different. Changes nothing.
+    /// Looks whether what these options ask for is at the server; returns what is missing or different. Changes nothing. Bindings are
+    /// not looked at: the protocol has no question for them.
+    ///
+    /// Fails with [`Invalid`](PortErrorKind::Invalid) if there are queues of another number of partitions.
     pub async fn check(options: &Options) -> Result<Vec<(Object, String)>, PortError> {
-        let connection = connect(&options.address, "check").await?;
+        let connection = connect(&options.address, "check", &AtomicBool::new(false)).await?;
+        topology::refuse_other_partitions(&connection, options, false).await?;
         topology::check(&connection, &objects(options)).await
     }
 }

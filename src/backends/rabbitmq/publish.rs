@@ -1,17 +1,23 @@
 //! The way out: everything persistent, mandatory and confirmed, many messages in flight.
+//!
+//! A message that no queue takes is returned by the server before it is confirmed, but the client tells of it with whatever
+//! confirmation comes next. So what is published together has a channel to itself until all of it is answered, and a returned
+//! message is known by what it says.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Event};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::Options;
@@ -28,21 +34,31 @@ const HAND_IN: &str = "hand in";
 const TAKE: &str = "take";
 /// Seconds until a message that is not confirmed counts as not published. It may be there all the same, and comes twice.
 const CONFIRM_WITHIN: u64 = 15;
+/// Seconds facts may take.
+const ANNOUNCE_WITHIN: u64 = 2;
 /// How long publishing waits for a connection, or for the server to take messages again.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// Callers that publish at once; more wait for their turn.
+const CHANNELS: usize = 32;
 
 /// The publishing side.
 #[derive(Debug)]
 pub(super) struct Outlet {
     options: Arc<Options>,
     current: watch::Sender<Option<Arc<Open>>>,
+    /// Whether everything was there once. What is in another form after that, holds up only its own messages.
+    declared: AtomicBool,
+    /// See [`connect`].
+    silent: AtomicBool,
 }
 
 /// A connection at work.
 #[derive(Debug)]
 struct Open {
     connection: Connection,
-    channel: Channel,
+    /// Channels nobody publishes on at present, and nothing is unanswered on.
+    idle: Mutex<Vec<Channel>>,
+    turns: Semaphore,
     /// Systems whose queue is there.
     declared: Mutex<HashSet<SystemName>>,
     /// Why the server takes no messages at present.
@@ -61,15 +77,43 @@ struct Parcel<'a> {
     mandatory: bool,
 }
 
+impl Parcel<'_> {
+    fn is(&self, returned: &BasicReturnMessage) -> bool {
+        self.routing_key == returned.delivery.routing_key.as_str() && self.body == returned.delivery.data
+    }
+}
+
 impl Open {
     fn declared(&self) -> MutexGuard<'_, HashSet<SystemName>> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Channel>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A channel on which nothing is unanswered.
+    async fn channel(&self, operation: &'static str) -> Result<Channel, PortError> {
+        let idle = self.idle().pop();
+        if let Some(channel) = idle {
+            return Ok(channel);
+        }
+        let channel = self.connection.create_channel().await.map_err(failed(operation))?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed(operation))?;
+        Ok(channel)
+    }
+
+    /// Gives a channel back on which everything was answered.
+    fn give_back(&self, channel: Channel) {
+        if channel.status().connected() {
+            self.idle().push(channel);
+        }
     }
 }
 
 impl Outlet {
     pub fn new(options: Arc<Options>) -> Self {
-        Self { options, current: watch::Sender::new(None) }
+        Self { options, current: watch::Sender::new(None), declared: AtomicBool::new(false), silent: AtomicBool::new(false) }
     }
 
     /// Messages for systems; the outcome of each.
@@ -98,12 +142,21 @@ impl Outlet {
         outcomes
     }
 
-    /// Facts for whoever has bound a queue to the exchange of decisions.
+    /// Facts for whoever has bound a queue to the exchange of decisions. They are not waited for long: acknowledgements wait for
+    /// them, and those are what a server needs that takes no messages.
     pub async fn announce(&self, facts: &[Fact]) -> Result<(), PortError> {
-        let open = self.open(ANNOUNCE).await?;
+        let unavailable = |message: &str| PortError::new(PortErrorKind::Unavailable, ANNOUNCE, message);
+        let Some(open) = self.current.borrow().clone() else { return Err(unavailable("there is no connection to RabbitMQ")) };
+        if open.blocked.borrow().is_some() {
+            return Err(unavailable("RabbitMQ takes no messages at present"));
+        }
         let exchange = self.options.names.events();
         let parcel = |fact| told(&exchange, fact);
-        send(&open, facts.iter().map(parcel).collect(), ANNOUNCE).await.into_iter().collect()
+        let sending = send(&open, facts.iter().map(parcel).collect(), ANNOUNCE);
+        match tokio::time::timeout(Duration::from_secs(ANNOUNCE_WITHIN), sending).await {
+            Ok(outcomes) => outcomes.into_iter().collect(),
+            Err(_) => Err(too_slow(ANNOUNCE, ANNOUNCE_WITHIN)),
+        }
     }
 
     /// Messages that came in by another way. Of those about one record the next is published only once the one before is there:
@@ -195,17 +248,27 @@ impl Outlet {
         refused
     }
 
+    /// Makes what is missing; returns the systems whose queues are there. The first time everything has to be as it should. Later
+    /// a system whose queue somebody has made in another form is sent nothing, and the others are.
+    async fn declare(&self, connection: &Connection) -> Result<HashSet<SystemName>, PortError> {
+        if self.declared.load(Ordering::Relaxed) {
+            topology::declare(connection, &topology::common(&self.options)).await?;
+            return Ok(HashSet::new());
+        }
+        // The consuming side declares the same; whoever comes first makes it.
+        topology::declare(connection, &topology::objects(&self.options)).await?;
+        self.declared.store(true, Ordering::Relaxed);
+        Ok(if self.options.push_updates { self.options.systems.iter().cloned().collect() } else { HashSet::new() })
+    }
+
     async fn work(&self, health: &watch::Sender<Health>) -> Result<(), PortError> {
         let error = failed("connect to RabbitMQ");
-        let connection = connect(&self.options.address, Self::NAME).await?;
+        let connection = connect(&self.options.address, Self::NAME, &self.silent).await?;
         let mut events = Box::pin(connection.events_listener());
-        // The consuming side declares the same; whoever comes first makes it.
-        topology::declare(&connection, &topology::objects(&self.options)).await?;
-        let channel = connection.create_channel().await.map_err(error)?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(error)?;
-        let declared = if self.options.push_updates { self.options.systems.iter().cloned().collect() } else { HashSet::new() };
+        let declared = self.declare(&connection).await?;
         let (declared, blocked) = (Mutex::new(declared), watch::Sender::new(None));
-        let open = Arc::new(Open { connection, channel, declared, blocked, broken: Notify::new() });
+        let (idle, turns) = (Mutex::default(), Semaphore::new(CHANNELS));
+        let open = Arc::new(Open { connection, idle, turns, declared, blocked, broken: Notify::new() });
         self.current.send_replace(Some(open.clone()));
         health.send_replace(Health::Up);
         tracing::info!(broker = %self.options.address, connection = Self::NAME, "connected to RabbitMQ");
@@ -227,6 +290,8 @@ impl Outlet {
                     tracing::info!("RabbitMQ takes messages again");
                     open.blocked.send_replace(None);
                 }
+                // One channel alone has failed: who uses it gets to know.
+                Some(Event::Error(_)) if open.connection.status().connected() => {}
                 Some(Event::Error(fault)) => return Err(error(fault)),
                 Some(_) => {}
                 None => return Err(PortError::new(PortErrorKind::Unavailable, PUBLISH, "the connection has ended")),
@@ -271,26 +336,22 @@ fn told<'a>(exchange: &'a str, fact: &'a Fact) -> Parcel<'a> {
 /// Sends messages in their order, all in flight at once; the outcome of each.
 async fn send(open: &Open, parcels: Vec<Parcel<'_>>, operation: &'static str) -> Vec<Result<(), PortError>> {
     let until = Instant::now() + Duration::from_secs(CONFIRM_WITHIN);
-    let mut ways: Vec<_> = parcels.into_iter().map(|parcel| Way::Open(Box::pin(one(&open.channel, parcel, operation)))).collect();
-    // Each is handed to the client here, one after the other; only then are the answers waited for.
-    std::future::poll_fn(|context| {
-        for way in &mut ways {
-            if let Way::Open(sending) = way
-                && let Poll::Ready(outcome) = sending.as_mut().poll(context)
-            {
-                *way = Way::Done(outcome);
+    let ready = async {
+        // It is never closed.
+        let turn = open.turns.acquire().await.ok();
+        open.channel(operation).await.map(|channel| (turn, channel))
+    };
+    let ready = timeout_at(until, ready).await.unwrap_or_else(|_| Err(too_slow(operation, CONFIRM_WITHIN)));
+    let outcomes = match ready {
+        Ok((_turn, channel)) => {
+            let answers = answers(&channel, &parcels, until, operation).await;
+            if answers.iter().all(Answer::is_final) {
+                open.give_back(channel);
             }
+            outcomes(&parcels, answers, operation)
         }
-        Poll::Ready(())
-    })
-    .await;
-    let rest = ways.into_iter().map(|way| async move {
-        match way {
-            Way::Done(outcome) => outcome,
-            Way::Open(sending) => timeout_at(until, sending).await.unwrap_or_else(|_| Err(too_slow(operation, CONFIRM_WITHIN))),
-        }
-    });
-    let outcomes = join_all(rest).await;
+        Err(error) => parcels.iter().map(|_| Err(again(&error, operation))).collect(),
+    };
     // A server that takes nothing says so, and answers when it is over. One that does not even say so is given up, with all
     // answers that may still come.
     if Instant::now() >= until && open.blocked.borrow().is_none() {
@@ -299,26 +360,118 @@ async fn send(open: &Open, parcels: Vec<Parcel<'_>>, operation: &'static str) ->
     outcomes
 }
 
-enum Way<F> {
-    Open(Pin<Box<F>>),
-    Done(Result<(), PortError>),
+/// What the server said about one message, and what it returned by the way.
+enum Answer {
+    Taken,
+    /// This was told with its confirmation, whichever message it is.
+    Returned(Box<BasicReturnMessage>),
+    Refused(Option<Box<BasicReturnMessage>>),
+    Failed(PortError),
+    Late,
 }
 
-async fn one(channel: &Channel, parcel: Parcel<'_>, operation: &'static str) -> Result<(), PortError> {
+impl Answer {
+    const fn is_final(&self) -> bool {
+        match self {
+            Self::Taken | Self::Returned(_) | Self::Refused(_) => true,
+            Self::Failed(_) | Self::Late => false,
+        }
+    }
+}
+
+/// Publishes all of them and waits for their answers.
+async fn answers(channel: &Channel, parcels: &[Parcel<'_>], until: Instant, operation: &'static str) -> Vec<Answer> {
+    let mut ways: Vec<_> = parcels.iter().map(|parcel| Way::Open(Box::pin(one(channel, parcel, operation)))).collect();
+    // Each is handed to the client here, one after the other; only then are the answers waited for.
+    std::future::poll_fn(|context| {
+        for way in &mut ways {
+            if let Way::Open(sending) = way
+                && let Poll::Ready(answer) = sending.as_mut().poll(context)
+            {
+                *way = Way::Done(answer);
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+    let rest = ways.into_iter().map(|way| async move {
+        match way {
+            Way::Done(answer) => Way::Done(answer),
+            Way::Open(mut sending) => match timeout_at(until, &mut sending).await {
+                Ok(answer) => Way::Done(answer),
+                Err(_) => Way::Open(sending),
+            },
+        }
+    });
+    let ways = join_all(rest).await;
+    // Looked at once more, after all others: what comes last may tell of a message whose own confirmation was seen in time.
+    ways.into_iter().map(Way::answer).collect()
+}
+
+enum Way<F> {
+    Open(Pin<Box<F>>),
+    Done(Answer),
+}
+
+impl<F: Future<Output = Answer>> Way<F> {
+    fn answer(self) -> Answer {
+        match self {
+            Self::Done(answer) => answer,
+            Self::Open(sending) => sending.now_or_never().unwrap_or(Answer::Late),
+        }
+    }
+}
+
+/// What became of each message. A returned one was told with the confirmation of any of them, at the latest with its own.
+fn outcomes(parcels: &[Parcel<'_>], answers: Vec<Answer>, operation: &'static str) -> Vec<Result<(), PortError>> {
+    let no_queue = |returned: &BasicReturnMessage| {
+        let message = format!("no queue takes {}: {}", returned.delivery.routing_key, returned.reply_text);
+        PortError::new(PortErrorKind::Unavailable, operation, message)
+    };
+    let mut returned = Vec::new();
+    let mut outcomes: Vec<Result<(), PortError>> = Vec::with_capacity(parcels.len());
+    for (teller, answer) in answers.into_iter().enumerate() {
+        outcomes.push(match answer {
+            Answer::Taken => Ok(()),
+            Answer::Returned(other) => {
+                returned.push((teller, other));
+                Ok(())
+            }
+            Answer::Refused(other) => {
+                returned.extend(other.map(|other| (teller, other)));
+                Err(PortError::new(PortErrorKind::Full, operation, "RabbitMQ refused it; the queue may be full"))
+            }
+            Answer::Failed(error) => Err(error),
+            Answer::Late => Err(too_slow(operation, CONFIRM_WITHIN)),
+        });
+    }
+    for (teller, returned) in returned {
+        let own: Vec<usize> = (0..parcels.len()).filter(|index| parcels[*index].is(&returned)).collect();
+        // Nothing else was published here. Should it not be known again all the same, it counts as the one that told of it.
+        for index in if own.is_empty() { vec![teller] } else { own } {
+            outcomes[index] = Err(no_queue(&returned));
+        }
+    }
+    outcomes
+}
+
+async fn one(channel: &Channel, parcel: &Parcel<'_>, operation: &'static str) -> Answer {
     let options = BasicPublishOptions { mandatory: parcel.mandatory, ..BasicPublishOptions::default() };
     let name = |text: &str| {
         ShortString::try_new(text).map_err(|error| PortError::new(PortErrorKind::Invalid, operation, format!("{text:.60?}…: {error}")))
     };
-    let (exchange, routing_key) = (name(parcel.exchange)?, name(parcel.routing_key)?);
-    let confirming = channel.basic_publish(exchange, routing_key, options, parcel.body, parcel.properties).await;
-    let (kind, message) = match confirming.map_err(failed(operation))?.await.map_err(failed(operation))? {
-        Confirmation::Ack(None) => return Ok(()),
-        // No queue took it, which counts as done for the server.
-        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
-            (PortErrorKind::Unavailable, format!("no queue takes {}: {}", parcel.routing_key, returned.reply_text))
-        }
-        Confirmation::Nack(None) => (PortErrorKind::Full, "RabbitMQ refused it; the queue may be full".to_owned()),
-        Confirmation::NotRequested => (PortErrorKind::Unavailable, "the channel gives no confirmations".to_owned()),
+    let sent = async {
+        let (exchange, routing_key) = (name(parcel.exchange)?, name(parcel.routing_key)?);
+        let confirming = channel.basic_publish(exchange, routing_key, options, parcel.body, parcel.properties.clone()).await;
+        confirming.map_err(failed(operation))?.await.map_err(failed(operation))
     };
-    Err(PortError::new(kind, operation, message))
+    match sent.await {
+        Ok(Confirmation::Ack(None)) => Answer::Taken,
+        Ok(Confirmation::Ack(Some(returned))) => Answer::Returned(Box::new(returned)),
+        Ok(Confirmation::Nack(returned)) => Answer::Refused(returned.map(Box::new)),
+        Ok(Confirmation::NotRequested) => {
+            Answer::Failed(PortError::new(PortErrorKind::Unavailable, operation, "the channel gives no confirmations"))
+        }
+        Err(error) => Answer::Failed(error),
+    }
 }

@@ -158,6 +158,15 @@ fn bind(from: &str, to: &str, key: &str) -> Object {
 /// Everything these options ask for, in the order it is declared.
 #[must_use]
 pub fn objects(options: &Options) -> Vec<Object> {
+    let mut all = common(options);
+    if options.push_updates {
+        all.extend(options.systems.iter().flat_map(|system| outbound(&options.names, system)));
+    }
+    all
+}
+
+/// What is not one system's alone.
+pub(super) fn common(options: &Options) -> Vec<Object> {
     let names = &options.names;
     let (inbound, dead) = (names.inbound(), names.dead());
     let mut all = vec![
@@ -185,7 +194,6 @@ pub fn objects(options: &Options) -> Vec<Object> {
     }
     if options.push_updates {
         all.push(Object::Exchange { name: names.outbound(), kind: "topic" });
-        all.extend(options.systems.iter().flat_map(|system| outbound(names, system)));
     }
     all
 }

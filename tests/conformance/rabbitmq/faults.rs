@@ -1,8 +1,9 @@
 //! What goes wrong, and that it is overcome or said.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use syncline::backends::rabbitmq::RabbitBroker;
+use syncline::backends::rabbitmq::{Options, RabbitBroker};
 use syncline::ports::broker::{Broker, Inbox};
 use syncline::ports::error::PortErrorKind;
 use syncline::ports::testkit::sample;
@@ -28,6 +29,43 @@ async fn a_message_no_queue_takes_is_not_published() {
     assert!(broker.publish(vec![sample::message("oem", 1, 3)]).await[0].is_ok(), "made again by the next try");
 }
 
+/// The client tells of a returned message with the confirmation of any other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_messages_those_that_no_queue_takes_are_the_ones_that_fail() {
+    let Some(site) = Site::any() else { return };
+    let broker = site.open().await;
+    let peer = site.channel().await;
+    for round in 1..=20 {
+        let both = broker.publish(vec![sample::message("oem", 1, 2 * round - 1), sample::message("crm", 1, round)]).await;
+        assert!(both.iter().all(Result::is_ok), "{both:?}");
+        peer.unbind(&site.name("updates.oem"), &site.name("outbound"), "oem").await;
+        // None of crm's may be told to have failed instead, at whatever place it stands.
+        let (turn, system) = (round % 7, |n: u64| if n % 7 == round % 7 { "oem" } else { "crm" });
+        let messages = (0..70).map(|n| sample::message(system(n), 10 + n, round)).collect();
+        let told: Vec<bool> = broker.publish(messages).await.iter().map(Result::is_ok).collect();
+        let expected: Vec<bool> = (0..70).map(|n| n % 7 != turn).collect();
+        assert_eq!(told, expected, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_several_publish_at_once_is_told_to_each() {
+    let Some(site) = Site::any() else { return };
+    let broker = Arc::new(site.open().await);
+    assert!(broker.publish(vec![sample::message("oem", 1, 1), sample::message("crm", 1, 1)]).await.iter().all(Result::is_ok));
+    site.channel().await.unbind(&site.name("updates.oem"), &site.name("outbound"), "oem").await;
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..40_u64 {
+        let broker = broker.clone();
+        // Only the first finds that a queue is missing; whoever comes later has it made again.
+        let system = if caller == 7 { "oem" } else { "crm" };
+        callers.spawn(async move { (caller, broker.publish(vec![sample::message(system, 100 + caller, 1)]).await[0].is_ok()) });
+    }
+    let told = callers.join_all().await;
+    let failed: Vec<u64> = told.iter().filter(|(_, is_ok)| !is_ok).map(|(caller, _)| *caller).collect();
+    assert_eq!(failed, [7]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_in_another_form_is_named_and_left_alone() {
     let Some(site) = Site::any() else { return };
@@ -50,6 +88,34 @@ async fn a_system_whose_queue_has_another_form_fails_alone() {
     let error = outcome[0].as_ref().unwrap_err();
     assert!(error.kind == PortErrorKind::Invalid && error.message.contains(&site.name("updates.oem")), "{error}");
     assert!(outcome[1].is_ok());
+}
+
+/// Somebody makes a system's queue anew while the orchestrator runs, and not as it should be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_comes_to_have_another_form_holds_up_its_system_only() {
+    let Some(site) = Site::any() else { return };
+    let proxy = Proxy::to(&site.url).await;
+    let systems = ["oem", "crm"].map(sample::system).to_vec();
+    let options = Options { systems, ..site.options_at(&proxy.url(&site.url)) };
+    let broker = RabbitBroker::open(options).await.unwrap();
+    let peer = site.channel().await;
+    peer.delete_queue(&site.name("updates.oem")).await;
+    peer.declare_queue(&site.name("updates.oem")).await;
+    for rev in 1..=3 {
+        let outcome = broker.publish(vec![sample::message("oem", 1, rev), sample::message("crm", 1, rev)]).await;
+        assert!(outcome[0].is_err() && outcome[1].is_ok(), "{outcome:?}");
+        assert!(broker.connected().is_ok(), "the connection goes on");
+    }
+    // Also when both connections are made again.
+    proxy.cut();
+    until("a lost connection", async || broker.connected().err()).await;
+    until("a connection", async || broker.connected().ok()).await;
+    let outcome = broker.publish(vec![sample::message("oem", 1, 4), sample::message("crm", 1, 4)]).await;
+    assert!(outcome[0].is_err() && outcome[1].is_ok(), "{outcome:?}");
+    // A queue that nobody has is no reason either.
+    assert!(broker.depth().await.is_ok());
+    peer.delete_queue(&site.name("updates.crm")).await;
+    assert!(broker.depth().await.is_ok() && broker.connected().is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
