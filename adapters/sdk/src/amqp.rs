@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,12 +11,14 @@ use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions,
 };
-use lapin::tcp::OwnedTLSConfig;
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::{AMQPUri, SASLMechanism};
-use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, PublisherConfirm};
+use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ErrorKind, PublisherConfirm};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use syncline_contract::Outbound;
 
+use crate::amqp_address::Address;
 use crate::transport::{Answer, NoAnswer, Transport};
 use crate::{Credentials, Error};
 
@@ -27,18 +28,21 @@ const PREFETCH: u16 = 200;
 /// The queues of a RabbitMQ server. What is sent goes to `{prefix}.inbound`, confirmed; what comes back is taken from
 /// `{prefix}.updates.{system}` and let go of once its receipt is confirmed.
 pub struct Amqp {
-    url: String,
-    /// Certificates (PEM) of those it believes; without them it believes whom the operating system does.
-    believes: Option<String>,
+    address: Address,
     prefix: String,
-    /// Who signs in, and so who is said to publish. Unknown where a certificate says it.
-    user: Option<ShortString>,
     /// What is published goes over it.
     publishing: tokio::sync::Mutex<Option<Peer>>,
     /// What comes back comes over it.
     consuming: tokio::sync::Mutex<Option<(Peer, Consumer)>>,
     /// Messages handed out that have no receipt yet, by record; a newer one may follow before.
-    out: Mutex<HashMap<String, Vec<(u64, Acker)>>>,
+    out: Mutex<HashMap<String, Vec<Out>>>,
+}
+
+/// A message that was handed out.
+struct Out {
+    epoch: u64,
+    rev: u64,
+    acker: Acker,
 }
 
 struct Peer {
@@ -63,18 +67,9 @@ impl Amqp {
     /// As [`Amqp::new`], and with a file of certificates it believes whom those vouch for, and nobody else. Who it is itself is said
     /// by the address.
     pub fn with(url: &str, credentials: &Credentials) -> Result<Self, Error> {
-        let read = |path: &Path| {
-            std::fs::read_to_string(path)
-                .map_err(|error| Error::Address(format!("can't read the certificates in {}: {error}", path.display())))
-        };
         let (url, prefix) = url.split_once('#').unwrap_or((url, "syncline"));
-        if !(url.starts_with("amqp://") || url.starts_with("amqps://")) {
-            return Err(Error::Address("the address of RabbitMQ must start with amqp:// or amqps://".to_owned()));
-        }
         Ok(Self {
-            user: user_of(url)?,
-            url: url.to_owned(),
-            believes: credentials.ca_file().map(read).transpose()?,
+            address: Address::parse(url, credentials)?,
             prefix: prefix.to_owned(),
             publishing: tokio::sync::Mutex::default(),
             consuming: tokio::sync::Mutex::default(),
@@ -83,15 +78,30 @@ impl Amqp {
     }
 
     async fn connect(&self) -> Result<Peer, lapin::Error> {
-        let tls = OwnedTLSConfig { identity: None, cert_chain: self.believes.clone() };
         let runtime = lapin::runtime::default_runtime()?;
-        let connection = Connection::connect_with_config(&self.url, ConnectionProperties::default(), tls, runtime).await?;
+        let (uri, tls) = (self.address.uri.clone(), self.address.tls.clone());
+        let connection = Connection::connect_uri_with_config(uri, ConnectionProperties::default(), tls, runtime).await?;
         let channel = connection.create_channel().await?;
         Ok(Peer { channel, connection })
     }
 
     /// Publishes in order and waits until the server has all of it.
     async fn publish(&self, bodies: &[Value]) -> Result<Answer, lapin::Error> {
+        let mut keys = Vec::with_capacity(bodies.len());
+        let mut problems = Vec::new();
+        for (index, body) in bodies.iter().enumerate() {
+            match ShortString::try_new(routing_key(body)) {
+                Ok(key) => keys.push(key),
+                Err(_) => {
+                    let detail = "system, type and native id have more than 253 bytes together";
+                    problems.push(json!({ "index": index, "problem": { "title": "can't be published", "detail": detail } }));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            let body = json!({ "title": "not published", "status": 422, "problems": problems });
+            return Ok(Answer { status: 422, body: body.to_string().into_bytes(), ..Answer::default() });
+        }
         let mut place = self.publishing.lock().await;
         if place.as_ref().is_none_or(|peer| !peer.works()) {
             let peer = self.connect().await?;
@@ -102,9 +112,9 @@ impl Amqp {
         let exchange = format!("{}.inbound", self.prefix);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (mut confirms, mut on_their_way) = (Vec::with_capacity(bodies.len()), HashSet::new());
-        for body in bodies {
-            let properties = properties(self.user.as_ref());
-            let (key, bytes) = (routing_key(body), body.to_string());
+        for (body, key) in bodies.iter().zip(keys) {
+            let properties = properties(self.address.user.as_ref());
+            let bytes = body.to_string();
             if !on_their_way.insert(key.clone()) {
                 // The next about one record only once the one before is there: sent again after it, that would be the newer.
                 if !all_taken(&mut confirms).await? {
@@ -112,7 +122,7 @@ impl Amqp {
                 }
                 on_their_way = HashSet::from([key.clone()]);
             }
-            let confirm = peer.channel.basic_publish(exchange.as_str().into(), key.as_str().into(), options, bytes.as_bytes(), properties);
+            let confirm = peer.channel.basic_publish(exchange.as_str().into(), key, options, bytes.as_bytes(), properties);
             confirms.push(confirm.await?);
         }
         if !all_taken(&mut confirms).await? {
@@ -128,8 +138,11 @@ impl Amqp {
             let (Some(id), Some(rev)) = (body["canonical_id"].as_str(), body["rev"].as_u64()) else { continue };
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(open) = out.remove(id) else { continue };
-            let (old, newer): (Vec<_>, Vec<_>) = open.into_iter().partition(|(known, _)| *known <= rev);
-            done.extend(old.into_iter().map(|(_, acker)| acker));
+            // The receipt does not say it; a number may come once more after the orchestrator's store was put back.
+            let epoch = open.iter().filter(|out| out.rev == rev).map(|out| out.epoch).max();
+            let (old, newer): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|out| epoch.is_some_and(|epoch| (out.epoch, out.rev) <= (epoch, rev)));
+            done.extend(old.into_iter().map(|out| out.acker));
             if !newer.is_empty() {
                 out.insert(id.to_owned(), newer);
             }
@@ -143,13 +156,13 @@ impl Amqp {
     /// Takes what waits: at least one message, unless none comes in that time.
     async fn lease(&self, system: &str, max: usize, wait: Duration) -> Result<Answer, lapin::Error> {
         let mut place = self.consuming.lock().await;
+        let queue = format!("{}.updates.{system}", self.prefix);
         if place.as_ref().is_none_or(|(peer, _)| !peer.works()) {
             // What was handed out before comes again: it was not acknowledged.
             self.out.lock().unwrap_or_else(PoisonError::into_inner).clear();
             *place = None;
             let peer = self.connect().await?;
             peer.channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-            let queue = format!("{}.updates.{system}", self.prefix);
             let consuming =
                 peer.channel.basic_consume(queue.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
             match consuming.await {
@@ -170,9 +183,14 @@ impl Amqp {
             match tokio::time::timeout(patience, consumer.next()).await {
                 Err(_) => break,
                 Ok(Some(delivery)) => match self.handed_out(delivery?) {
-                    Ok(update) => updates.push(update),
-                    Err(acker) => {
-                        tracing::warn!(queue = %format!("{}.updates.{system}", self.prefix), "a message that is none of Syncline's is thrown away");
+                    Given::Update(update) => updates.push(update),
+                    Given::Unreadable(why) => tracing::error!(
+                        queue,
+                        error = why,
+                        "a message can't be read and stays in the queue; is the orchestrator newer than this adapter?"
+                    ),
+                    Given::Foreign(acker) => {
+                        tracing::warn!(queue, "a message that is none of Syncline's is thrown away");
                         acker.reject(BasicRejectOptions { requeue: false }).await?;
                     }
                 },
@@ -187,14 +205,28 @@ impl Amqp {
         Ok(Answer { status: 200, body: json!({ "updates": updates, "lease": null }).to_string().into_bytes(), ..Answer::default() })
     }
 
-    /// The update in a message; what settles the message, if there is none in it.
-    fn handed_out(&self, delivery: Delivery) -> Result<Value, Acker> {
+    /// What a message is.
+    fn handed_out(&self, delivery: Delivery) -> Given {
         let Delivery { data, acker, .. } = delivery;
         let update: Value = serde_json::from_slice(&data).unwrap_or_default();
-        let (Some(id), Some(rev)) = (update["canonical_id"].as_str(), update["rev"].as_u64()) else { return Err(acker) };
-        self.out.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().push((rev, acker));
-        Ok(update)
+        let (Some(id), Some(rev)) = (update["canonical_id"].as_str(), update["rev"].as_u64()) else { return Given::Foreign(acker) };
+        // One that can't be read must not take others with it.
+        if let Err(error) = Outbound::deserialize(&update) {
+            return Given::Unreadable(error.to_string());
+        }
+        let out = Out { epoch: update["epoch"].as_u64().unwrap_or(0), rev, acker };
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().push(out);
+        Given::Update(update)
     }
+}
+
+/// What came in a message.
+enum Given {
+    Update(Value),
+    /// Syncline's, in a form that is not known here.
+    Unreadable(String),
+    /// Nothing of Syncline's; what settles it.
+    Foreign(Acker),
 }
 
 /// Whether the server has all of these.
@@ -216,13 +248,10 @@ impl Peer {
     }
 }
 
-/// Whom the address signs in as, as RabbitMQ knows them.
-fn user_of(url: &str) -> Result<Option<ShortString>, Error> {
-    // The reason may quote the address, and that holds a password.
-    let unreadable = |_| Error::Address("the address of RabbitMQ can't be read; write amqp://user:password@host/vhost".to_owned());
-    let uri: AMQPUri = url.parse().map_err(unreadable)?;
-    let by_name = uri.query.auth_mechanism.unwrap_or_default() != SASLMechanism::External;
-    Ok(by_name.then(|| uri.authority.userinfo.username.into()))
+/// Whether the server does not let this user in, or not here: trying again changes nothing.
+fn is_refusal(error: &lapin::Error) -> bool {
+    let ErrorKind::ProtocolError(refusal) = error.kind() else { return false };
+    matches!(refusal.kind(), AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED))
 }
 
 /// A message that outlives a restart of the server and says who published it, which the server checks.
@@ -269,7 +298,13 @@ impl Transport for Amqp {
         let late = |_| NoAnswer(format!("nothing came within {} s", within.as_secs()));
         let answer = tokio::time::timeout(within, asked).await.map_err(late)?;
         // The client's errors name no address, so no password either.
-        answer.map_err(|error| NoAnswer(error.to_string()))
+        answer.or_else(|error| {
+            if is_refusal(&error) {
+                Ok(problem(401, &format!("RabbitMQ does not let this user in: {error}")))
+            } else {
+                Err(NoAnswer(error.to_string()))
+            }
+        })
     }
 }
 
@@ -282,13 +317,19 @@ mod tests {
     fn a_message_says_who_published_it() {
         let says = |url: &str| {
             let amqp = Amqp::new(url).unwrap();
-            properties(amqp.user.as_ref()).user_id().as_ref().map(ToString::to_string)
+            properties(amqp.address.user.as_ref()).user_id().as_ref().map(ToString::to_string)
         };
         assert_eq!(says("amqp://bms:secret@127.0.0.1/works#site").as_deref(), Some("bms"));
-        assert_eq!(says("amqp://b%20ms:secret@127.0.0.1").as_deref(), Some("b ms"), "as the server knows it");
-        assert_eq!(says("amqp://127.0.0.1").as_deref(), Some("guest"), "whom a name is not given for");
         assert_eq!(says("amqps://host?auth_mechanism=external"), None, "the certificate says it");
-        let refused = Amqp::new("amqp://bms:hunter2@host:port").unwrap_err().to_string();
-        assert!(refused.contains("can't be read") && !refused.contains("hunter2"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_published_is_refused_and_named() {
+        // Nobody listens there, and nobody has to.
+        let amqp = Amqp::new("amqp://127.0.0.1:1").unwrap();
+        let update = |id: &str| json!({ "system": "bms", "type": "device", "native_id": id });
+        let answer = amqp.publish(&[update("1"), update(&"x".repeat(245))]).await.unwrap();
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status, &problem["problems"][0]["index"]), (422, &json!(1)), "{problem}");
     }
 }

@@ -51,6 +51,8 @@
 mod adapter;
 #[cfg(feature = "amqp")]
 mod amqp;
+#[cfg(feature = "amqp")]
+mod amqp_address;
 mod backoff;
 mod credentials;
 mod error;
