@@ -1,11 +1,16 @@
 //! What an error of the driver means to the caller.
 
-use mongodb::error::{Error, ErrorKind, IndexedWriteError, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR};
+use mongodb::bson::Document;
+use mongodb::error::{Error, ErrorKind, IndexedWriteError, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, WriteFailure};
 
 use crate::ports::error::{PortError, PortErrorKind};
 
-/// Codes of a server that can do it later: it steps down, stops, or took too long.
-const LATER: [i32; 19] = [6, 7, 50, 64, 89, 91, 112, 134, 189, 202, 246, 251, 262, 9001, 10058, 10107, 11600, 11602, 13435];
+/// Codes of a server that can do it later: it steps down, stops, has too much to do, took too long, or somebody ended what it was
+/// doing.
+const LATER: [i32; 28] = [
+    6, 7, 24, 43, 46, 50, 64, 89, 91, 112, 134, 175, 189, 202, 225, 237, 246, 251, 262, 290, 365, 9001, 10058, 10107, 11600, 11601, 11602,
+    13435,
+];
 const RECOVERING: i32 = 13436;
 const NOT_AUTHORIZED: i32 = 13;
 const DISK_FULL: i32 = 14031;
@@ -37,6 +42,11 @@ fn meaning(error: &Error) -> (PortErrorKind, String) {
             (PortErrorKind::Unavailable, format!("MongoDB does not accept the name or password of the connection string: {message}"))
         }
         ErrorKind::Command(command) => of_code(command.code, &command.message, error),
+        // It is done, but not yet on as many machines as it must be.
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => {
+            (PortErrorKind::Unavailable, format!("MongoDB can't do it now: {} ({})", concern.message, concern.code))
+        }
+        ErrorKind::Write(WriteFailure::WriteError(wrong)) => of_code(wrong.code, &wrong.message, error),
         _ if error.contains_label(RETRYABLE_WRITE_ERROR) || error.contains_label(TRANSIENT_TRANSACTION_ERROR) => {
             (PortErrorKind::Unavailable, error.kind.to_string())
         }
@@ -60,9 +70,27 @@ fn of_code(code: i32, message: &str, error: &Error) -> (PortErrorKind, String) {
     }
 }
 
+/// What a write command that was answered has not done all the same.
+pub(super) fn all_done(operation: &'static str, answer: &Document) -> Result<(), PortError> {
+    let said = |wrong: &Document| (wrong.get_i32("code").unwrap_or(0), wrong.get_str("errmsg").unwrap_or("it does not say why").to_owned());
+    if let Some(wrong) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
+        let (code, message) = said(wrong);
+        return Err(of_statement(operation, code, &message));
+    }
+    if let Ok(wrong) = answer.get_document("writeConcernError") {
+        let (code, message) = said(wrong);
+        return Err(PortError::new(PortErrorKind::Unavailable, operation, format!("MongoDB can't do it now: {message} ({code})")));
+    }
+    Ok(())
+}
+
 /// An error of one statement of a write command.
 pub(super) fn of_statement(operation: &'static str, code: i32, message: &str) -> PortError {
-    let kind = if code == DISK_FULL { PortErrorKind::Full } else { PortErrorKind::Invalid };
+    let kind = match code {
+        DISK_FULL => PortErrorKind::Full,
+        _ if LATER.contains(&code) => PortErrorKind::Unavailable,
+        _ => PortErrorKind::Invalid,
+    };
     PortError::new(kind, operation, format!("MongoDB refused: {message} ({code})"))
 }
 
@@ -73,11 +101,10 @@ pub(super) fn is_too_large(error: &Error) -> bool {
 
 /// Whether others wrote the same at the same time.
 pub(super) fn is_race(error: &Error) -> bool {
-    let code = match &*error.kind {
-        ErrorKind::Command(command) => Some(command.code),
-        _ => first_of(error).map(|first| first.code),
-    };
-    code.is_some_and(is_race_code)
+    match &*error.kind {
+        ErrorKind::Command(command) => is_race_of(command.code, &command.message),
+        _ => first_of(error).is_some_and(|first| is_race_of(first.code, &first.message)),
+    }
 }
 
 /// What was wrong with the first document that could not be inserted.
@@ -88,9 +115,10 @@ fn first_of(error: &Error) -> Option<&IndexedWriteError> {
     }
 }
 
-/// The same, of one statement.
-pub(super) const fn is_race_code(code: i32) -> bool {
-    matches!(code, WRITE_CONFLICT | DUPLICATE)
+/// The same, of one statement. A value that a unique index of somebody else's does not take is none: it would be refused for ever.
+pub(super) fn is_race_of(code: i32, message: &str) -> bool {
+    let foreign = || message.split_once("index: ").is_some_and(|(_, index)| !index.starts_with("_id_"));
+    code == WRITE_CONFLICT || code == DUPLICATE && !foreign()
 }
 
 /// Whether the transaction came to nothing and may be tried again as it is.

@@ -5,7 +5,7 @@
 use mongodb::bson::{Document, doc};
 
 use super::codec::{self, integer};
-use super::error::{failed, unreadable};
+use super::error::{all_done, failed, unreadable};
 use super::schema::DECISIONS;
 use super::shared::Shared;
 use crate::domain::decision::{Decision, DecisionKind};
@@ -56,7 +56,7 @@ async fn spend(shared: &Shared, mut filter: Document, before: Timestamp, limit: 
     }
     if !statements.is_empty() {
         let command = doc! {"update": DECISIONS, "updates": statements, "writeConcern": {"w": "majority", "j": true}};
-        shared.db.run_command(command).await.map_err(failed(FORGET))?;
+        all_done(FORGET, &shared.db.run_command(command).await.map_err(failed(FORGET))?)?;
     }
     Ok(rows.len() == limit)
 }
@@ -96,7 +96,7 @@ pub(super) async fn rewrite(shared: &Shared, rows: &[Decision]) -> Result<(), Po
     }
     if !statements.is_empty() {
         let command = doc! {"update": DECISIONS, "updates": statements, "writeConcern": {"w": "majority", "j": true}};
-        shared.db.run_command(command).await.map_err(failed(REWRITE))?;
+        all_done(REWRITE, &shared.db.run_command(command).await.map_err(failed(REWRITE))?)?;
     }
     Ok(())
 }

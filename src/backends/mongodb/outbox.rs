@@ -55,15 +55,28 @@ impl<'s> Places<'s> {
 
     /// Takes so many places after one that is taken.
     async fn take(&mut self, count: i64, after: i64) -> Result<(), PortError> {
-        let mut left = self.shared.places.lock().await;
-        if left.end - left.start < count || left.start <= after {
-            // What the counter gives out is behind everything that was given out before, by whomever.
-            let block = count.max(BLOCK);
-            let last = self.shared.add(super::commit::COMMIT, COUNTERS, PLACES, block).await?;
-            *left = last - block + 1..last + 1;
+        let ours = |left: &mut Range<i64>| {
+            let fits = left.end - left.start >= count && left.start > after;
+            fits.then(|| {
+                let taken = left.start..left.start + count;
+                left.start = taken.end;
+                taken
+            })
+        };
+        if let Some(taken) = ours(&mut self.shared.places()) {
+            self.range = taken;
+            return Ok(());
         }
-        self.range = left.start..left.start + count;
-        left.start = self.range.end;
+        // What the counter gives out is behind everything that was given out before, by whomever. Nobody waits for this answer but
+        // who asks: it may take as long as a dead connection.
+        let block = count.max(BLOCK);
+        let last = self.shared.add(super::commit::COMMIT, COUNTERS, PLACES, block).await?;
+        let first = last - block + 1;
+        self.range = first..first + count;
+        let mut left = self.shared.places();
+        if self.range.end > left.start {
+            *left = self.range.end..last + 1;
+        }
         Ok(())
     }
 

@@ -117,12 +117,12 @@ async fn judge(tx: &mut Transaction<'_>, judged: &Judged) -> Result<(), Trouble>
 /// Looks at the next few updates that miss something. A link that another orchestrator made while one of them was being
 /// kept was not seen by either side, and neither is what a commit had no room for.
 pub(super) async fn sweep(shared: &Shared) -> Result<(), PortError> {
-    let mut after = shared.swept.lock().await;
-    let filter = doc! {"ready": false, "arrival": {"$gt": *after}};
+    let after = shared.swept.load(Ordering::Relaxed);
+    let filter = doc! {"ready": false, "arrival": {"$gt": after}};
     let rows = shared.find(SWEEP, WAITING, filter).project(shape()).sort(doc! {"arrival": 1}).limit(SWEPT).all().await?;
     let last = rows.last().map(|row| integer(row, "arrival")).transpose();
     let last = last.map_err(|error| unreadable(SWEEP, "waiting update", error))?;
-    *after = last.filter(|_| rows.len() == SWEPT).unwrap_or(-1);
+    shared.swept.store(last.filter(|_| rows.len() == SWEPT).unwrap_or(-1), Ordering::Relaxed);
     let mut judged = Judged::default();
     rows.iter().for_each(|row| judged.add(row));
     if judged.0.is_empty() {

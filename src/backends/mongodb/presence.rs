@@ -6,12 +6,12 @@
 //! would do no harm: its transaction comes to nothing and is tried again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mongodb::ClientSession;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocument, doc, spec::BinarySubtype};
 use mongodb::error::Error;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::codec::integer;
@@ -27,9 +27,15 @@ pub(super) const ATTEND: &str = "note who is at work";
 /// An orchestrator whose pulse stands still for so long is gone. Told by counting, as clocks differ between machines.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(5);
 
-/// What is remembered between two looks.
+/// What is remembered between two looks. Never locked while the server is asked: an answer may take as long as a dead connection.
 #[derive(Debug, Default)]
 pub(super) struct Attendance(Mutex<Remembered>);
+
+impl Attendance {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Remembered {
@@ -44,15 +50,15 @@ struct Remembered {
 /// A session to write with, noted for whoever comes after us.
 pub(super) async fn session(shared: &Shared) -> Result<ClientSession, Error> {
     let session = shared.client.start_session().await?;
-    let mut remembered = shared.attendance.0.lock().await;
-    if let Some(own) = remembered.own.clone()
-        && let Some(Bson::Binary(Binary { bytes, .. })) = session.id().get("id")
-        && !remembered.sessions.contains(bytes)
-    {
-        let id = bytes.clone();
+    let Some(Bson::Binary(Binary { bytes: id, .. })) = session.id().get("id") else { return Ok(session) };
+    let own = {
+        let remembered = shared.attendance.remembered();
+        remembered.own.clone().filter(|_| !remembered.sessions.contains(id))
+    };
+    if let Some(own) = own {
         let note = doc! {"$addToSet": {"sessions": uuid(id.clone())}};
         shared.db.collection::<Document>(ORCHESTRATORS).update_one(doc! {"_id": own}, note).await?;
-        remembered.sessions.insert(id);
+        shared.attendance.remembered().sessions.insert(id.clone());
     }
     Ok(session)
 }
@@ -65,15 +71,20 @@ fn uuid(bytes: Vec<u8>) -> Binary {
 pub(super) async fn attend(shared: &Shared, presence: &Presence) -> Result<Vec<Presence>, PortError> {
     let error = failed(ATTEND);
     let orchestrators = shared.db.collection::<Document>(ORCHESTRATORS);
-    let mut remembered = shared.attendance.0.lock().await;
     let (host, process) = place();
     let known = doc! {
         "config": &presence.config, "since": DateTime::from_millis(presence.since.as_micros() / 1_000), "host": &host,
-        "process": i64::from(process), "sessions": remembered.sessions.iter().cloned().map(uuid).collect::<Vec<_>>(),
+        "process": i64::from(process),
     };
-    let said = doc! {"$set": known, "$inc": {"pulse": 1_i64}};
+    let sessions: Vec<Binary> = shared.attendance.remembered().sessions.iter().cloned().map(uuid).collect();
+    // Others may be noted at this very moment.
+    let said = doc! {"$set": known, "$inc": {"pulse": 1_i64}, "$addToSet": {"sessions": {"$each": sessions}}};
     orchestrators.update_one(doc! {"_id": &presence.id}, said).upsert(true).await.map_err(error)?;
-    remembered.own = Some(presence.id.clone());
+    let before = {
+        let mut remembered = shared.attendance.remembered();
+        remembered.own = Some(presence.id.clone());
+        remembered.pulses.clone()
+    };
     let others = shared.find(ATTEND, ORCHESTRATORS, doc! {"_id": {"$ne": &presence.id}}).all().await?;
     let mut present = Vec::new();
     let mut pulses = HashMap::new();
@@ -81,7 +92,7 @@ pub(super) async fn attend(shared: &Shared, presence: &Presence) -> Result<Vec<P
         let found = read(&other).map_err(|wrong| unreadable(ATTEND, "note of an orchestrator", wrong))?;
         let pulse = integer(&other, "pulse").map_err(|wrong| unreadable(ATTEND, "pulse", wrong))?;
         let now = Instant::now();
-        let since = remembered.pulses.get(&found.id).filter(|(last, _)| *last == pulse).map_or(now, |(_, since)| *since);
+        let since = before.get(&found.id).filter(|(last, _)| *last == pulse).map_or(now, |(_, since)| *since);
         if now.duration_since(since) >= LOST_AFTER || ended_here(&other, &host, process) {
             let_go(shared, &other).await;
             orchestrators.delete_one(doc! {"_id": &found.id, "pulse": pulse}).await.map_err(error)?;
@@ -90,13 +101,13 @@ pub(super) async fn attend(shared: &Shared, presence: &Presence) -> Result<Vec<P
             present.push(found);
         }
     }
-    remembered.pulses = pulses;
+    shared.attendance.remembered().pulses = pulses;
     Ok(present)
 }
 
 /// Takes this orchestrator's note away.
 pub(super) async fn leave(shared: &Shared, presence: &Presence) -> Result<(), PortError> {
-    shared.attendance.0.lock().await.own = None;
+    shared.attendance.remembered().own = None;
     let orchestrators = shared.db.collection::<Document>(ORCHESTRATORS);
     orchestrators.delete_one(doc! {"_id": &presence.id}).await.map(|_| ()).map_err(failed(ATTEND))
 }

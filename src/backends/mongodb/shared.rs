@@ -1,14 +1,14 @@
 //! What everything uses: the connection, the numbers that give lists their order, and reading.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::{FindOptions, ReadConcern, ReturnDocument, SelectionCriteria, TransactionOptions, WriteConcern};
 use mongodb::{Client, Database};
-use tokio::sync::Mutex;
 
 use super::codec::integer;
 use super::error::{failed, late, unreadable};
@@ -28,11 +28,11 @@ pub(super) struct Shared {
     pub deadline: Duration,
     pub numbers: Numbers,
     /// Places in the outbox that are ours to give out.
-    pub places: Mutex<std::ops::Range<i64>>,
+    pub places: Mutex<Range<i64>>,
     /// Whether any update may wait.
     pub waits: AtomicBool,
     /// Where the sweep over waiting updates goes on.
-    pub swept: Mutex<i64>,
+    pub swept: AtomicI64,
     /// When the store was made: nearly everything in it is younger.
     pub began: Timestamp,
     /// How much later than its time a place is at most, as far as is stored.
@@ -109,6 +109,10 @@ impl Numbers {
 }
 
 impl Shared {
+    pub fn places(&self) -> MutexGuard<'_, Range<i64>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs an operation on a task of its own, as the driver's futures must never be dropped half-way, and waits for it as
     /// long as may be.
     pub async fn run<T, F>(self: &Arc<Self>, operation: &'static str, work: impl FnOnce(Arc<Self>) -> F) -> Result<T, PortError>

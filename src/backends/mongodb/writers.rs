@@ -127,9 +127,13 @@ impl Writers {
     pub fn read(&self, reading: Reading, revisions: impl Iterator<Item = (CanonicalId, u64)>) {
         let mut known = self.known();
         for (id, revision) in revisions {
-            let newer = known.get(id).is_some_and(|entry| entry.at > reading.0);
-            if !newer && reading.0 >= known.since {
-                known.put(id, Entry { revision, at: reading.0 });
+            match known.get(id) {
+                // It was written while this was read.
+                Some(before) if before.at > reading.0 => {}
+                // A server that has just taken over may not know yet what was written before: it is asked when it matters.
+                Some(before) if before.revision > revision => known.forget(id),
+                Some(_) | None if reading.0 >= known.since => known.put(id, Entry { revision, at: reading.0 }),
+                Some(_) | None => {}
             }
         }
     }
@@ -211,6 +215,11 @@ impl Known {
             self.since = self.now;
         }
         self.young.insert(id, entry);
+    }
+
+    fn forget(&mut self, id: CanonicalId) {
+        self.young.remove(&id);
+        self.old.remove(&id);
     }
 
     fn lose(&mut self) {
@@ -356,6 +365,14 @@ mod tests {
         assert_eq!(begin(&writers, 2, &[(3, 1)]), expected(&[(3, 1)]));
         writers.read(writers.reading(), [(id(3), 1)].into_iter());
         assert!(begin(&writers, 2, &[(3, 1)]).is_empty());
+    }
+
+    /// A server that has just taken over may not know yet what the one before has confirmed.
+    #[test]
+    fn a_reading_of_less_than_was_written_is_not_believed() {
+        let writers = after(&[(1, 6)]);
+        writers.read(writers.reading(), [(id(1), 5)].into_iter());
+        assert_eq!(begin(&writers, 1, &[(1, 5)]), expected(&[(1, 5)]));
     }
 
     #[test]

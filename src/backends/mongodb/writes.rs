@@ -6,7 +6,7 @@ use mongodb::error::Error;
 use mongodb::options::FindOptions;
 use mongodb::{ClientSession, Database};
 
-use super::error::{failed, is_race, is_race_code, is_too_large, is_transient, of_statement};
+use super::error::{failed, is_race, is_race_of, is_too_large, is_transient, of_statement};
 use super::shared::{in_order, of_ids};
 use crate::ports::error::{PortError, PortErrorKind};
 
@@ -227,11 +227,12 @@ impl Transaction<'_> {
 /// How many documents a write command met or made, from its answer.
 fn met(operation: &'static str, answer: &Document) -> Result<i64, Trouble> {
     if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
-        let code = error.get_i32("code").unwrap_or(0);
-        if is_race_code(code) {
+        let (code, message) = (error.get_i32("code").unwrap_or(0), error.get_str("errmsg").unwrap_or("no reason given"));
+        if is_race_of(code, message) {
             return Err(Trouble::Race);
         }
-        return Err(Trouble::Fatal(of_statement(operation, code, error.get_str("errmsg").unwrap_or("no reason given"))));
+        let error = of_statement(operation, code, message);
+        return Err(if error.kind == PortErrorKind::Unavailable { Trouble::Again(error) } else { Trouble::Fatal(error) });
     }
     let n = answer.get("n");
     Ok(n.and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from))).unwrap_or(0))
