@@ -1,6 +1,7 @@
 //! Deletes of a system's own records, and what comes of records that are deleted (§1.10).
 
 use super::decide::{Decider, due_from};
+use super::doing;
 use super::lanes::{Answered, Question};
 use super::load::ChangeItem;
 use super::unit::{Owner, Unit};
@@ -48,6 +49,9 @@ impl Decider {
             }
             Ok(Deleting::Nothing { echo, reason }) => nothing(&record, echo, reason, arrival, situation),
             Ok(Deleting::Asked) => {
+                if doing(self.delete_set_aside(unit, position, item, arrival, &record)).await {
+                    return Ok(());
+                }
                 // A person who spoke about this very delete has seen that there are many.
                 if item.word.is_none()
                     && let Some(id) = self.brake_on(item, arrival.received_at, situation.now).await?
@@ -104,20 +108,36 @@ impl Decider {
         self.wake_of(unit, vec![key], doubled).await
     }
 
-    async fn ask_about_delete(&self, record: &CanonicalRecord, arrival: &Arrival<'_>, word: Option<&Word>) -> Answered {
+    /// Asks about a delete before anything is done with it, as about any other change: a handler that does not answer at once holds
+    /// up its own record only.
+    async fn delete_set_aside(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        arrival: &Arrival<'_>,
+        record: &CanonicalRecord,
+    ) -> bool {
+        let asked = self.handlers.has_for_deletes(&record.entity_type) && !item.word.as_ref().is_some_and(Word::asks_nobody);
+        if !asked || self.lanes.is_none() || !unit.expected.is_empty() {
+            return false;
+        }
+        if self.answers_in_lane(unit, position, Some(&item.change.key), Some(record.id)) {
+            unit.decided.remove(&item.change.update);
+            return true;
+        }
+        doing(self.ask_beside(unit, position, item, record.id, about_delete(record, arrival))).await
+    }
+
+    async fn ask_about_delete(&mut self, record: &CanonicalRecord, arrival: &Arrival<'_>, word: Option<&Word>) -> Answered {
         if !self.handlers.has_for_deletes(&record.entity_type) || word.is_some_and(Word::asks_nobody) {
             return Ok(Answer::nobody(record.data.clone()));
         }
-        let proposal = Proposal {
-            footing: Footing::Linked,
-            changes: Vec::new(),
-            stale: Vec::new(),
-            proposed: record.data.clone(),
-            ruled: record.data.clone(),
-            conflicts: Vec::new(),
-            rules: std::collections::BTreeMap::new(),
-        };
-        self.handlers.ask(&Question::about(record, &proposal, arrival), &self.settings).await
+        let question = about_delete(record, arrival);
+        match self.lanes.as_mut().and_then(|lanes| lanes.take_answer(&question)) {
+            Some(answered) => answered,
+            None => self.handlers.ask(&question, &self.settings).await,
+        }
     }
 
     /// The source of a delete that nobody wants, or wants no longer, gets the record again, if it is sent records at all.
@@ -362,4 +382,17 @@ fn nothing(record: &CanonicalRecord, echo: bool, reason: String, arrival: &Arriv
     decision.reason = reason;
     (decision.version_before, decision.version_after) = (record.version, record.version);
     Outcome { decision, waits: None }
+}
+
+fn about_delete(record: &CanonicalRecord, arrival: &Arrival<'_>) -> Question {
+    let proposal = Proposal {
+        footing: Footing::Linked,
+        changes: Vec::new(),
+        stale: Vec::new(),
+        proposed: record.data.clone(),
+        ruled: record.data.clone(),
+        conflicts: Vec::new(),
+        rules: std::collections::BTreeMap::new(),
+    };
+    Question::about(record, &proposal, arrival)
 }

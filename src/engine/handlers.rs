@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::lanes::Question;
 use super::settings::{Settings, TimeoutVerdict};
@@ -15,6 +16,11 @@ use crate::domain::change::{Op, Record};
 use crate::domain::handler::{Answer, UpdateMeta, Verdict, lay_edit_over};
 use crate::domain::ids::EntityType;
 use crate::domain::provenance::{ByKind, DecidedBy};
+
+/// Plain functions that run at once. Fewer than the runtime has threads for what blocks: reading from a store needs some, too.
+const THREADS: usize = 256;
+/// For so many time limits a function waits for a thread: longer than all that may be set aside takes, unless calls never end.
+const PATIENCE: u32 = 8;
 
 /// Why a handler could not answer. The update is tried again, then becomes a dead letter with this text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,8 +72,15 @@ trait Erased: Send + Sync + 'static {
         proposed: Record,
         current: Option<Record>,
         meta: Arc<UpdateMeta>,
+        turn: Turn,
     ) -> Result<(Record, Record, Verdict), HandlerError>;
+
+    /// Whether it needs a thread of its own.
+    fn blocks(&self) -> bool;
 }
+
+/// The right to a thread, given back when the handler has come to its end, however late that is.
+type Turn = Option<OwnedSemaphorePermit>;
 
 /// What is asked about deletes, as a plain function `Fn(&T, &UpdateMeta) -> Verdict` of the record that would be deleted.
 #[diagnostic::on_unimplemented(
@@ -116,9 +129,11 @@ where
         proposed: Record,
         current: Option<Record>,
         meta: Arc<UpdateMeta>,
+        turn: Turn,
     ) -> Result<(Record, Record, Verdict), HandlerError> {
         // On a thread of its own: a function that blocks or hangs must not hold up anyone else.
         let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let mut typed: T = read(proposed, "proposed")?;
             let current: Option<T> = current.map(|current| read(current, "current")).transpose()?;
             let before = write(&typed)?;
@@ -126,6 +141,10 @@ where
             Ok((before, write(&typed)?, verdict))
         });
         work.await.unwrap_or_else(|error| Err(panicked(error)))
+    }
+
+    fn blocks(&self) -> bool {
+        true
     }
 }
 
@@ -140,12 +159,18 @@ where
         _: Record,
         current: Option<Record>,
         meta: Arc<UpdateMeta>,
+        turn: Turn,
     ) -> Result<(Record, Record, Verdict), HandlerError> {
         let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let current: T = read(current.unwrap_or_default(), "current")?;
             Ok((Record::new(), Record::new(), self.0.call(&current, &meta)))
         });
         work.await.unwrap_or_else(|error| Err(panicked(error)))
+    }
+
+    fn blocks(&self) -> bool {
+        true
     }
 }
 
@@ -160,6 +185,7 @@ where
         proposed: Record,
         current: Option<Record>,
         meta: Arc<UpdateMeta>,
+        _: Turn,
     ) -> Result<(Record, Record, Verdict), HandlerError> {
         let work = tokio::spawn(async move {
             let mut typed: T = read(proposed, "proposed")?;
@@ -172,6 +198,10 @@ where
         let outcome = work.await.unwrap_or_else(|error| Err(panicked(error)));
         drop(abort);
         outcome
+    }
+
+    fn blocks(&self) -> bool {
+        false
     }
 }
 
@@ -206,10 +236,16 @@ impl<F, T> fmt::Debug for Function<F, T> {
 }
 
 /// The handlers of every type, in registration order.
-#[derive(Default)]
 pub struct Handlers {
     by_type: HashMap<EntityType, Vec<Named>>,
     for_deletes: HashMap<EntityType, Vec<Named>>,
+    threads: Arc<Semaphore>,
+}
+
+impl Default for Handlers {
+    fn default() -> Self {
+        Self { by_type: HashMap::new(), for_deletes: HashMap::new(), threads: Arc::new(Semaphore::new(THREADS)) }
+    }
 }
 
 impl fmt::Debug for Handlers {
@@ -258,6 +294,19 @@ impl Handlers {
         self.for_deletes.get(entity_type).is_some_and(|list| !list.is_empty())
     }
 
+    /// Waits for a thread, if one is needed. That is no time of the handler's.
+    async fn turn(&self, named: &Named, settings: &Settings) -> Result<Turn, HandlerError> {
+        if !named.handler.blocks() {
+            return Ok(None);
+        }
+        let patience = settings.handler_timeout.saturating_mul(PATIENCE);
+        match tokio::time::timeout(patience, self.threads.clone().acquire_owned()).await {
+            // It is never closed.
+            Ok(turn) => Ok(turn.ok()),
+            Err(_) => Err(HandlerError(format!("all {THREADS} threads for handlers are taken by calls that do not come back"))),
+        }
+    }
+
     /// Asks the handlers of the type, one after the other; the first verdict other than accept ends the chain.
     pub async fn ask(&self, question: &Question, settings: &Settings) -> Result<Answer, HandlerError> {
         let mut answer = Answer::nobody(question.proposed.clone());
@@ -265,7 +314,8 @@ impl Handlers {
         let asked = if question.meta.op() == Op::Delete { &self.for_deletes } else { &self.by_type };
         for named in asked.get(question.meta.entity_type()).into_iter().flatten() {
             let proposed: Map<String, Value> = answer.record.close();
-            let run = named.handler.clone().run(proposed, question.current.clone(), meta.clone());
+            let turn = self.turn(named, settings).await?;
+            let run = named.handler.clone().run(proposed, question.current.clone(), meta.clone(), turn);
             let (kind, (before, after, verdict)) = match tokio::time::timeout(settings.handler_timeout, run).await {
                 Ok(outcome) => (ByKind::Handler, outcome?),
                 Err(_) => (ByKind::Timeout, (Record::new(), Record::new(), timed_out(settings)?)),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::{Id, JoinSet};
 
 use super::decide::Decider;
+use super::doing;
 use super::handlers::HandlerError;
 use super::input::Input;
 use super::load::ChangeItem;
@@ -90,8 +91,8 @@ impl Lanes {
 
     /// Whether this input is set aside already: a failed attempt of its unit may bring it again.
     #[must_use]
-    pub fn has(&self, input: &Input) -> bool {
-        self.arrivals.contains(&input.arrival)
+    pub fn has(&self, arrival: u64) -> bool {
+        self.arrivals.contains(&arrival)
     }
 
     /// Puts an input behind a handler that thinks about its native record or its canonical record; false if there is
@@ -195,7 +196,7 @@ impl Decider {
     ) -> bool {
         let Some(lanes) = self.lanes.as_mut().filter(|lanes| lanes.is_busy()) else { return false };
         let input = &unit.inputs[position];
-        let aside = lanes.has(input) || lanes.queue(key, record, input);
+        let aside = lanes.has(input.arrival) || lanes.queue(key, record, input);
         if aside {
             unit.aside.insert(position);
         }
@@ -230,7 +231,19 @@ impl Decider {
         let known = if footing == Footing::New { None } else { unit.record(id) };
         let mut record = known.cloned().unwrap_or_else(|| CanonicalRecord::new(id, key.entity_type.clone(), situation.now));
         let Ok(Prepared::Proposal(proposal)) = prepare(&mut record, footing, arrival, situation) else { return false };
-        let question = Question::about(&record, &proposal, arrival);
+        doing(self.ask_beside(unit, position, item, id, Question::about(&record, &proposal, arrival))).await
+    }
+
+    /// The same for a question that is known already.
+    pub(super) async fn ask_beside(
+        &mut self,
+        unit: &mut Unit,
+        position: usize,
+        item: &ChangeItem,
+        id: CanonicalId,
+        question: Question,
+    ) -> bool {
+        let key = &item.change.key;
         let Some(lanes) = self.lanes.as_mut() else { return false };
         if lanes.is_answered(&question) {
             return false;

@@ -37,7 +37,7 @@ use super::pipeline::{Committed, Event, Pipeline};
 use super::relay::Relay;
 use super::resync::Resync;
 use super::settings::Settings;
-use super::suspects;
+use super::suspects::{self, Try};
 use super::waiting::awake_input;
 use crate::domain::decision::DecisionKind;
 use crate::domain::ids::{EntityType, SystemName};
@@ -146,7 +146,7 @@ impl Running {
 }
 
 fn crashed(error: &tokio::task::JoinError) -> PortError {
-    PortError::new(crate::ports::error::PortErrorKind::Invalid, "run the engine", error)
+    PortError::new(PortErrorKind::Invalid, "run the engine", error)
 }
 
 /// Starts an engine.
@@ -205,6 +205,7 @@ pub async fn start(parts: Parts) -> Result<Running, PortError> {
         tags,
         arrival: first + (1 << 39),
         wake_at: Instant::now(),
+        tried: Vec::new(),
     };
     // What an earlier run left to be sent is looked for at once.
     activity.look();
@@ -250,6 +251,8 @@ struct Engine {
     arrival: u64,
     chores: Chores,
     wake_at: Instant,
+    /// What was tried alone and is not over.
+    tried: Vec<Try>,
 }
 
 impl Engine {
@@ -325,6 +328,7 @@ impl Engine {
                 match committed {
                     Some(committed) => {
                         self.demand.took(committed.took);
+                        self.forget_tried().await;
                         self.committed(committed).await
                     }
                     None => Ok(()),
@@ -350,11 +354,24 @@ impl Engine {
         let before = doing(self.pipeline.flush()).await?;
         self.committed(before).await?;
         let store = self.pipeline.decider().store.clone();
-        let (inputs, tries) = suspects::count_tries(store.as_ref(), chunk.inputs).await?;
+        let (inputs, tried) = suspects::count_tries(store.as_ref(), chunk.inputs).await?;
+        self.tried.extend(tried);
         doing(self.pipeline.decide(inputs)).await?;
         let own = doing(self.pipeline.flush()).await?;
-        suspects::forget_tries(store.as_ref(), &tries).await;
+        self.forget_tried().await;
         self.committed(own).await
+    }
+
+    /// Forgets the tries of what is dealt with, but not of what a handler still thinks about: that may yet end the process.
+    async fn forget_tried(&mut self) {
+        if self.tried.is_empty() {
+            return;
+        }
+        let decider = self.pipeline.decider();
+        let aside = |tried: &Try| decider.lanes.as_ref().is_some_and(|lanes| lanes.has(tried.arrival));
+        let (open, over): (Vec<Try>, Vec<Try>) = self.tried.drain(..).partition(aside);
+        self.tried = open;
+        suspects::forget_tries(decider.store.as_ref(), over).await;
     }
 
     fn own(&mut self, kind: InputKind) -> Input {
@@ -370,7 +387,7 @@ impl Engine {
         self.measure(tags.len(), &committed);
         let anything = !tags.is_empty() || !facts.is_empty();
         if anything && self.tags.send(Settled { tags, facts }).await.is_err() {
-            return Err(PortError::new(crate::ports::error::PortErrorKind::Invalid, "acknowledge", "the task that does it has ended"));
+            return Err(ended("acknowledge messages"));
         }
         if committed.tasks {
             self.chores.left(&self.activity);

@@ -17,9 +17,17 @@ use crate::ports::store::Store;
 const TRIES_MAX: u64 = 10;
 const COUNT: &str = "count the tries of a message";
 
-/// Counts a try of each input; those that had theirs become dead letters. Returns what they are counted under.
-pub(super) async fn count_tries(store: &dyn Store, inputs: Vec<Input>) -> Result<(Vec<Input>, Vec<String>), PortError> {
-    let (mut counted, mut names) = (Vec::with_capacity(inputs.len()), Vec::new());
+/// A try that was counted.
+#[derive(Debug)]
+pub(super) struct Try {
+    /// The input that was tried.
+    pub arrival: u64,
+    name: String,
+}
+
+/// Counts a try of each input; those that had theirs become dead letters. The count stands until somebody forgets it.
+pub(super) async fn count_tries(store: &dyn Store, inputs: Vec<Input>) -> Result<(Vec<Input>, Vec<Try>), PortError> {
+    let (mut counted, mut tried) = (Vec::with_capacity(inputs.len()), Vec::new());
     for mut input in inputs {
         if let InputKind::Message(message) = &input.kind {
             let name = format!("try:{}", id_of(message));
@@ -32,7 +40,7 @@ pub(super) async fn count_tries(store: &dyn Store, inputs: Vec<Input>) -> Result
                 }
                 Err(error) => return Err(error),
             };
-            names.push(name);
+            tried.push(Try { arrival: input.arrival, name });
             if tries > TRIES_MAX {
                 let why = format!("the orchestrator was ended {TRIES_MAX} times while it decided this message, and nothing else");
                 let body = inbound_message(message).to_string();
@@ -41,15 +49,16 @@ pub(super) async fn count_tries(store: &dyn Store, inputs: Vec<Input>) -> Result
         }
         counted.push(input);
     }
-    Ok((counted, names))
+    Ok((counted, tried))
 }
 
 /// Forgets the tries of what is dealt with.
-pub(super) async fn forget_tries(store: &dyn Store, names: &[String]) {
-    if names.is_empty() {
+pub(super) async fn forget_tries(store: &dyn Store, tried: Vec<Try>) {
+    if tried.is_empty() {
         return;
     }
-    if let Err(error) = store.forget_counts(names).await {
+    let names: Vec<String> = tried.into_iter().map(|tried| tried.name).collect();
+    if let Err(error) = store.forget_counts(&names).await {
         tracing::debug!(error = %error, "tries are remembered that do not matter any more");
     }
 }

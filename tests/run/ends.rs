@@ -56,11 +56,17 @@ async fn a_full_disk_ends_the_engine_and_loses_nothing() {
     running.stop().await.unwrap();
 }
 
-/// A broker of which one part panics, as only a fault in the program would.
+/// A broker of which one part, and one only, panics, as only a fault in the program would.
 #[derive(Debug)]
 struct Faulty {
     inner: Arc<dyn Broker>,
-    settles: bool,
+    faulty: Part,
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Part {
+    Publishing,
+    Acknowledging,
 }
 
 #[async_trait]
@@ -74,30 +80,31 @@ impl Broker for Faulty {
     }
 
     async fn settle(&self, tags: &[u64]) -> Result<(), PortError> {
-        assert!(self.settles, "a fault in acknowledging");
+        assert_ne!(self.faulty, Part::Acknowledging, "a fault in acknowledging");
         self.inner.settle(tags).await
     }
 
-    async fn publish(&self, _: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
-        panic!("a fault in publishing")
+    async fn publish(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), PortError>> {
+        assert_ne!(self.faulty, Part::Publishing, "a fault in publishing");
+        self.inner.publish(messages).await
     }
 }
 
 /// What goes on without one of its parts looks well and does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_of_which_a_part_has_ended_ends_as_a_whole() {
-    for settles in [true, false] {
+    for (faulty, operation) in [(Part::Publishing, "send messages"), (Part::Acknowledging, "acknowledge messages")] {
         let folder = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(folder.path(), &Options::default()).unwrap();
         let config = "[orchestration]\npush_updates = true\n[entities.device]\nkeys = [{ fields = [\"serial\"] }]\n[systems.bms]\n\
                       [systems.oem.entities.device]";
         let settings = Arc::new(Settings::compile(&Config::from_toml(config, "test.toml").unwrap()));
-        let broker = Arc::new(Faulty { inner: embedded.broker.clone(), settles });
+        let broker = Arc::new(Faulty { inner: embedded.broker.clone(), faulty });
         let mut running = start(Parts { broker, settings, ..parts(&embedded) }).await.unwrap();
         let body = whole("u1".to_owned(), "bms", 1, json!({"serial": "S1"})).to_string().into_bytes();
         embedded.broker.enqueue(vec![(None, body)], SystemClock.now()).await.unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(30), running.ended()).await.expect("it says that it ended");
         let error = ended.unwrap_err();
-        assert_eq!(error.operation, if settles { "send messages" } else { "acknowledge messages" }, "{error}");
+        assert_eq!(error.operation, operation, "{error}");
     }
 }

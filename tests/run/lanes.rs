@@ -71,6 +71,29 @@ async fn another_system_meets_the_record_its_handler_still_thinks_about() {
     orchestrator.stop().await.unwrap();
 }
 
+/// A plain function that is asked about a delete, and blocks until it is let go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_thinks_about_a_delete_holds_up_that_record_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let thinks = move |_: &Record, _: &UpdateMeta| {
+        gate.lock().unwrap().recv().unwrap();
+        Verdict::accept(None)
+    };
+    let orchestrator = syncline(folder.path(), "").on_delete::<Record, _>("device", thinks).start().await.unwrap();
+    orchestrator.submit(&[whole("u1", "bms", "d1", json!({"name": "one"}))]).await.unwrap();
+    decided(&orchestrator, "bms:u1").await;
+    let delete = json!({"id": "u2", "system": "bms", "type": "device", "native_id": "d1", "op": "delete"});
+    orchestrator.submit(&[delete, whole("u3", "bms", "d2", json!({"name": "two"}))]).await.unwrap();
+    assert_eq!(decided(&orchestrator, "bms:u3").await.decision, DecisionKind::Accepted);
+    assert!(row(&orchestrator, "bms:u2").await.is_none());
+    go.send(()).unwrap();
+    assert_eq!(decided(&orchestrator, "bms:u2").await.decision, DecisionKind::Accepted);
+    drained(&orchestrator).await;
+    orchestrator.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_does_not_wait_for_a_handler_and_the_update_comes_again() {
     let folder = tempfile::tempdir().unwrap();
