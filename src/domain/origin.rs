@@ -37,15 +37,21 @@ pub struct Senders {
 impl Senders {
     /// Checks that a message which says it is from `system` and about `entity_type` was published as such.
     pub fn check(&self, origin: &Origin, system: &SystemName, entity_type: &EntityType) -> Result<(), Rejection> {
+        self.check_system(origin, system)?;
+        if origin.routing_key.splitn(3, '.').nth(1) != Some(entity_type.as_str()) {
+            let key = shortened(&origin.routing_key);
+            let detail = format!("the message says it is about \"{entity_type}\", but was published with routing key {key}");
+            return Err(Rejection::new(DeadReason::NotYourSystem, detail).at("type"));
+        }
+        Ok(())
+    }
+
+    /// Checks that a message which says it is from `system` was published as such.
+    pub fn check_system(&self, origin: &Origin, system: &SystemName) -> Result<(), Rejection> {
         let refuse = |detail: String, field: &str| Err(Rejection::new(DeadReason::NotYourSystem, detail).at(field));
-        let mut parts = origin.routing_key.splitn(3, '.');
-        if parts.next() != Some(system.as_str()) {
+        if origin.routing_key.split('.').next() != Some(system.as_str()) {
             let key = shortened(&origin.routing_key);
             return refuse(format!("the message says it is from \"{system}\", but was published with routing key {key}"), "system");
-        }
-        if parts.next() != Some(entity_type.as_str()) {
-            let key = shortened(&origin.routing_key);
-            return refuse(format!("the message says it is about \"{entity_type}\", but was published with routing key {key}"), "type");
         }
         let expected = self.users.get(system).map_or(system.as_str(), String::as_str);
         match &origin.publisher {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::caches::Caches;
+use super::letters::said_by;
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
 use crate::domain::waiting::{Waiting, WaitingFor};
@@ -25,6 +26,8 @@ pub struct Overlay {
     pub waiting: HashMap<UpdateId, Waiting>,
     /// Updates that wait no more.
     pub awake: HashSet<UpdateId>,
+    /// What dead letters say, by their ids.
+    pub letters: HashMap<String, u128>,
     /// Records that go altogether.
     pub removed: HashSet<CanonicalId>,
     /// Records that were relied on without being written.
@@ -45,6 +48,7 @@ impl Overlay {
                 overlay.markers.insert(row.decision.update.clone(), marker);
             }
             overlay.checked.extend(plan.checks.iter().map(|(id, _)| *id));
+            overlay.letters.extend(plan.dead_letters.iter().map(|letter| (letter.id.clone(), said_by(letter))));
             overlay.awake.extend(plan.awake.iter().cloned());
             overlay.waiting.extend(plan.waiting.iter().map(|waiting| (waiting.update.clone(), waiting.clone())));
         }

@@ -17,6 +17,7 @@ use super::lanes::{Answered, Lanes, Question};
 use super::load::{ChangeItem, Content, Item};
 use super::person::with_word;
 use super::settings::Settings;
+use super::sizes::{too_large, too_wide};
 use super::unit::{Owner, Unit, Work};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Rejection};
@@ -25,7 +26,7 @@ use crate::domain::decide::{Arrival, Footing, Prepared, Proposal, Situation, pre
 use crate::domain::decision::DecisionKind;
 use crate::domain::explain;
 use crate::domain::handler::Answer;
-use crate::domain::identity::{VALUES_MAX, claims_of};
+use crate::domain::identity::claims_of;
 use crate::domain::ids::{CanonicalId, NativeKey, SystemName, UpdateId};
 use crate::domain::link::SendOp;
 use crate::domain::projection::resolve_references;
@@ -125,7 +126,8 @@ impl Decider {
                 acting.iter().for_each(|acting| acting.act.made(rows.clone()));
             }
             Content::Receipt(receipt, source, types) => doing(self.decide_receipt(unit, position, &receipt, &source, &types)).await?,
-            Content::Dead(dead) => {
+            Content::Dead(mut dead) => {
+                doing(self.set_apart(unit, &mut dead)).await?;
                 let draft = unit.add_loose();
                 unit.drafts[draft].inputs.insert(position);
                 unit.drafts[draft].dead_letters.push(*dead);
@@ -363,31 +365,11 @@ impl Decider {
             self.stay_deleted(unit, position, draft, item, arrival, situation, &before, outcome.decision);
             return Ok(());
         }
-        if let Some(rejection) = self.too_large(&before, &record, &outcome, item) {
+        if let Some(rejection) = too_large(&before, &record, &outcome, item, self.settings.record_bytes()) {
             self.bury(unit, position, item, &rejection);
             return Ok(());
         }
         self.take_down(unit, position, draft, item, arrival, situation, before, record, outcome).await
-    }
-
-    /// A record may grow by many messages, each small enough. It has to stay something a store can keep with what systems hold of
-    /// it, and something that can be found by its keys. What waited was small enough when it came.
-    fn too_large(&self, before: &CanonicalRecord, record: &CanonicalRecord, outcome: &Outcome, item: &ChangeItem) -> Option<Rejection> {
-        if outcome.decision.version_after == outcome.decision.version_before || item.woken.is_some() {
-            return None;
-        }
-        let read = |path: &FieldPath| record.data.get(path);
-        if let Some(wide) = too_wide(&item.types, &read, |key, count| format!("with this the key {key} has {count} values")) {
-            return Some(wide);
-        }
-        let most = self.settings.record_bytes();
-        // A rough count first, which is seldom less.
-        let bytes = if record.data.weight() > most / 8 { record.data.bytes() } else { 0 };
-        (bytes > most && bytes > before.data.bytes()).then(|| {
-            let detail =
-                format!("record {} would have {bytes} bytes, the limit is {most} (twice [limits] message); send less", item.change.key);
-            Rejection::new(DeadReason::TooLarge, detail).at("/entity")
-        })
     }
 
     async fn ask(&mut self, record: &CanonicalRecord, proposal: &Proposal, arrival: &Arrival<'_>, word: Option<&Word>) -> Answered {
@@ -532,13 +514,6 @@ pub(super) fn due_from(due: Due, creates_from: Option<Timestamp>) -> OutboxChang
         (SendOp::Create, Some(not_before)) => OutboxChange::DueLater { system, rev, not_before },
         (SendOp::Create, None) | (SendOp::Update | SendOp::Delete, _) => OutboxChange::Due { system, rev },
     }
-}
-
-/// The rejection of what gives a key more values than it can be looked up by; `says` words how many there are.
-fn too_wide<'a>(types: &TypeRules, read: &impl Fn(&FieldPath) -> Option<&'a Value>, says: fn(&str, usize) -> String) -> Option<Rejection> {
-    let (key, count) = types.keys.iter().find_map(|key| Some((key, key.too_many(read)?)))?;
-    let detail = format!("{}, the limit is {VALUES_MAX}; send fewer", says(&key.name, count));
-    Some(Rejection::new(DeadReason::KeyTooLong, detail).at(format!("/entity/{}", key.fields[0])))
 }
 
 /// What the fields were before the changes of this native record that wait.

@@ -1,10 +1,46 @@
-//! Dead letters, read once more: which message is in them, and whose they are.
+//! Dead letters: how they are named, and, read once more, which message is in them.
 
+use super::decide::Decider;
+use super::unit::Unit;
 use crate::domain::change::{DeadReason, Inbound, Rejection};
 use crate::domain::ids::UpdateId;
-use crate::ports::store::DeadLetter;
+use crate::ports::error::PortError;
+use crate::ports::store::{DeadLetter, Lookup};
+use crate::wire::content_hash::of_bytes;
 use crate::wire::inbound::{Transport, decode};
 use crate::wire::limits::Limits;
+
+impl Decider {
+    /// Names a letter by what it says, too, if its id is that of something else already: a decision, or another letter. What is kept
+    /// is not replaced by a message that only says it has that id.
+    pub(super) async fn set_apart(&self, unit: &Unit, letter: &mut DeadLetter) -> Result<(), PortError> {
+        let other = |known: &DeadLetter| known.id == letter.id && known.body != letter.body;
+        let running = self.overlay.as_ref().and_then(|overlay| overlay.letters.get(&letter.id));
+        let taken = unit.drafts.iter().flat_map(|draft| &draft.dead_letters).any(other)
+            || running.is_some_and(|said| *said != said_by(letter))
+            || self.store.dead_letter(&letter.id).await?.as_ref().is_some_and(other)
+            || self.is_decided(unit, letter).await?;
+        if taken {
+            letter.id = format!("{}#{:032x}", letter.id, said_by(letter));
+        }
+        Ok(())
+    }
+
+    async fn is_decided(&self, unit: &Unit, letter: &DeadLetter) -> Result<bool, PortError> {
+        let Ok(update) = UpdateId::try_from(letter.id.clone()) else { return Ok(false) };
+        let known = |overlay: &super::commit::Overlay| overlay.markers.contains_key(&update);
+        if unit.decided.contains_key(&update) || self.overlay.as_deref().is_some_and(known) {
+            return Ok(true);
+        }
+        let lookup = Lookup { updates: vec![update.clone()], ..Lookup::default() };
+        Ok(self.store.look_up(&lookup).await?.markers.get(&update).is_some_and(|marker| !marker.of_letter))
+    }
+}
+
+/// Tells apart what letters say.
+pub(super) fn said_by(letter: &DeadLetter) -> u128 {
+    of_bytes(letter.body.as_deref().unwrap_or_default().as_bytes())
+}
 
 /// The message of a dead letter, or the one to decide in its place.
 pub(super) fn read(letter: &DeadLetter, text: Option<&str>, limits: &Limits) -> Result<Inbound, Rejection> {
@@ -62,8 +98,9 @@ fn own_name(letter: &DeadLetter) -> Option<&str> {
     if letter.id.starts_with("bytes:") {
         return None;
     }
-    let suffixed = matches!(letter.reason, DeadReason::IdReuse | DeadReason::NotYourSystem);
-    Some(letter.id.rsplit_once('#').filter(|_| suffixed).map_or(letter.id.as_str(), |(name, _)| name))
+    let suffixed =
+        |end: &str| matches!(letter.reason, DeadReason::IdReuse | DeadReason::NotYourSystem) || end == format!("{:032x}", said_by(letter));
+    Some(letter.id.rsplit_once('#').filter(|(_, end)| suffixed(end)).map_or(letter.id.as_str(), |(name, _)| name))
 }
 
 #[cfg(test)]

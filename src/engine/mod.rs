@@ -46,6 +46,7 @@ mod resend;
 pub mod resync;
 pub mod settings;
 mod settle;
+mod sizes;
 mod spans;
 mod splitting;
 pub mod supervisor;

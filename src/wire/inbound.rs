@@ -94,8 +94,16 @@ type Refused = Box<(Rejection, Clues)>;
 pub fn decode(bytes: &[u8], transport: &Transport, limits: &Limits) -> Result<Inbound, Undecodable> {
     match strict_json::parse(bytes, limits) {
         Ok(value) => decode_value(value, transport, limits),
-        Err(rejection) => Err(Undecodable::new(rejection, Clues::from_bytes(bytes), transport)),
+        Err(rejection) => Err(undecodable((rejection, Clues::from_bytes(bytes)), transport)),
     }
+}
+
+/// Why a message can't be decoded. That it is said in the name of another system comes before what is wrong with it: its id is that
+/// system's to give.
+fn undecodable((rejection, clues): (Rejection, Clues), transport: &Transport) -> Undecodable {
+    let system = clues.system.clone().and_then(|system| SystemName::new(system).ok());
+    let foreign = transport.origin.as_ref().zip(system).and_then(|((origin, senders), system)| senders.check_system(origin, &system).err());
+    Undecodable::new(foreign.unwrap_or(rejection), clues, transport)
 }
 
 /// As [`decode`], for a value that [`strict_json::parse`] gave: the element of an array, say. Depth, duplicate keys, field
@@ -116,7 +124,7 @@ pub fn decode_value(value: Value, transport: &Transport, limits: &Limits) -> Res
             .map(|()| message),
         None => Ok(message),
     });
-    checked.map_err(|refused| Undecodable::new(refused.0, refused.1, transport))
+    checked.map_err(|refused| undecodable(*refused, transport))
 }
 
 /// Whether a message comes from the system it names. A set is published like its first update; all are from one system.

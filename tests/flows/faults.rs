@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use syncline::domain::change::Record;
+use syncline::domain::change::{DeadReason, Record};
 use syncline::domain::handler::{UpdateMeta, Verdict};
+use syncline::engine::acts::Request;
+use syncline::ports::store::DeadLetter;
 
 use crate::support::{Message, Scene, patch, whole};
 
@@ -196,6 +198,70 @@ fn s53_what_cannot_be_read_is_kept_and_the_next_is_processed() {
     assert_eq!((dead[0].body.as_deref(), dead[0].encoding.as_deref()), (Some("not json"), None));
     assert_eq!((dead[1].body.as_deref(), dead[1].encoding.as_deref()), (Some("//4="), Some("base64")));
     assert_eq!(dead[3].body.as_deref().map(str::len), Some((1 << 20) + 77));
+}
+
+/// Each message that its system has not confirmed says what the record was when it was made.
+#[test]
+fn a_record_that_no_store_could_keep_holds_up_nothing_else() {
+    if !Scene::by_hand() {
+        return;
+    }
+    let away = DEVICES.replace("[systems.oem.entities.device]", "[systems.oem]\nreceipts = \"required\"\n[systems.oem.entities.device]");
+    let mut scene = Scene::with(&away).start();
+    let large =
+        |n: u32| whole("bms", "device", "bmsD1", json!({"serial": "SN-1", "name": n, "plan": format!("{n}{}", "x".repeat(400_000))}));
+    scene.says("oem", "device", "oemD1", json!({"serial": "SN-1"}));
+    let mut taken = 0;
+    let refused = (1..100).find_map(|n| {
+        scene.send(large(n).id(&format!("large{n}")));
+        taken += 1;
+        scene.ask(async |store| store.dead_letters(None, 9).await).items.pop()
+    });
+    let refused = refused.expect("it can't go on for ever");
+    assert!(taken > 10, "{taken}");
+    assert_eq!(refused.reason, DeadReason::TooLarge);
+    assert!(refused.detail.contains("messages to oem that it has not confirmed"), "{}", refused.detail);
+    scene.skip_ahead();
+    scene.says("bms", "device", "bmsD2", json!({"serial": "SN-2"}));
+    // Once it has answered what it was sent, and the newest of what came after that, the same can be said.
+    scene.applies("oem", "oemD1");
+    scene.applies("oem", "oemD1");
+    scene.act(Request::Requeue { id: refused.id.clone(), edited: None }, "ann").unwrap();
+    let story = scene.story();
+    assert!(story.contains("accepted: a new record from bms"), "{story}");
+    assert!(story.contains(&format!("{} accepted: taken: name and plan", refused.id)), "{story}");
+}
+
+#[test]
+fn what_cannot_be_read_takes_nobodys_place() {
+    if !Scene::by_hand() {
+        return;
+    }
+    let mut scene = Scene::with(DEVICES).start();
+    scene.send(device("AHU").id("u1"));
+    let broken = |id: &str, op: &str| format!(r#"{{"id":"{id}","system":"bms","type":"device","native_id":"d","op":"{op}"}}"#);
+    // An id that was decided, then one of a letter; the same bytes twice are one message.
+    for (id, op) in [("u1", "upsrt"), ("u2", "upsrt"), ("u2", "delte"), ("u2", "delte"), ("u2", "upsrt")] {
+        scene.raw(broken(id, op).as_bytes());
+    }
+    let dead = scene.ask(async |store| store.dead_letters(None, 100).await).items;
+    let name = |letter: &DeadLetter| letter.id.split_once('#').map_or(letter.id.clone(), |(name, hash)| format!("{name}#{}", hash.len()));
+    let mut shown: Vec<_> = dead.iter().map(|letter| (name(letter), letter.body.clone().unwrap())).collect();
+    shown.sort();
+    assert_eq!(
+        shown,
+        [
+            ("bms:u1#32".to_owned(), broken("u1", "upsrt")),
+            ("bms:u2".to_owned(), broken("u2", "upsrt")),
+            ("bms:u2#32".to_owned(), broken("u2", "delte"))
+        ]
+    );
+    // It can be mended, under the id it has.
+    let apart = dead.iter().find(|letter| letter.id.starts_with("bms:u2#")).unwrap();
+    let mended = json!({"id": "u2", "system": "bms", "type": "device", "native_id": "d", "entity": {"serial": "SN-2"}});
+    scene.skip_ahead();
+    scene.act(Request::Requeue { id: apart.id.clone(), edited: Some(mended.to_string()) }, "ann").unwrap();
+    assert!(scene.story().contains("bms:u2 accepted: a new record from bms"), "{}", scene.story());
 }
 
 fn wait_for_approval(_: &mut Record, _: Option<&Record>, meta: &UpdateMeta) -> Verdict {
