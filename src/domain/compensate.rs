@@ -1,12 +1,12 @@
 //! An accepted change that a target refuses is taken back (§1.11): an accepted change is a small saga over its targets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::CanonicalRecord;
-use super::ids::UpdateId;
+use super::ids::{SystemName, UpdateId};
 use super::link::Link;
 use super::masks::{hides, is_mask};
 use super::planted;
@@ -39,6 +39,8 @@ pub struct Undone {
     pub before: Option<Leaves>,
     /// Key fields among them whose former values belong to another record by now.
     pub kept: BTreeSet<FieldPath>,
+    /// The systems the former values came from, as far as that is known: rules go on by them.
+    pub former: BTreeMap<FieldPath, SystemName>,
 }
 
 /// What became of it.
@@ -144,8 +146,8 @@ pub fn compensate(record: &mut CanonicalRecord, undone: &Undone, held: &Leaves, 
     record.version += 1;
     record.updated_at = now;
     record.replace_data(data, &changed);
-    let source = Source {
-        system: row.system.clone(),
+    let source = |system: &SystemName| Source {
+        system: system.clone(),
         update: row.clone(),
         version: record.version,
         at: now,
@@ -154,7 +156,13 @@ pub fn compensate(record: &mut CanonicalRecord, undone: &Undone, held: &Leaves, 
     };
     let restored = |path: &FieldPath| done.restored.iter().any(|field| path.is_within(field) || field.is_within(path));
     let also = changed.into_iter().filter(|path| !done.restored.contains(path) && restored(path));
-    record.provenance.set(done.restored.iter().cloned().chain(also), &source);
+    let mut by_system: BTreeMap<&SystemName, Vec<FieldPath>> = BTreeMap::new();
+    for path in done.restored.iter().cloned().chain(also) {
+        by_system.entry(undone.former.get(&path).unwrap_or(&row.system)).or_default().push(path);
+    }
+    for (system, paths) in by_system {
+        record.provenance.set(paths, &source(system));
+    }
     let data = &record.data;
     record.provenance.retain(|path| data.get(path).is_some());
     done

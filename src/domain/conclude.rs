@@ -186,8 +186,7 @@ fn accept(
         (false, _, true) => DecisionKind::Unchanged,
     };
     if decision.decided_by == DecidedBy::DEFAULT
-        && let Some(rule) = proposal.rules.values().next()
-        && !refused.is_empty()
+        && let Some(rule) = refused.iter().find_map(|field| proposal.rules.get(field))
     {
         decision.decided_by = DecidedBy::named(ByKind::Rule, rule.clone());
     }

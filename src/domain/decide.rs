@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::breaker;
 use super::canonical::CanonicalRecord;
 use super::change::{ChangeBody, DeadReason, NativeChange, Rejection};
+use super::compensate::is_compensation;
 use super::decision::{Assumed, Conflict, ConflictBase, Winner};
 use super::delete::found_by_create;
 use super::handler::UpdateMeta;
@@ -481,6 +482,8 @@ fn survivor(
         source: &situation.source.system,
         occurred_at: trusted_time(arrival, situation),
         first_contact: joins,
+        fills: joins && situation.rules.first_contact == FirstContact::Fill,
+        decided_at: None,
     };
     let verdict = survive(chain, &contest);
     (verdict.survivor, verdict.rule)
@@ -500,7 +503,12 @@ fn conflict(record: &CanonicalRecord, footing: Footing, change: &FieldChange, si
     let from = record.provenance.of(&change.path);
     let equality = Equality { types: situation.types, side: &situation.source.side, stored: NOTHING_STORED };
     let moved_on = !equality.holds(&change.path, ours, change.base.as_ref());
-    let by_another = from.is_some_and(|from| from.system != situation.source.system);
+    // What was taken back is a system's value again, but not by its own doing.
+    let ours_from = from.map(|from| {
+        let own = from.system == situation.source.system && is_compensation(&from.update);
+        if own { from.update.system.clone() } else { from.system.clone() }
+    });
+    let by_another = ours_from.as_ref().is_some_and(|from| *from != situation.source.system);
     let base = match (footing, change.assumed) {
         (Footing::Joins, _) if ours.is_none() => return None,
         (Footing::Joins, _) => None,
@@ -513,7 +521,7 @@ fn conflict(record: &CanonicalRecord, footing: Footing, change: &FieldChange, si
         base,
         ours: ours.cloned().unwrap_or(Value::Null),
         theirs: change.value.clone(),
-        ours_from: from.map(|from| from.system.clone()),
+        ours_from,
         winner: Winner::Theirs,
         rule: String::new(),
     })

@@ -253,14 +253,11 @@ fn survivor(
         source: &source.system,
         occurred_at: source.occurred_at,
         first_contact: true,
+        fills: false,
+        decided_at: Some(source.at),
     };
     let verdict = survive(chain, &contest);
-    match verdict.rule {
-        Some(rule) => (verdict.survivor, Some(rule)),
-        // Nothing is declared: what was decided later is the newer.
-        None if from.is_none_or(|from| source.at > from.at) => (Survivor::Incoming, None),
-        None => (Survivor::Current, None),
-    }
+    (verdict.survivor, verdict.rule)
 }
 
 /// A link, said against the data of another record at a version: what its system is known to hold stays what it was.

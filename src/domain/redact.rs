@@ -23,13 +23,30 @@ pub fn redact_row(row: &mut Decision, types: &TypeRules) {
         }
     }
     // Our own sentences leave it out; a handler's may quote it.
-    for text in said.iter().filter_map(Value::as_str).filter(|text| !text.is_empty()) {
-        for quoted in [format!("'{text}'"), format!("\"{text}\"")] {
-            if row.reason.contains(&quoted) {
-                row.reason = row.reason.replace(&quoted, "…");
+    row.reason = without_quotes(std::mem::take(&mut row.reason), said.iter());
+}
+
+/// A sentence without quotations of the redacted fields among these.
+#[must_use]
+pub fn not_quoting(text: String, leaves: &Leaves, types: &TypeRules) -> String {
+    without_quotes(text, leaves.iter().filter(|(path, _)| types.redacts(path)).map(|(_, value)| value))
+}
+
+fn without_quotes<'a>(mut text: String, said: impl Iterator<Item = &'a Value>) -> String {
+    for value in said {
+        let said = match value {
+            Value::String(said) => said.clone(),
+            Value::Number(said) => said.to_string(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => continue,
+        };
+        for quote in ['\'', '"', '`'] {
+            let quoted = format!("{quote}{said}{quote}");
+            if !said.is_empty() && text.contains(&quoted) {
+                text = text.replace(&quoted, "…");
             }
         }
     }
+    text
 }
 
 /// Fields without the values of redacted ones.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::ids::SystemName;
 use super::provenance::Source;
+use super::rules::FirstContact;
 use super::time::Timestamp;
 use super::value::{compare, is_empty, same, same_held};
 
@@ -76,6 +77,10 @@ pub struct Contest<'a> {
     pub occurred_at: Option<Timestamp>,
     /// Whether the source's record just joins.
     pub first_contact: bool,
+    /// Whether it only fills what is empty, unless a rule decides: that it comes later is no reason then.
+    pub fills: bool,
+    /// When the incoming value was decided, if that is not now.
+    pub decided_at: Option<Timestamp>,
 }
 
 /// What a rule says.
@@ -112,7 +117,7 @@ pub fn survive(chain: &[Rule], contest: &Contest<'_>) -> Verdict {
             return Verdict { survivor, rule: Some(name) };
         }
     }
-    Verdict { survivor: if own { Survivor::Incoming } else { latest(contest) }, rule: None }
+    Verdict { survivor: if own { Survivor::Incoming } else { latest(contest) }, rule: contest.fills.then(|| FirstContact::FILL.to_owned()) }
 }
 
 /// Whether a rule ranks the system above the one a value is from: if it says the same, the value is its own from then on.
@@ -137,7 +142,7 @@ pub fn outranks(chain: &[Rule], system: &SystemName, from: Option<&SystemName>) 
 }
 
 fn decide(rule: &Rule, contest: &Contest<'_>, own: bool) -> Option<(Survivor, String)> {
-    let name = rule.name().to_owned();
+    let name = if *rule == Rule::Latest { usual(contest) } else { rule.name() }.to_owned();
     let current = contest.current.filter(|value| !value.is_null());
     let survivor = match rule {
         Rule::Latest => latest(contest),
@@ -175,11 +180,19 @@ fn pick(incoming: bool) -> Survivor {
 }
 
 fn latest(contest: &Contest<'_>) -> Survivor {
+    if contest.fills {
+        return pick(contest.current.is_none_or(Value::is_null));
+    }
     let known = contest.current_from.and_then(|from| from.occurred_at);
     match (contest.occurred_at, known) {
         (Some(incoming), Some(current)) => pick(incoming > current || incoming == current && contest.current.is_none()),
-        _ => Survivor::Incoming,
+        _ => pick(contest.decided_at.is_none_or(|at| contest.current_from.is_none_or(|from| at > from.at))),
     }
+}
+
+/// What decides where no rule does.
+const fn usual(contest: &Contest<'_>) -> &'static str {
+    if contest.fills { FirstContact::FILL } else { "latest" }
 }
 
 fn truth(system: &SystemName, fallback: &[Rule], contest: &Contest<'_>, own: bool) -> Option<(Survivor, String)> {
@@ -190,7 +203,7 @@ fn truth(system: &SystemName, fallback: &[Rule], contest: &Contest<'_>, own: boo
         return Some((Survivor::Current, format!("source_of_truth: {system}")));
     }
     let decided = fallback.iter().find_map(|rule| decide(rule, contest, own));
-    let (survivor, name) = decided.unwrap_or_else(|| (latest(contest), "latest".to_owned()));
+    let (survivor, name) = decided.unwrap_or_else(|| (latest(contest), usual(contest).to_owned()));
     Some((survivor, format!("source_of_truth: {system} has not spoken yet, so {name}")))
 }
 

@@ -138,6 +138,11 @@ impl Decider {
 
     /// Drops an update of a set that is refused; its system is corrected if it has the record already.
     async fn withdraw(&mut self, unit: &mut Unit, position: usize, mut item: ChangeItem, why: &str) -> Result<(), PortError> {
+        if unit.decided.contains_key(&item.change.update) || unit.markers.contains_key(&item.change.update) {
+            // It came before, by itself or in another set, and has its row.
+            unit.duplicates += 1;
+            return Ok(());
+        }
         let known = unit.linked(&item.change.key).is_some() && !matches!(item.change.body, ChangeBody::Rekey(_));
         let now = self.clock.now();
         if known {

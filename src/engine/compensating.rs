@@ -1,6 +1,6 @@
 //! A target refuses a change that was accepted (§1.11): it is kept, taken back, or shown to a person, as `on_reject` says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -18,13 +18,13 @@ use crate::domain::decide::Situation;
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::explain;
 use crate::domain::identity::{KeyRule, claims_of};
-use crate::domain::ids::{CanonicalId, NativeId, NativeKey, UpdateId};
+use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName, UpdateId};
 use crate::domain::provenance::DecidedBy;
 use crate::domain::receipt::answered_link;
 use crate::domain::review::{Says, Word};
 use crate::domain::rules::TypeRules;
 use crate::domain::sending::Target;
-use crate::domain::value::{FieldPath, Leaves};
+use crate::domain::value::{FieldPath, Leaves, same_held};
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::error::PortError;
 use crate::ports::store::{DecisionFilter, DecisionWrite};
@@ -268,7 +268,11 @@ impl Decider {
         let refusing = id == taken.refusing;
         let held = if refusing { taken.held } else { &nothing };
         let kept = self.keys_given_away(unit, &record, before.as_ref().unwrap_or(held), &fields, &types).await?;
-        let undone = Undone { update: row.update.clone(), fields, before, kept };
+        let former = match &before {
+            Some(before) => self.sources_of(changed_in, row.version_before, &fields, before).await?,
+            None => BTreeMap::new(),
+        };
+        let undone = Undone { update: row.update.clone(), fields, before, kept, former };
         let version = record.version;
         let Some(id) = own.last().cloned() else { return Ok(()) };
         let done = if made_it { Compensated::default() } else { compensate(&mut record, &undone, held, own, now) };
@@ -303,6 +307,33 @@ impl Decider {
         let restored = types.keys.iter().filter(|key| key.fields.iter().any(|field| fields.contains(field)));
         let restored = restored.map(|key| (key, claims(key))).collect();
         self.owned_by_others(unit, &[record], restored).await
+    }
+
+    /// Whose values a record had at a version, as far as its decisions still tell: of those that have had the value ever since,
+    /// the oldest.
+    async fn sources_of(
+        &self,
+        record: CanonicalId,
+        version: u64,
+        fields: &[FieldPath],
+        values: &Leaves,
+    ) -> Result<BTreeMap<FieldPath, SystemName>, PortError> {
+        let filter = DecisionFilter { record: Some(record), ..DecisionFilter::default() };
+        let mut open: BTreeSet<&FieldPath> = fields.iter().filter(|field| values.get(field).is_some()).collect();
+        let (mut sources, mut after) = (BTreeMap::new(), None);
+        for _ in 0..PAGES_MAX {
+            let page = self.store.decisions(&filter, after.as_ref(), PAGE).await?;
+            for row in page.items.iter().filter(|row| row.version_after > row.version_before && row.version_after <= version) {
+                let Some(snapshot) = &row.accepted_snapshot else { return Ok(sources) };
+                open.retain(|field| same_held(snapshot.get(field), values.get(field)));
+                sources.extend(open.iter().map(|field| ((*field).clone(), row.source_system.clone())));
+            }
+            after = page.next;
+            if after.is_none() || open.is_empty() {
+                break;
+            }
+        }
+        Ok(sources)
     }
 
     /// The data of a record at a version, as far as its decisions still tell.

@@ -271,7 +271,9 @@ impl Dispatch {
         }
         let tried: HashSet<SystemName> = pairs.iter().map(|(_, system)| system.clone()).collect();
         self.relay.marks_later = !self.others.load(Ordering::Relaxed);
-        let round = self.relay.send(pairs, now).await?;
+        let sent = self.relay.send(pairs.clone(), now).await;
+        // Nobody else would look at them before a scan comes by, which may be long.
+        let round = sent.inspect_err(|_| self.wanted.add_all(pairs))?;
         for system in tried {
             let failed: Vec<Pair> = round.failed.iter().filter(|pair| pair.1 == system).cloned().collect();
             if !failed.is_empty() {

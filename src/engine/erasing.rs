@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::decide::{Decider, due_from};
 use super::input::{InputKind, Step};
 use super::merging::{Cause, own_id};
@@ -120,7 +122,28 @@ fn is_about(letter: &DeadLetter, names: &BTreeSet<NativeKey>) -> bool {
             && letter.entity_type.as_deref() == Some(name.entity_type.as_str())
             && letter.native_id.as_deref() == Some(name.native_id.as_str())
     };
-    names.iter().any(is) && letter.body.as_deref() != Some(erased_body().as_str())
+    let (body, erased) = (letter.body.as_deref().unwrap_or_default(), erased_body());
+    body != erased && (names.iter().any(is) || is_set_about(body, names))
+}
+
+/// Whether a message is a change set with an update about one of these.
+fn is_set_about(body: &str, names: &BTreeSet<NativeKey>) -> bool {
+    // Most letters are none, and need not be read.
+    if !body.contains("\"updates\"") {
+        return false;
+    }
+    let message: Value = serde_json::from_str(body).unwrap_or_default();
+    let says = |update: &Value, field: &str, text: &str| match &update[field] {
+        Value::String(said) => said == text,
+        said => said.is_number() && said.to_string() == text,
+    };
+    let is = |update: &Value, name: &NativeKey| {
+        says(update, "system", name.system.as_str())
+            && says(update, "type", name.entity_type.as_str())
+            && says(update, "native_id", name.native_id.as_str())
+    };
+    let updates = message["updates"].as_array();
+    updates.is_some_and(|updates| updates.iter().any(|update| names.iter().any(|name| is(update, name))))
 }
 
 /// How far the rows and dead letters about an erased record have been gone through.

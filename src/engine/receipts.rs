@@ -6,6 +6,7 @@ use super::compensating::Refusal;
 use super::decide::{Decider, due_from};
 use super::doing;
 use super::merging::Cause;
+use super::released::is_discard;
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{DeadReason, Op, Receipt, ReceiptStatus, Rejection};
@@ -60,7 +61,7 @@ impl Decider {
         let rules = self.settings.rules.clone();
         let now = self.clock.now();
         let situation = Situation { rules: &rules, types, source, now };
-        let refused = Refusal::of(&record, receipt);
+        let refused = Refusal::of(&record, receipt).filter(|_| !is_discard(receipt));
         let had = record.native_id(receipt.system()).cloned();
         let named = answered_link(&record, receipt).is_some_and(|index| binds(&record.links[index], receipt));
         let made = named && receipt.status == ReceiptStatus::Applied || made_beside(&record, receipt).is_some();

@@ -130,6 +130,16 @@ impl Relay {
         free
     }
 
+    /// A message is not held any more, or not for the same records.
+    fn let_go(&mut self, pair: &Pair) {
+        for parent in self.held.remove(pair).into_iter().flatten() {
+            let on = (parent, pair.1.clone());
+            if self.held_on.get_mut(&on).is_some_and(|children| children.remove(&pair.0) && children.is_empty()) {
+                self.held_on.remove(&on);
+            }
+        }
+    }
+
     /// Sends what these pairs are owed, as far as it may go now.
     pub async fn send(&mut self, pairs: Vec<Pair>, now: Timestamp) -> Result<Round, PortError> {
         if !self.settings.rules.push_updates {
@@ -142,6 +152,12 @@ impl Relay {
             self.mark_sent().await?;
         }
         let mut owed = self.store.owed_of(&pairs).await?;
+        if !self.held.is_empty() {
+            // Another orchestrator may have sent what was held here, too.
+            let known: HashSet<(CanonicalId, &SystemName)> = owed.iter().map(|row| (row.record, &row.system)).collect();
+            let gone: Vec<&Pair> = pairs.iter().filter(|(record, system)| !known.contains(&(*record, system))).collect();
+            gone.into_iter().for_each(|pair| self.let_go(pair));
+        }
         if owed.is_empty() {
             return Ok(Round::default());
         }
@@ -213,6 +229,7 @@ impl Relay {
         let (mut messages, mut sent, mut made_at, mut settled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let answer_by = now.plus(self.settings.answer_timeout);
         for row in due {
+            self.let_go(&(row.record, row.system.clone()));
             match self.message(&row, &records, &mut round, now) {
                 Made::Message(message, awaits_receipt, at) => {
                     made_at.push(at);

@@ -1,5 +1,7 @@
 //! What a person makes of a pulled brake: what it keeps back is let go, or put away.
 
+use std::time::Duration;
+
 use tokio::task::JoinSet;
 
 use super::acts::{Acts, Done, Refusal, Request};
@@ -17,6 +19,17 @@ use crate::ports::store::SettledLetter;
 /// Rows read at once, and acts under way at once.
 const PAGE: usize = 500;
 const AT_ONCE: usize = 64;
+/// How often is looked for more of what is put away while it keeps coming.
+const LOOKS: u32 = 100;
+/// How long is waited for what is being decided while a brake is taken off.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
+/// How the answer of a person begins that stands for a system's.
+const DISCARD: &str = "discard:";
+
+/// Whether a person said it, and not the system: it is no refusal of what somebody changed.
+pub(super) fn is_discard(receipt: &Receipt) -> bool {
+    receipt.content_hash == 0 && receipt.update.id.as_str().starts_with(DISCARD)
+}
 
 impl Acts {
     /// Lets go of what a brake keeps back. Deletes that wait for it are decided at once, creates may be sent; returns how many
@@ -31,11 +44,33 @@ impl Acts {
     /// Puts away what a brake keeps back: deletes are not followed, creates are not sent as they are. Then the brake is off.
     /// Whatever happens in between, what is left is still kept back. Returns how many there were.
     pub async fn put_away(&self, row: HoldRow, by: &str) -> Result<u64, Refusal> {
+        let mut done = 0;
+        // More may come meanwhile.
+        for _ in 0..LOOKS {
+            let kept = self.kept_back(&row.hold, by).await?;
+            if kept.is_empty() {
+                break;
+            }
+            done += self.all(kept, by).await?;
+        }
+        // Nothing of it was let go.
+        self.store.put_hold(&row.clone().lifted()).await?;
+        self.activity.look();
+        // What was kept back by it at this very moment is to be found in the store.
+        let _ = tokio::time::timeout(SETTLED_WITHIN, self.activity.rest()).await;
+        if let Hold::DeleteBrake { .. } = &row.hold {
+            done += self.all(self.kept_back(&row.hold, by).await?, by).await?;
+        }
+        Ok(done)
+    }
+
+    /// What putting away asks for, of all that a brake keeps back now.
+    async fn kept_back(&self, hold: &Hold, by: &str) -> Result<Vec<Request>, Refusal> {
         let word = Word { says: Says::Rejected, by: Some(by.to_owned()), at: self.clock.now(), reason: None };
-        let requests = match &row.hold {
+        match hold {
             Hold::DeleteBrake { .. } => {
                 let judge = |update: UpdateId| Request::Judge { update, word: Some(word.clone()) };
-                self.braked(&row.hold).await?.into_iter().map(|waiting| judge(waiting.update)).collect()
+                Ok(self.braked(hold).await?.into_iter().map(|waiting| judge(waiting.update)).collect())
             }
             Hold::CreateBrake { system, entity_type } => {
                 let mut requests = Vec::new();
@@ -56,16 +91,12 @@ impl Acts {
                     });
                     requests.extend(kept.map(|found| Request::DontCreate { record: found.record.id, system: system.clone() }));
                 }
-                requests
+                Ok(requests)
             }
             Hold::PauseIn { .. } | Hold::PauseOut { .. } => {
-                return Err(Refusal::Cannot("a pause has nothing to discard; resume the system".to_owned()));
+                Err(Refusal::Cannot("a pause has nothing to discard; resume the system".to_owned()))
             }
-        };
-        let done = self.all(requests, by).await?;
-        self.store.put_hold(&row.released(self.clock.now())).await?;
-        self.activity.look();
-        Ok(done)
+        }
     }
 
     /// Updates that wait for a brake.
@@ -118,7 +149,7 @@ impl Decider {
         let open = found.and_then(|found| Some((found, &found.links[found.link_with(system)?]))).filter(|(_, link)| link.is_open_create());
         let Some((found, link)) = open else { return Ok(Err(Refusal::Gone)) };
         let now = self.clock.now();
-        let id = MessageId::new(format!("discard:{}", self.ids.canonical(now)));
+        let id = MessageId::new(format!("{DISCARD}{}", self.ids.canonical(now)));
         let id = id.unwrap_or_else(|_| unreachable!("a word and a UUID are a valid id"));
         let receipt = Receipt {
             update: UpdateId::new(system.clone(), id),

@@ -18,6 +18,7 @@ use crate::domain::explain;
 use crate::domain::ids::{SystemName, UpdateId};
 use crate::domain::planted;
 use crate::domain::provenance::{ByKind, DecidedBy};
+use crate::domain::redact::not_quoting;
 use crate::domain::shadow::FieldChange;
 use crate::domain::undecided::{Overtaken, forget_report, forget_wait, is_news, keep_waiting};
 use crate::domain::value::{FieldPath, same_held};
@@ -260,6 +261,7 @@ impl Decider {
         error: &str,
     ) {
         let attempt = arrival.attempt;
+        let error = not_quoting(error.to_owned(), &proposal.ruled, situation.types);
         let linked = matches!(proposal.footing, Footing::Linked | Footing::Binds) || arrival.waited.is_some();
         let known = linked && before.tombstone.is_none();
         let max = self.settings.max_attempts;

@@ -83,6 +83,12 @@ impl HoldRow {
         }
     }
 
+    /// The same, off, with nothing let go.
+    #[must_use]
+    pub fn lifted(self) -> Self {
+        Self { holds: false, ..self }
+    }
+
     /// The same, let go.
     #[must_use]
     pub fn released(self, now: Timestamp) -> Self {

@@ -5,7 +5,7 @@ use syncline::domain::ids::CanonicalId;
 use syncline::engine::acts::Request;
 use syncline::ports::store::DecisionFilter;
 
-use crate::support::{Scene, delete, patch};
+use crate::support::{Message, Scene, delete, patch};
 
 const PEOPLE: &str = r#"
 [orchestration]
@@ -89,6 +89,19 @@ fn case_erasure_of_a_person_leaves_ids_and_no_values() {
       erp:u5 echo: erp deleted the record as it was told
       = <person 2> v4 deleted {"boss_id":"<person 1>","home":{"city":{"erased":true}},"mail":{"erased":true},"name":{"erased":true}} [crm c1, erp e1 (gone)]
     "#);
+}
+
+/// A letter of a change set names no record itself.
+#[test]
+fn what_a_set_says_of_the_person_is_erased_too() {
+    let mut scene = known();
+    let she = scene.id_of_person("crm", "c1");
+    let renamed = json!({"id": "s1", "system": "crm", "type": "person", "native_id": "c1", "op": "patch", "entity": {"name": "Setted"}});
+    let stuck = json!({"id": "s2", "system": "crm", "type": "person", "native_id": "c8", "entity": {"mail": "new@x", "boss_id": "nobody"}});
+    scene.send(Message::of(json!({"id": "set", "change_set": true, "updates": [renamed, stuck]})));
+    assert!(scene.all_that_is_kept().contains("Setted"));
+    scene.erase(she);
+    assert!(!scene.all_that_is_kept().contains("Setted"), "{}", scene.all_that_is_kept());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Values that are kept out of decisions.
 
 use serde_json::json;
+use syncline::domain::handler::{UpdateMeta, Verdict};
 use syncline::domain::ids::{NativeId, SystemName};
 use syncline::engine::acts::Request;
 use syncline::ports::store::DecisionFilter;
@@ -35,6 +36,24 @@ fn known() -> Scene {
     scene.says("crm", "person", "c1", json!({"mail": "ann@x", "name": "Ann", "phone": "555-1", "home": {"city": "Bonn"}}));
     scene.says("erp", "person", "e1", json!({"mail": "ann@x", "name": "Ann", "phone": "555-2"}));
     scene
+}
+
+/// A handler's type that does not fit says which value does not.
+#[test]
+fn what_a_handler_stumbles_over_is_not_quoted() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Person {
+        phone: u64,
+    }
+    let accept = |_: &mut Person, _: Option<&Person>, _: &UpdateMeta| Verdict::accept(None);
+    let mut scene = Scene::with(PEOPLE).handler("person", accept).start();
+    scene.says("crm", "person", "c1", json!({"mail": "ann@x", "phone": "555-7"}));
+    for _ in 0..3 {
+        scene.wait(std::time::Duration::from_secs(10));
+    }
+    let letters = scene.ask(async |store| store.dead_letters(None, 9).await).items;
+    assert!(letters.len() == 1 && letters[0].detail.contains("does not fit"), "{letters:?}");
+    assert!(!scene.story().contains("\"555-7\", expected") && !letters[0].detail.contains("555-7"), "{}", scene.story());
 }
 
 #[test]

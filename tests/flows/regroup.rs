@@ -152,6 +152,21 @@ fn what_waited_because_they_were_two_goes_on() {
     "#);
 }
 
+/// Declared or not, the later decision wins, whichever of the two stays.
+#[test]
+fn what_was_decided_later_survives_a_merge() {
+    for (rule, winner, loser) in [("\"latest\"", ("crm", "c1"), ("erp", "e1")), ("\"latest\"", ("erp", "e1"), ("crm", "c1"))] {
+        let mut scene =
+            Scene::with(&PEOPLE.replace("[entities.person]\n", &format!("[entities.person]\nsurvivorship = {{ name = {rule} }}\n")))
+                .start();
+        scene.says("crm", "person", "c1", json!({"name": "Old", "mail": "a@x"}));
+        scene.wait(std::time::Duration::from_secs(60));
+        scene.says("erp", "person", "e1", json!({"name": "New", "phone": "555"}));
+        scene.merge(winner, loser).unwrap();
+        assert!(scene.story().contains(r#""name":"New","phone""#), "{}", scene.story());
+    }
+}
+
 #[test]
 fn two_people_with_one_phone_are_two_once_a_person_said_so() {
     let mut scene = Scene::with(PEOPLE).start();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use syncline::domain::change::Record;
 use syncline::domain::handler::{UpdateMeta, Verdict};
 
-use crate::support::{Scene, whole};
+use crate::support::{Scene, patch, whole};
 
 /// Three systems that take no creates; `RULES` and `MORE` are filled in.
 const THINGS: &str = r#"
@@ -476,6 +476,37 @@ fn first_contact_modes() {
         conflict x: base none, ours "here" (a), theirs "stale" → theirs (latest)
       = <thing 1> v2 {"gap":1,"k":"1","new":true,"size":7,"x":"stale"} [a 1, b 1]
     "#);
+}
+
+/// Who joins later overwrites nothing, unless a declared rule decides for it: that it came later is none.
+#[test]
+fn on_first_contact_only_a_rule_that_decides_overwrites() {
+    let chains = [
+        ("\"non_empty\"", "good", "stale", "good"),
+        ("[\"non_empty\", \"latest\"]", "good", "stale", "good"),
+        ("\"latest\"", "good", "stale", "good"),
+        ("{ rule = \"source_of_truth\", system = \"c\" }", "good", "stale", "good"),
+        ("\"longest\"", "good", "longer", "longer"),
+        ("\"non_empty\"", "", "stale", "stale"),
+    ];
+    for (chain, ours, theirs, survivor) in chains {
+        let mut scene = Scene::with(&rules(&format!("survivorship = {{ x = {chain} }}"))).start();
+        scene.says("a", "thing", "1", thing(&json!(ours)));
+        scene.says("b", "thing", "1", thing(&json!(theirs)));
+        assert_eq!(value_of(&scene), survivor, "{chain}: {}", scene.story());
+    }
+}
+
+#[test]
+fn the_row_names_the_rule_that_refused() {
+    let survivorship = "survivorship = { a = \"longest\", b = { rule = \"source_priority\", sources = [\"a\", \"b\"] } }";
+    let mut scene = Scene::with(&rules(survivorship)).start();
+    scene.says("a", "thing", "1", json!({"k": "1", "a": "long", "b": "B"}));
+    scene.says("b", "thing", "1", json!({"k": "1"}));
+    scene.skip_ahead();
+    scene.send(patch("b", "thing", "1", json!({"a": "longer", "b": "C"})));
+    let story = scene.story();
+    assert!(story.contains("partially_accepted") && story.contains("by Rule source_priority"), "{story}");
 }
 
 #[test]

@@ -321,6 +321,38 @@ fn s50_one_refused_none_applied() {
     "#);
 }
 
+/// Whose value it is again decides what may replace it.
+#[test]
+fn what_is_taken_back_is_its_systems_value_again() {
+    let config = devices("compensate")
+        .replace("[entities.device]\n", "[entities.device]\nsurvivorship = { name = { rule = \"source_of_truth\", system = \"erp\" } }\n");
+    let mut scene = Scene::with(&config).start();
+    for (system, id) in [("erp", "e1"), ("bms", "b1"), ("oem", "o1")] {
+        scene.says(system, "device", id, json!({"serial": "S1", "name": "A"}));
+    }
+    scene.send(patch("erp", "device", "e1", json!({"name": "B"})));
+    scene.refuses("oem", "o1", "no");
+    scene.skip_ahead();
+    scene.send(patch("bms", "device", "b1", json!({"name": "C"})).base(2));
+    let story = scene.story();
+    assert!(story.contains("dropped: name stays 'A' from erp (source_of_truth: erp)"), "{story}");
+}
+
+/// The refused one is mended under another id, the others keep theirs.
+#[test]
+fn s50_a_set_with_what_was_dropped_before_and_another_refusal() {
+    let mut scene = Scene::with(&devices("keep")).handler("device", no_attics).start();
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
+    let new = || whole("bms", "device", "b2", json!({"serial": "S2"})).id("a");
+    let refused = |id: &str| whole("bms", "device", "b1", json!({"serial": "S1", "room": "attic"})).id(id);
+    scene.send(set("set-1", [new(), refused("c")]));
+    scene.skip_ahead();
+    scene.send(set("set-2", [new(), refused("c2").base(1)]));
+    let story = scene.story();
+    assert!(story.contains("bms:c2 dropped: part of change set set-2") && story.contains("decided before: 1"), "{story}");
+    assert!(!story.contains("bms:a"), "it has its row: {story}");
+}
+
 #[test]
 fn s50_a_set_that_can_not_be_decided_now_is_kept_whole() {
     let mut scene = known("keep");

@@ -189,6 +189,33 @@ async fn what_a_brake_keeps_back_can_be_put_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletes_that_come_while_others_are_put_away_are_not_followed_either() {
+    let brakes = "push_updates = true\ndelete_brake = { count = 1, percent = 100, window = \"1h\" }";
+    let served = Served::with(&PUSH.replace("push_updates = true", brakes)).await;
+    for n in 0..60 {
+        served.say(&device(&format!("u{n}"), "bms", &format!("b{n}"), json!({"serial": format!("S{n}")}))).await;
+    }
+    let delete = |n: u32| json!({"id": format!("d{n}"), "system": "bms", "type": "device", "native_id": format!("b{n}"), "op": "delete"});
+    for n in 0..5 {
+        served.say(&delete(n)).await;
+    }
+    served.at_rest().await;
+    let more = async {
+        for n in 5..60 {
+            served.say(&delete(n)).await;
+        }
+    };
+    let ((), put_away) = tokio::join!(more, command(&served, &["brakes", "discard", "delete:bms:device", "--by", "anna"], ""));
+    assert_eq!(put_away.1, Some(0), "{}", put_away.0);
+    served.at_rest().await;
+    let rows = served.get("/v1/decisions?decision=accepted&limit=500").await.1;
+    let deletes = rows["items"].as_array().unwrap().iter().filter(|row| row["op"] == "delete").count();
+    // One before the brake was pulled, one after it was taken off: that one counts anew.
+    assert!((1..=2).contains(&deletes), "{deletes}");
+    served.orchestrator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deletes_that_are_let_go_go_at_once() {
     let brakes = "push_updates = true\ndelete_brake = { count = 1, percent = 100, window = \"1h\" }";
     let served = Served::with(&PUSH.replace("push_updates = true", brakes)).await;
