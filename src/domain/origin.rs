@@ -38,7 +38,7 @@ impl Senders {
     /// Checks that a message which says it is from `system` and about `entity_type` was published as such.
     pub fn check(&self, origin: &Origin, system: &SystemName, entity_type: &EntityType) -> Result<(), Rejection> {
         self.check_system(origin, system)?;
-        if origin.routing_key.splitn(3, '.').nth(1) != Some(entity_type.as_str()) {
+        if origin.routing_key.split('.').nth(1) != Some(entity_type.as_str()) {
             let key = shortened(&origin.routing_key);
             let detail = format!("the message says it is about \"{entity_type}\", but was published with routing key {key}");
             return Err(Rejection::new(DeadReason::NotYourSystem, detail).at("type"));

@@ -135,7 +135,8 @@ fn is_set_about(body: &str, names: &BTreeSet<NativeKey>) -> bool {
     let message: Value = serde_json::from_str(body).unwrap_or_default();
     let says = |update: &Value, field: &str, text: &str| match &update[field] {
         Value::String(said) => said == text,
-        said => said.is_number() && said.to_string() == text,
+        Value::Number(said) => text.parse().is_ok_and(|number: serde_json::Number| number == *said),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
     };
     let is = |update: &Value, name: &NativeKey| {
         says(update, "system", name.system.as_str())

@@ -275,7 +275,7 @@ impl World {
             self.send(who, pairs).await;
         }
         // It holds at any time; now and then is often enough to see it.
-        let broken = if self.arrival % 16 == 0 { self.verified().await } else { Vec::new() };
+        let broken = if self.arrival.is_multiple_of(16) { self.verified().await } else { Vec::new() };
         if !broken.is_empty() {
             self.broken.get_or_insert_with(|| format!("verify finds {broken:#?}"));
         }

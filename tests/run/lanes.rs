@@ -75,7 +75,7 @@ async fn another_system_meets_the_record_its_handler_still_thinks_about() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_thinks_about_a_delete_holds_up_that_record_only() {
     let folder = tempfile::tempdir().unwrap();
-    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let (go, gate) = std::sync::mpsc::sync_channel::<()>(1);
     let gate = std::sync::Mutex::new(gate);
     let thinks = move |_: &Record, _: &UpdateMeta| {
         gate.lock().unwrap().recv().unwrap();

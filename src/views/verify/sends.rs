@@ -48,7 +48,7 @@ impl Check<'_> {
                 let link = records.get(&owed.record).and_then(|record| Some(&record.links[record.link_with(&owed.system)?]));
                 match link {
                     None => {
-                        self.found.broken.push(format!("{} is owed record {}, which it does not take part in", owed.system, owed.record))
+                        self.found.broken.push(format!("{} is owed record {}, which it does not take part in", owed.system, owed.record));
                     }
                     Some(link) if link.rev != owed.rev => {
                         self.found
