@@ -122,12 +122,17 @@ impl World {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        let child = command.spawn().unwrap();
+        let mut child = command.spawn().unwrap();
         let ready = async || {
             let answer = self.http.get(format!("{url}/readyz")).send().await;
             answer.is_ok_and(|answer| answer.status().is_success()).then_some(())
         };
-        until("ready", Duration::from_secs(60), ready).await;
+        let came = tokio::time::timeout(Duration::from_secs(60), until("ready", Duration::MAX, ready)).await;
+        if came.is_err() {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            panic!("it is not ready; ended: {:?}; the last lines, newest first: {last:#?}", child.try_wait().unwrap());
+        }
         child
     }
 
