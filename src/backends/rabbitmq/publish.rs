@@ -145,10 +145,9 @@ impl Outlet {
     /// Facts for whoever has bound a queue to the exchange of decisions. They are not waited for long: acknowledgements wait for
     /// them, and those are what a server needs that takes no messages.
     pub async fn announce(&self, facts: &[Fact]) -> Result<(), PortError> {
-        let unavailable = |message: &str| PortError::new(PortErrorKind::Unavailable, ANNOUNCE, message);
-        let Some(open) = self.current.borrow().clone() else { return Err(unavailable("there is no connection to RabbitMQ")) };
-        if open.blocked.borrow().is_some() {
-            return Err(unavailable("RabbitMQ takes no messages at present"));
+        let open = self.connected(Instant::now() + OPEN_WITHIN, ANNOUNCE).await?;
+        if let Some(why) = open.blocked.borrow().clone() {
+            return Err(blocked(&why, ANNOUNCE));
         }
         let exchange = self.options.names.events();
         let parcel = |fact| told(&exchange, fact);
@@ -212,19 +211,22 @@ impl Outlet {
     /// The connection, once it is there and the server takes messages.
     async fn open(&self, operation: &'static str) -> Result<Arc<Open>, PortError> {
         let until = Instant::now() + OPEN_WITHIN;
-        let unavailable = |message: String| PortError::new(PortErrorKind::Unavailable, operation, message);
+        let open = self.connected(until, operation).await?;
+        let mut free = open.blocked.subscribe();
+        if timeout_at(until, free.wait_for(Option::is_none)).await.is_err() {
+            return Err(blocked(&free.borrow().clone().unwrap_or_default(), operation));
+        }
+        Ok(open)
+    }
+
+    /// The connection, once it is there.
+    async fn connected(&self, until: Instant, operation: &'static str) -> Result<Arc<Open>, PortError> {
         let mut current = self.current.subscribe();
         let open = match timeout_at(until, current.wait_for(Option::is_some)).await {
             Ok(Ok(open)) => open.clone(),
             Ok(Err(_)) | Err(_) => None,
         };
-        let Some(open) = open else { return Err(unavailable("there is no connection to RabbitMQ".to_owned())) };
-        let mut blocked = open.blocked.subscribe();
-        if timeout_at(until, blocked.wait_for(Option::is_none)).await.is_err() {
-            let why = blocked.borrow().clone().unwrap_or_default();
-            return Err(unavailable(format!("RabbitMQ takes no messages at present ({why})")));
-        }
-        Ok(open)
+        open.ok_or_else(|| PortError::new(PortErrorKind::Unavailable, operation, "there is no connection to RabbitMQ"))
     }
 
     /// Makes sure that the systems' queues are there; returns those that can't be made.
@@ -313,6 +315,10 @@ impl Session for Outlet {
     fn ended(&self) {
         self.current.send_replace(None);
     }
+}
+
+fn blocked(why: &str, operation: &'static str) -> PortError {
+    PortError::new(PortErrorKind::Unavailable, operation, format!("RabbitMQ takes no messages at present ({why})"))
 }
 
 fn outbound<'a>(exchange: &'a str, message: &'a OutboundMessage) -> Parcel<'a> {
