@@ -3,14 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::decide::{Decider, due_from};
 use super::input::{InputKind, Step};
+use super::letters;
 use super::merging::{Cause, own_id};
 use super::unit::Unit;
 use crate::domain::canonical::CanonicalRecord;
-use crate::domain::change::Op;
+use crate::domain::change::{Inbound, Op};
 use crate::domain::decision::{Decision, DecisionKind};
 use crate::domain::erase::{erase, erase_part, erase_row, erased_body, erased_detail};
 use crate::domain::ids::{CanonicalId, NativeKey, UpdateId};
@@ -19,6 +18,7 @@ use crate::domain::rules::Rules;
 use crate::ports::error::PortError;
 use crate::ports::store::{Cursor, DeadLetter, DecisionFilter, DecisionWrite, LetterEnd, Lookup, SettledLetter, Store};
 use crate::ports::task::{Task, TaskChange};
+use crate::wire::limits::Limits;
 
 /// Rows, or dead letters, looked at at once.
 const PAGE: usize = 200;
@@ -122,29 +122,15 @@ fn is_about(letter: &DeadLetter, names: &BTreeSet<NativeKey>) -> bool {
             && letter.entity_type.as_deref() == Some(name.entity_type.as_str())
             && letter.native_id.as_deref() == Some(name.native_id.as_str())
     };
-    let (body, erased) = (letter.body.as_deref().unwrap_or_default(), erased_body());
-    body != erased && (names.iter().any(is) || is_set_about(body, names))
+    letter.body.as_deref() != Some(erased_body().as_str())
+        && (names.iter().any(is) || letter.native_id.is_none() && is_set_about(letter, names))
 }
 
-/// Whether a message is a change set with an update about one of these.
-fn is_set_about(body: &str, names: &BTreeSet<NativeKey>) -> bool {
-    // Most letters are none, and need not be read.
-    if !body.contains("\"updates\"") {
-        return false;
-    }
-    let message: Value = serde_json::from_str(body).unwrap_or_default();
-    let says = |update: &Value, field: &str, text: &str| match &update[field] {
-        Value::String(said) => said == text,
-        Value::Number(said) => text.parse().is_ok_and(|number: serde_json::Number| number == *said),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
-    };
-    let is = |update: &Value, name: &NativeKey| {
-        says(update, "system", name.system.as_str())
-            && says(update, "type", name.entity_type.as_str())
-            && says(update, "native_id", name.native_id.as_str())
-    };
-    let updates = message["updates"].as_array();
-    updates.is_some_and(|updates| updates.iter().any(|update| names.iter().any(|name| is(update, name))))
+/// Whether it is a change set with an update about one of these. What can't be read names nobody.
+fn is_set_about(letter: &DeadLetter, names: &BTreeSet<NativeKey>) -> bool {
+    let set = letters::read(letter, letter.body.as_deref(), &Limits::LARGEST);
+    let is = |update: &Inbound| matches!(update, Inbound::Change(change) if names.contains(&change.key));
+    matches!(set, Ok(Inbound::ChangeSet { updates, .. }) if updates.iter().any(is))
 }
 
 /// How far the rows and dead letters about an erased record have been gone through.
