@@ -135,3 +135,27 @@ pub(super) fn unreadable(operation: &'static str, what: &str, error: impl std::f
 pub(super) fn late(operation: &'static str, deadline: std::time::Duration) -> PortError {
     PortError::new(PortErrorKind::Unavailable, operation, format!("MongoDB has not answered for {} s", deadline.as_secs()))
 }
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn who_met_others_is_told_from_who_met_an_index_of_somebody_elses() {
+        let duplicate = |index: &str| format!("E11000 duplicate key error collection: db.canonical {index} dup key: {{ : 1 }}");
+        assert!(is_race_of(DUPLICATE, &duplicate("index: _id_")) && is_race_of(DUPLICATE, "no index is named"));
+        assert!(!is_race_of(DUPLICATE, &duplicate("index: data.serial_1")), "it would be refused for ever");
+        assert!(is_race_of(WRITE_CONFLICT, &duplicate("index: data.serial_1")) && !is_race_of(DISK_FULL, ""));
+    }
+
+    #[test]
+    fn an_answer_may_say_that_not_all_was_done() {
+        let concern = doc! {"ok": 1, "n": 1, "writeConcernError": {"code": 189, "errmsg": "stepped down"}};
+        assert_eq!(all_done("erase", &concern).unwrap_err().kind, PortErrorKind::Unavailable);
+        let wrong = doc! {"ok": 1, "writeErrors": [{"index": 0, "code": 11601, "errmsg": "interrupted"}]};
+        assert_eq!(all_done("erase", &wrong).unwrap_err().kind, PortErrorKind::Unavailable);
+        assert!(all_done("erase", &doc! {"ok": 1, "n": 1}).is_ok());
+    }
+}
