@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use syncline::domain::change::Record;
 use syncline::domain::handler::{UpdateMeta, Verdict};
+use syncline::engine::acts::Request;
 
 use crate::support::{Message, Scene, delete, patch, whole};
 
@@ -132,6 +133,49 @@ fn s49_what_somebody_changed_since_is_left_alone() {
       → bms: update device b1 rev 2 {"id":"b1","name":"Fan","room":"A1","serial":"S1"} changed: name, room
       → erp: update device e1 rev 3 {"id":"e1","name":"Fan","room":"A1","serial":"S1"} changed: name, room
       → oem: update device o1 rev 3 {"id":"o1","name":"Fan","room":"A1","serial":"S1"} changed: name, room
+    "#);
+}
+
+/// OEM would have to make the device, which BMS has renamed and ERP knows.
+fn a_create_that_waits() -> Scene {
+    let config = devices("compensate").replace("[systems.oem.entities.device]\ncreate = false", "[systems.oem.entities.device]");
+    let mut scene = Scene::with(&config).start();
+    scene.pause("oem");
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan"}));
+    scene.says("erp", "device", "e1", json!({"serial": "S1", "name": "Fan"}));
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump"}));
+    scene.skip_ahead();
+    scene
+}
+
+#[test]
+fn a_create_that_is_refused_takes_back_what_it_carries() {
+    let mut scene = a_create_that_waits();
+    scene.release("pause-out:oem");
+    scene.receipt_with("oem", "-", "rejected", |receipt| receipt.without("native_id").with("reason", "no more room"));
+    insta::assert_snapshot!(scene.story(), @r#"
+    … pause-out:oem is let go: 1 creates, 0 updates, 0 conflicts
+      → oem: create device - rev 2 {"name":"Pump","serial":"S1"} changed: name, serial
+    u4 oem receipt device canonical_id=<device 1> reason=no more room rev=2 status=rejected
+      oem:u4 unchanged: oem refuses rev 2: no more room; the same content is not sent again
+      syncline:compensate accepted: oem refused rev 2 (no more room), so update bms:u3 was taken back; name is 'Fan' again
+      syncline:compensate unchanged: oem refused rev 2 (no more room); bms:u1 made the record, which stays: only a person deletes it
+      = <device 1> v3 {"name":"Fan","serial":"S1"} [bms b1, oem (open create), erp e1]
+      → bms: update device b1 rev 1 {"id":"b1","name":"Fan","serial":"S1"} changed: name
+      → erp: update device e1 rev 2 {"id":"e1","name":"Fan","serial":"S1"} changed: name
+    "#);
+}
+
+#[test]
+fn a_create_that_a_person_does_not_want_takes_back_nothing() {
+    let mut scene = a_create_that_waits();
+    let owed = scene.ask(async |store| store.owed(0, 10).await);
+    let (record, system) =
+        owed.iter().map(|(_, owed)| (owed.record, owed.system.clone())).find(|(_, system)| system.as_str() == "oem").unwrap();
+    scene.act(Request::DontCreate { record, system }, "anna").unwrap();
+    insta::assert_snapshot!(scene.story(), @r#"
+    … anna does not want <device 1> in oem
+      oem:discard:0192f0c4-0000-7000-8000-000000000002 unchanged: anna discarded what a brake kept back: oem is not sent this record as it is
     "#);
 }
 

@@ -1,7 +1,7 @@
 //! A slow merge handler holds up its own record and nothing else.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +9,7 @@ use syncline::domain::decision::DecisionKind;
 use syncline::prelude::*;
 use tokio::sync::Semaphore;
 
-use crate::support::{decided, drained, row, syncline, whole};
+use crate::support::{decided, drained, row, syncline, until, whole};
 
 /// Thinks about records named `slow` until it is let go.
 struct Gate(Arc<Semaphore>, Arc<AtomicUsize>);
@@ -91,6 +91,41 @@ async fn who_thinks_about_a_delete_holds_up_that_record_only() {
     go.send(()).unwrap();
     assert_eq!(decided(&orchestrator, "bms:u2").await.decision, DecisionKind::Accepted);
     drained(&orchestrator).await;
+    orchestrator.stop().await.unwrap();
+}
+
+/// More plain functions that block than the runtime has threads for what blocks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn functions_that_block_leave_threads_for_everything_else() {
+    const MANY: usize = 600;
+    let folder = tempfile::tempdir().unwrap();
+    let running = Arc::new((Mutex::new((0, 0)), Condvar::new()));
+    let function = {
+        let running = running.clone();
+        move |_: &mut Record, _: Option<&Record>, _: &UpdateMeta| {
+            let (state, opened) = &*running;
+            let mut now = state.lock().unwrap();
+            *now = (now.0 + 1, now.1.max(now.0 + 1));
+            drop(opened.wait_while(now, |now| now.0 > 0).unwrap());
+            Verdict::accept(None)
+        }
+    };
+    let config = "[orchestration]\nhandler_timeout = { after = \"60s\" }\n[entities.site]";
+    let orchestrator = syncline(folder.path(), config).on_update::<Record, _>("device", function).start().await.unwrap();
+    let slow: Vec<_> = (1..=MANY).map(|n| whole(format!("s{n}"), "bms", format!("d{n}"), json!({"name": "slow"}))).collect();
+    orchestrator.submit(&slow).await.unwrap();
+    until("handlers at work", async || (running.0.lock().unwrap().0 > 100).then_some(())).await;
+    let site = json!({"id": "u1", "system": "bms", "type": "site", "native_id": "x1", "entity": {"name": "quick"}});
+    orchestrator.submit(&[site]).await.unwrap();
+    decided(&orchestrator, "bms:u1").await;
+    let (now, most) = *running.0.lock().unwrap();
+    assert!(now == most && most < 512, "{now} at once");
+    // From now on whoever comes goes on at once.
+    running.0.lock().unwrap().0 = i64::MIN / 2;
+    running.1.notify_all();
+    for n in 1..=MANY {
+        assert_eq!(decided(&orchestrator, &format!("bms:s{n}")).await.decision, DecisionKind::Accepted);
+    }
     orchestrator.stop().await.unwrap();
 }
 

@@ -7,10 +7,11 @@ use syncline::backends::rabbitmq::{Options, RabbitBroker};
 use syncline::ports::broker::{Broker, Inbox};
 use syncline::ports::error::PortErrorKind;
 use syncline::ports::testkit::sample;
+use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::proxy::Proxy;
-use super::support::{Site, bodies, receive, tags, until};
+use super::support::{LONG, Site, bodies, receive, tags, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_no_queue_takes_is_not_published() {
@@ -194,6 +195,37 @@ async fn silence_is_noticed() {
     until("both connections", async || broker.connected().is_ok().then_some(())).await;
     assert!(site.send("bms.device.D1", b"after").await);
     assert_eq!(bodies(&receive(&broker, 1).await), ["after"]);
+}
+
+/// The client waits for an answer for ever, with a thread and a socket: one such try is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_says_nothing_is_left_alone_after_the_first_try() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (left, mut leaving) = tokio::sync::mpsc::channel(1);
+    let options = {
+        let site = Site { url: format!("amqp://guest:guest@{}", listener.local_addr().unwrap()), prefix: "nowhere".to_owned() };
+        let mut options = site.options();
+        // There is nothing to be taken away.
+        std::mem::forget(site);
+        options.connect_within = 2 * LONG;
+        options
+    };
+    let opening = tokio::spawn(RabbitBroker::open(options));
+    let listening = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let left = left.clone();
+            tokio::spawn(async move {
+                let mut heard = Vec::new();
+                // Nothing is answered.
+                let ended = stream.read_to_end(&mut heard).await;
+                let _ = left.send((ended.is_ok(), heard)).await;
+            });
+        }
+    });
+    let (gently, heard) = tokio::time::timeout(LONG, leaving.recv()).await.unwrap().unwrap();
+    assert!(gently && heard.starts_with(b"AMQP"), "{heard:?}");
+    opening.abort();
+    listening.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

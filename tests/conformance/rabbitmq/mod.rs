@@ -1,5 +1,6 @@
 //! The RabbitMQ backend, against a real server.
 
+mod adapter;
 mod faults;
 mod orchestrator;
 mod proxy;

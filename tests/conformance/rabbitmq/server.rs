@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use syncline::backends::rabbitmq::{Address, Options, RabbitBroker};
-use syncline::ports::broker::{Broker, Inbox};
+use syncline::ports::broker::{Broker, Fact, Inbox};
 use syncline::ports::error::PortErrorKind;
 use syncline::ports::testkit::sample;
 use syncline_sdk::{Adapter, Credentials, MemoryState, NativeModel};
@@ -105,7 +105,7 @@ async fn a_restart_of_the_server_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_server_takes_nothing_consuming_goes_on() {
     let Some(server) = Server::start() else { return };
-    let broker = server.open().await;
+    let broker = RabbitBroker::open(Options { events: true, ..server.options(&server.url) }).await.unwrap();
     let peer = Peer::connect(&server.url).await;
     for body in ["1", "2"] {
         send(&peer, body).await;
@@ -114,6 +114,10 @@ async fn while_the_server_takes_nothing_consuming_goes_on() {
     let refused = broker.publish(vec![sample::message("oem", 1, 1)]).await.remove(0).unwrap_err();
     assert_eq!(refused.kind, PortErrorKind::Unavailable);
     let refused = broker.publish(vec![sample::message("oem", 1, 1)]).await.remove(0).unwrap_err();
+    assert!(refused.message.contains("takes no messages at present"), "{refused}");
+    // Facts are not waited for: acknowledgements would wait for them, and those are what such a server needs.
+    let fact = Fact { id: "bms:u1".to_owned(), routing_key: "device.accepted".to_owned(), body: b"{}".to_vec() };
+    let refused = broker.announce(&[fact]).await.unwrap_err();
     assert!(refused.message.contains("takes no messages at present"), "{refused}");
     let came = receive(&broker, 2).await;
     assert_eq!(bodies(&came), ["1", "2"]);

@@ -152,8 +152,16 @@ impl Peer {
     }
 
     pub async fn waiting(&self, queue: &str) -> u32 {
+        self.seen(queue).await.message_count()
+    }
+
+    pub async fn consumers(&self, queue: &str) -> u32 {
+        self.seen(queue).await.consumer_count()
+    }
+
+    async fn seen(&self, queue: &str) -> lapin::Queue {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        self.0.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap().message_count()
+        self.0.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap()
     }
 
     pub async fn delete_queue(&self, queue: &str) {
