@@ -3,7 +3,7 @@
 //! Takes what the engine has left: its records, the decisions about the changes, and the messages about them. One task consumes,
 //! writes a transaction and acknowledges; another one publishes, waits for the confirmations and notes them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -13,14 +13,15 @@ use lapin::options::{
     ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, Consumer, ExchangeKind};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, ExchangeKind};
 use mongodb::bson::{Document, doc};
 use mongodb::options::WriteConcern;
 use mongodb::{ClientSession, Database};
 use syncline::backends::mongodb::{MongoStore, Options};
 use tokio::sync::{mpsc, watch};
 
-use crate::servers::{Measured, Measuring, SYSTEMS, Servers, quantiles};
+use crate::feeding::{self, Pace};
+use crate::servers::{Measured, Measuring, SYSTEMS, Servers};
 use crate::workload::{message, shuffled};
 
 /// Updates of one transaction: as many as the engine takes at most.
@@ -35,16 +36,27 @@ async fn queue(channel: &Channel, name: &str) {
 }
 
 /// A message with its properties.
-type Message = (BasicProperties, Vec<u8>);
+pub type Message = (BasicProperties, Vec<u8>);
 
-async fn publish(channel: &Channel, exchange: &str, key: &str, messages: &[Message]) {
+/// What a message that lasts says of itself.
+pub fn durable_message() -> BasicProperties {
+    BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into())
+}
+
+/// The loop's own queue.
+pub fn inbox(servers: &Servers) -> String {
+    format!("{}.bare.in", servers.name)
+}
+
+/// Publishes messages, each under its key, and waits until the server has all of them.
+pub async fn publish(channel: &Channel, exchange: &str, messages: impl Iterator<Item = (String, Message)>) {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let mut confirms = Vec::with_capacity(messages.len());
-    for (properties, body) in messages {
-        confirms.push(channel.basic_publish(exchange.into(), key.into(), options, body, properties.clone()).await.unwrap());
+    let mut confirms = Vec::new();
+    for (key, (properties, body)) in messages {
+        confirms.push(channel.basic_publish(exchange.into(), key.into(), options, &body, properties).await.unwrap());
     }
     for confirm in join_all(confirms).await {
-        confirm.unwrap();
+        assert!(matches!(confirm.unwrap(), Confirmation::Ack(None)), "no queue takes what is published to {exchange}");
     }
 }
 
@@ -148,7 +160,7 @@ impl Ground {
         }
         copy_earlier(&servers.database(&servers.name).await, &database).await;
         let (connection, channel) = servers.channel().await;
-        let inbox = format!("{}.bare.in", servers.name);
+        let inbox = inbox(servers);
         queue(&channel, &inbox).await;
         channel.basic_qos(1000, BasicQosOptions::default()).await.unwrap();
         let (hand_over, handed) = mpsc::channel::<Vec<String>>(2);
@@ -168,7 +180,7 @@ impl Ground {
     pub async fn pass(&mut self, updates: u64, group: usize) -> Measured {
         let to = self.done + updates as usize;
         for page in inbound(updates).chunks(1000) {
-            publish(&self.channel, "", &self.inbox, page).await;
+            publish(&self.channel, "", page.iter().map(|message| (self.inbox.clone(), message.clone()))).await;
         }
         let measured = Measuring::begin();
         let consumer = self.consume().await;
@@ -182,6 +194,34 @@ impl Ground {
         let measured = measured.end(updates);
         self.channel.basic_cancel(tag, BasicCancelOptions::default()).await.unwrap();
         measured
+    }
+
+    /// The same for what another process hands in, a thousand a second: how long each took from its delivery until it was committed
+    /// and settled, in microseconds.
+    pub async fn steadily(&mut self, servers: &Servers, updates: u64) -> Vec<i64> {
+        let to = self.done + updates as usize;
+        let mut consumer = self.consume().await;
+        let tag = consumer.tag();
+        let (arrived, mut waiting) = mpsc::unbounded_channel();
+        let stamping = tokio::spawn(async move {
+            while let Some(delivery) = consumer.next().await {
+                arrived.send((Instant::now(), delivery.unwrap())).unwrap_or(());
+            }
+        });
+        let (mut took, mut some) = (Vec::new(), Vec::new());
+        let working = async {
+            while self.done < to {
+                assert!(waiting.recv_many(&mut some, GROUP).await > 0, "the server went away");
+                let (came, deliveries): (Vec<Instant>, Vec<Delivery>) = some.drain(..).unzip();
+                self.work(&deliveries).await;
+                took.extend(came.iter().map(|came| came.elapsed().as_micros() as i64));
+            }
+        };
+        tokio::join!(working, feeding::apart(servers, feeding::BARE, 0..updates, updates, 1, Pace::Steady));
+        self.sent.wait_for(|sent| *sent == to).await.unwrap();
+        self.channel.basic_cancel(tag, BasicCancelOptions::default()).await.unwrap();
+        stamping.await.unwrap();
+        took
     }
 
     async fn consume(&self) -> Consumer {
@@ -211,8 +251,7 @@ impl Ground {
 }
 
 fn inbound(updates: u64) -> Vec<Message> {
-    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
-    (0..updates).map(|n| (properties.clone(), message(n, 1))).collect()
+    (0..updates).map(|n| (durable_message(), message(n, 1))).collect()
 }
 
 pub async fn run(servers: &Servers, updates: u64, group: usize) {
@@ -220,42 +259,6 @@ pub async fn run(servers: &Servers, updates: u64, group: usize) {
     let what = if group == 1 { "one by one".to_owned() } else { format!("up to {group} a transaction") };
     println!("bare loop, {what}: {}", ground.pass(updates, group).await);
     ground.end().await;
-}
-
-/// A thousand updates a second, for ten seconds: from delivery to being committed and settled, as the engine is measured.
-pub async fn latency(servers: &Servers, updates: u64) {
-    let updates = updates.min(10_000);
-    let mut ground = Ground::of(servers, updates).await;
-    let (arrived, mut waiting) = mpsc::unbounded_channel();
-    let mut consumer = ground.consume().await;
-    let stamping = tokio::spawn(async move {
-        while let Some(delivery) = consumer.next().await {
-            arrived.send((Instant::now(), delivery.unwrap())).unwrap_or(());
-        }
-    });
-    let (feeding, feed) = servers.channel().await;
-    let inbox = ground.inbox.clone();
-    let fed = tokio::spawn(async move {
-        let begin = Instant::now();
-        for (n, five) in inbound(updates).chunks(5).enumerate() {
-            tokio::time::sleep_until((begin + Duration::from_millis(n as u64 * 5)).into()).await;
-            let (feed, inbox, five) = (feed.clone(), inbox.clone(), five.to_vec());
-            tokio::spawn(async move { publish(&feed, "", &inbox, &five).await });
-        }
-    });
-    let mut took = Vec::new();
-    let mut some = Vec::new();
-    while took.len() < updates as usize {
-        assert!(waiting.recv_many(&mut some, GROUP).await > 0, "the server went away");
-        let (came, deliveries): (Vec<Instant>, Vec<Delivery>) = some.drain(..).unzip();
-        ground.work(&deliveries).await;
-        took.extend(came.iter().map(|came| came.elapsed().as_micros() as i64));
-    }
-    fed.await.unwrap();
-    stamping.abort();
-    ground.end().await;
-    feeding.close(200, "done".into()).await.unwrap();
-    println!("bare loop at 1,000/s, delivered to settled: {}", quantiles(took));
 }
 
 async fn begin(database: &Database) -> ClientSession {
@@ -297,7 +300,8 @@ async fn send(
     let mut done = 0;
     while let Some(records) = handed.recv().await {
         for (system, messages) in &messages {
-            publish(&channel, &exchange, system, &messages[done..done + records.len()]).await;
+            let part = messages[done..done + records.len()].iter();
+            publish(&channel, &exchange, part.map(|message| (system.clone(), message.clone()))).await;
         }
         done += records.len();
         let owed = database.collection::<Document>("owed");

@@ -1,7 +1,6 @@
 //! The engine itself: what the supervisor runs, on the servers.
 
 use std::ops::Range;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,9 +20,9 @@ use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
 use tokio::sync::watch;
 
+use crate::feeding::{self, Pace};
 use crate::machine::private_mib;
-use crate::servers::{Measured, Measuring, SYSTEMS, Servers, quantiles};
-use crate::workload::{message, mix, shuffled};
+use crate::servers::{Measured, Measuring, SYSTEMS, Servers};
 
 const RULES: &str = r#"
 [entities.device]
@@ -57,32 +56,6 @@ pub async fn idle(servers: &Servers) {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     println!("idle: {:.1} MiB private memory", private_mib());
     running.stop().await.unwrap();
-}
-
-/// What one system says of record `n` in its `pass`-th state.
-fn of_system(system: &str, n: u64, pass: u64) -> (String, Vec<u8>) {
-    let mut body: Value = serde_json::from_slice(&message(n, pass)).unwrap();
-    let native = format!("{:016x}", mix(n ^ system.len() as u64 ^ u64::from(system.as_bytes()[0])));
-    body["system"] = json!(system);
-    body["id"] = json!(format!("{system}-{n}-{pass}"));
-    body["native_id"] = json!(native);
-    (format!("{system}.device.{native}"), serde_json::to_vec(&body).unwrap())
-}
-
-/// Has another process hand in what a system says of some of all its records, so that the memory of this one is the engine's.
-async fn apart(servers: &Servers, system: &str, some: Range<u64>, all: u64, pass: u64) {
-    let numbers = [some.start, some.end, all, pass].map(|number| number.to_string());
-    let mut feeding = Command::new(std::env::current_exe().unwrap());
-    feeding.args(["feed", &servers.name, system]).args(numbers);
-    let fed = tokio::task::spawn_blocking(move || feeding.status().unwrap()).await.unwrap();
-    assert!(fed.success(), "the messages could not be handed in");
-}
-
-/// What that process does. The first load comes in order, changes in no order.
-pub async fn feed(servers: &Servers, system: &str, [from, to, all, pass]: [u64; 4]) {
-    let broker = servers.broker().await;
-    let record = |i: u64| if pass == 0 { i } else { shuffled(i, all) };
-    servers.feed(&broker, (from..to).map(|i| of_system(system, record(i), pass))).await;
 }
 
 /// Counts what is settled, and notes how long it took since it was delivered. Gives nothing out while it is shut.
@@ -151,7 +124,7 @@ async fn load(servers: &Servers, updates: u64, receipts: bool) {
     let running = start(servers, counted.clone(), false, receipts).await;
     let began = Instant::now();
     for system in SYSTEMS {
-        apart(servers, system, 0..updates, updates, 0).await;
+        feeding::apart(servers, system, 0..updates, updates, 0, Pace::AtOnce).await;
     }
     counted.until(3 * updates).await;
     running.at_rest().await;
@@ -182,13 +155,23 @@ impl Passes {
     pub async fn change(&mut self, servers: &Servers, some: Range<u64>, pass: u64) -> Measured {
         self.counted.shut.send_replace(true);
         let count = some.end - some.start;
-        apart(servers, "bms", some, self.updates, pass).await;
+        feeding::apart(servers, "bms", some, self.updates, pass, Pace::AtOnce).await;
         let measured = Measuring::begin();
         self.counted.shut.send_replace(false);
         self.done += count;
         self.counted.until(self.done).await;
         self.running.at_rest().await;
         measured.end(count)
+    }
+
+    /// The same a thousand a second: how long each took from its delivery until it was committed and settled, in microseconds.
+    pub async fn steadily(&mut self, servers: &Servers, some: Range<u64>, pass: u64) -> Vec<i64> {
+        self.counted.took_us.lock().unwrap().clear();
+        self.done += some.end - some.start;
+        feeding::apart(servers, "bms", some, self.updates, pass, Pace::Steady).await;
+        self.counted.until(self.done).await;
+        self.running.at_rest().await;
+        std::mem::take(&mut *self.counted.took_us.lock().unwrap())
     }
 
     pub async fn end(self) {
@@ -200,7 +183,7 @@ impl Passes {
 /// when every record has been seen.
 pub async fn throughput(servers: &Servers, updates: u64, receipts: bool) {
     load(servers, updates, receipts).await;
-    apart(servers, "bms", 0..updates, updates, 1).await;
+    feeding::apart(servers, "bms", 0..updates, updates, 1, Pace::AtOnce).await;
     let counted = Counted::new(servers.broker().await);
     let stop = Arc::new(AtomicBool::new(false));
     let mut adapters = Vec::new();
@@ -219,7 +202,7 @@ pub async fn throughput(servers: &Servers, updates: u64, receipts: bool) {
     let what = if receipts { "with receipts" } else { "without receipts" };
     println!("syncline, two targets, {what}, just started: {}", measured.end(updates));
     counted.shut.send_replace(true);
-    apart(servers, "bms", 0..updates, updates, 2).await;
+    feeding::apart(servers, "bms", 0..updates, updates, 2, Pace::AtOnce).await;
     let measured = Measuring::begin();
     counted.shut.send_replace(false);
     counted.until(2 * settled).await;
@@ -270,30 +253,4 @@ async fn answer(servers: Servers, system: String, count: u64) {
         }
     }
     connection.close(200, "done".into()).await.unwrap();
-}
-
-/// A thousand updates a second, for ten seconds, of records that were seen before: from delivery to being committed and settled.
-pub async fn latency(servers: &Servers, updates: u64) {
-    const UPDATES: u64 = 10_000;
-    // Others than in earlier runs on the same databases.
-    let pass = SystemClock.now().as_micros().unsigned_abs() / 1_000_000;
-    let broker = servers.broker().await;
-    let counted = Counted::new(broker.clone());
-    let running = start(servers, counted.clone(), true, false).await;
-    servers.feed(&broker, (0..UPDATES.min(updates)).map(|n| of_system("bms", n, pass))).await;
-    counted.until(UPDATES.min(updates)).await;
-    running.at_rest().await;
-    counted.took_us.lock().unwrap().clear();
-    let begin = Instant::now();
-    for n in 0..UPDATES / 5 {
-        tokio::time::sleep_until((begin + Duration::from_millis(n * 5)).into()).await;
-        let (broker, servers) = (broker.clone(), Servers::named(&servers.name));
-        let five = n * 5..n * 5 + 5;
-        tokio::spawn(async move { servers.feed(&broker, five.map(|n| of_system("bms", n % updates, pass + 1 + n / updates))).await });
-    }
-    counted.until(UPDATES.min(updates) + UPDATES).await;
-    let took = counted.took_us.lock().unwrap().clone();
-    println!("decision latency at 1,000/s, delivered to settled: {}", quantiles(took));
-    running.at_rest().await;
-    running.stop().await.unwrap();
 }

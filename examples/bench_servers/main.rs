@@ -7,6 +7,7 @@
 
 mod bare;
 mod engine;
+mod feeding;
 #[allow(dead_code, reason = "shared with the other measurement")]
 #[path = "../bench_embedded/machine.rs"]
 mod machine;
@@ -39,19 +40,19 @@ fn main() {
 
 fn all(updates: u64) {
     println!("{updates} changes of known records, each sent to two other systems; one fsync takes {:.0} us here", machine::fsync_us());
-    let names = [Servers::new_name(), Servers::new_name(), Servers::new_name()];
+    let names = [(); 4].map(|()| Servers::new_name());
     for (part, name) in [
         ("idle", &names[0]),
         ("engine", &names[0]),
         ("bare", &names[0]),
         ("single", &names[0]),
         ("turns", &names[2]),
-        ("bare-latency", &names[0]),
         ("receipts", &names[1]),
-        ("latency", &names[1]),
+        ("latency", &names[3]),
         ("clean", &names[0]),
         ("clean", &names[1]),
         ("clean", &names[2]),
+        ("clean", &names[3]),
     ] {
         let done = Command::new(std::env::current_exe().unwrap()).args(["part", part, &updates.to_string(), name]).output().unwrap();
         print!("{}", String::from_utf8_lossy(&done.stdout));
@@ -65,7 +66,7 @@ fn runtime() -> Runtime {
 
 fn feed(name: &str, system: &str, numbers: &[String]) {
     let numbers: Vec<u64> = numbers.iter().map(|number| number.parse().unwrap()).collect();
-    runtime().block_on(engine::feed(&Servers::named(name), system, numbers.try_into().unwrap()));
+    runtime().block_on(feeding::feed(&Servers::named(name), system, numbers.try_into().unwrap()));
 }
 
 fn part(name: &str, updates: u64, servers: &Servers) {
@@ -74,10 +75,9 @@ fn part(name: &str, updates: u64, servers: &Servers) {
             "idle" => engine::idle(servers).await,
             "engine" => engine::throughput(servers, updates, false).await,
             "receipts" => engine::throughput(servers, updates, true).await,
-            "latency" => engine::latency(servers, updates).await,
+            "latency" => turns::latency(servers, updates).await,
             "bare" => bare::run(servers, updates, bare::GROUP).await,
-            "turns" => turns::run(servers, updates).await,
-            "bare-latency" => bare::latency(servers, updates).await,
+            "turns" => turns::throughput(servers, updates).await,
             "single" => bare::run(servers, (updates / 20).max(100), 1).await,
             "clean" => servers.clean().await,
             unknown => panic!("no part {unknown}"),

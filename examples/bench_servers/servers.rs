@@ -10,8 +10,6 @@ use syncline::app::SystemClock;
 use syncline::backends::mongodb::{MongoStore, Options};
 use syncline::backends::rabbitmq::{Address, Options as RabbitOptions, RabbitBroker};
 use syncline::domain::ids::SystemName;
-use syncline::ports::broker::{HandedIn, Inbox};
-use syncline::ports::clock::Clock;
 
 use crate::machine;
 
@@ -56,18 +54,6 @@ impl Servers {
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         (connection, channel)
-    }
-
-    /// Hands messages of the systems in, durably.
-    pub async fn feed(&self, broker: &RabbitBroker, messages: impl Iterator<Item = (String, Vec<u8>)>) {
-        let mut messages = messages.map(|(routing_key, body)| HandedIn { routing_key, message_id: None, body });
-        loop {
-            let page: Vec<HandedIn> = messages.by_ref().take(500).collect();
-            if page.is_empty() {
-                return;
-            }
-            broker.hand_in(page, SystemClock.now()).await.unwrap();
-        }
     }
 
     pub async fn clean(&self) {

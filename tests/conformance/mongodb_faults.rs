@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mongodb::bson::doc;
 use syncline::backends::mongodb::{MongoStore, Options};
 use syncline::domain::decision::DecisionKind;
 use syncline::ports::error::PortErrorKind;
-use syncline::ports::store::{DecisionFilter, Lookup, OutboxChange, Plan, RecordWrite, Store};
+use syncline::ports::store::{Batch, DecisionFilter, Lookup, OutboxChange, Plan, RecordWrite, Store};
 use syncline::ports::testkit::sample;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,6 +26,8 @@ enum Cut {
     BeforeTheAnswer,
     /// It is not cut at all: nothing comes through any more, and nobody says so.
     Never,
+    /// Only the command comes under another name, which no server knows.
+    NotKnown,
 }
 
 /// What the proxy does.
@@ -56,6 +59,11 @@ async fn message(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
     Some(message)
 }
 
+fn misname(question: &mut [u8], command: &[u8]) {
+    let at = question.windows(command.len()).position(|part| part == command).unwrap();
+    question[at] = b'x';
+}
+
 /// Carries questions and answers in turn; after the fatal one the connection is gone.
 async fn carry(client: (OwnedReadHalf, OwnedWriteHalf), server: (OwnedReadHalf, OwnedWriteHalf), plot: &Plot) -> Option<()> {
     let ((mut asks, mut hears), (mut answers, mut is_asked)) = (client, server);
@@ -70,8 +78,13 @@ async fn carry(client: (OwnedReadHalf, OwnedWriteHalf), server: (OwnedReadHalf, 
     let mut struck = None;
     let there = async {
         loop {
-            let question = message(&mut asks).await?;
+            let mut question = message(&mut asks).await?;
             if plot.strikes(&question) {
+                if plot.cut == Cut::NotKnown {
+                    misname(&mut question, plot.command);
+                    is_asked.write_all(&question).await.ok()?;
+                    continue;
+                }
                 struck = Some(question);
                 return Some(());
             }
@@ -179,6 +192,91 @@ async fn a_connection_cut_in_the_middle_of_a_transaction_loses_nothing() {
             exactly_once(command, cut, 1).await;
         }
     }
+}
+
+/// Three records in their next state, each with a row and a message that is owed.
+fn changes(version: u64) -> Batch {
+    let change = |n: u64| {
+        let plan = plan(n);
+        let row = sample::decision(&format!("bms:u{n}-{version}"), Some(n), DecisionKind::Accepted, n);
+        let outbox = vec![OutboxChange::Due { system: sample::system("oem"), rev: version }];
+        let write = RecordWrite { outbox, ..sample::write(sample::record(n, version), Some(version - 1)) };
+        Plan { decisions: vec![sample::row(row)], record: Some(write), ..plan }
+    };
+    sample::batch((0..3).map(change).collect())
+}
+
+/// Whether the server takes a small batch in one command: MongoDB 8 does. Said aloud where it does not.
+async fn takes_it_in_one(base: &Base) -> bool {
+    let hello = base.by_hand().await.run_command(doc! {"hello": 1}).await.unwrap();
+    let known = hello.get_i32("maxWireVersion").is_ok_and(|version| version >= 25);
+    if !known {
+        eprintln!("skipped: this MongoDB is older than version 8");
+    }
+    known
+}
+
+/// A store with three records behind a proxy, and the same without.
+async fn behind(url: &str, base: &Base, plot: &Arc<Plot>) -> (MongoStore, MongoStore) {
+    let direct = base.open().await;
+    direct.commit(&sample::batch((0..3).map(plan).collect())).await.unwrap();
+    (MongoStore::open(&proxy(url, Arc::clone(plot)).await, &base.name, Options::default()).await.unwrap(), direct)
+}
+
+async fn stored(store: &MongoStore) -> (Vec<u64>, usize, usize) {
+    let records = store.records(&[0, 1, 2].map(sample::id)).await.unwrap();
+    let rows = store.decisions(&DecisionFilter::default(), None, 99).await.unwrap().items.len();
+    (records.iter().map(|found| found.record.version).collect(), rows, store.owed(0, 9).await.unwrap().len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_while_a_small_batch_is_written_loses_nothing() {
+    let Some(url) = server() else { return };
+    for cut in [Cut::BeforeItArrives, Cut::BeforeTheAnswer] {
+        let base = Base::new(&url);
+        if !takes_it_in_one(&base).await {
+            return;
+        }
+        let plot = Arc::new(Plot { command: b"bulkWrite", cut, left: AtomicUsize::new(1), breaks: Notify::new() });
+        let (store, direct) = behind(&url, &base, &plot).await;
+        store.commit(&changes(2)).await.unwrap();
+        assert_eq!(plot.left.load(Ordering::SeqCst), 0, "the connection was cut");
+        assert_eq!(stored(&direct).await, (vec![2, 2, 2], 6, 3));
+        base.drop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_take_a_small_batch_in_one_command_is_given_its_statements_one_by_one() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    if !takes_it_in_one(&base).await {
+        return;
+    }
+    let plot = Arc::new(Plot { command: b"bulkWrite", cut: Cut::NotKnown, left: AtomicUsize::new(2), breaks: Notify::new() });
+    let (store, direct) = behind(&url, &base, &plot).await;
+    for version in 2..=4 {
+        store.commit(&changes(version)).await.unwrap();
+    }
+    assert_eq!(plot.left.load(Ordering::SeqCst), 1, "it was tried once");
+    assert_eq!(stored(&direct).await, (vec![4, 4, 4], 12, 3));
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_small_batch_meets_is_named() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let plot = Arc::new(Plot { command: b"bulkWrite", cut: Cut::NotKnown, left: AtomicUsize::new(0), breaks: Notify::new() });
+    let (store, direct) = behind(&url, &base, &plot).await;
+    let mut other = changes(2);
+    other.plans.truncate(2);
+    other.plans.remove(0);
+    direct.commit(&other).await.unwrap();
+    let met = store.commit(&changes(2)).await.unwrap_err();
+    assert_eq!(met.kind, PortErrorKind::Conflict(vec![1]), "{met}");
+    assert_eq!(stored(&direct).await, (vec![1, 2, 1], 4, 3));
+    base.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

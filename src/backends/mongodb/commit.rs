@@ -14,10 +14,11 @@ use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 
 use super::codec::{self, signed};
 use super::error::{failed, unreadable};
-use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LETTER_PARTS, LINKS, META, SYSTEMS};
+use super::schema::{CANONICAL, CLAIMS, CREATES, DEAD_LETTERS, DECISIONS, LETTER_PARTS, LINKS, META, OWED, SYSTEMS, WRITERS};
 use super::shared::Shared;
 use super::staging::{Before, Owners, Row, Staged, stage};
-use super::writers::{Revisions, Stamps, Turn};
+use super::together::Together;
+use super::writers::{self, Revisions, Stamps, Turn};
 use super::writes::{Content, Transaction, Trouble, Update};
 use super::{letters, lookup, outbox, parked, presence, tasks};
 use crate::ports::error::{PortError, PortErrorKind};
@@ -28,6 +29,8 @@ pub(super) const COMMIT: &str = "commit";
 const TRIES: u32 = 8;
 /// Tries to learn whether a transaction was committed.
 const COMMIT_TRIES: u32 = 5;
+/// Plans of a batch whose statements go in one command.
+const TOGETHER: usize = 64;
 const FIRST_WAIT: Duration = Duration::from_millis(4);
 /// For this part of the deadline a commit waits for one that was given up and has not ended.
 const PATIENCE: u32 = 4;
@@ -52,8 +55,12 @@ pub(super) async fn commit(shared: &Shared, batch: &Batch) -> Result<(), PortErr
                 return Err(PortError::new(PortErrorKind::Conflict(half), COMMIT, "too much for one transaction; half of it goes first"));
             }
             Trouble::TooLarge(error) | Trouble::Fatal(error) => return Err(error),
-            Trouble::Again(error) if tries == TRIES => return Err(error),
+            Trouble::Again(error) | Trouble::OneByOne(error) if tries == TRIES => return Err(error),
             Trouble::Again(_) => {}
+            Trouble::OneByOne(error) => {
+                tracing::warn!(error = %error, "statements go to MongoDB one by one from now on, which takes a little longer");
+                shared.together.store(false, Ordering::Relaxed);
+            }
             // Others write the same again and again: it is to be decided anew, half of it first, so that what does not come through
             // holds up little else.
             Trouble::Race if tries == TRIES => {
@@ -93,9 +100,9 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, careful: b
     let turn = shared.writers.turn(shared.deadline / PATIENCE).await;
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
-    let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session };
+    let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session, together: None, raced_in: None };
     let mut writer = Writer { shared, turn: &turn, batch, staged, careful, late: 0, seen: None, owed: outbox::Written::new(), tx };
-    let written = writer.write(places).await;
+    let written = writer.write(places).await.inspect_err(|trouble| writer.learn_from(trouble));
     let (late, seen, owed) = (writer.late, writer.seen, writer.owed);
     match written {
         Ok(proof) => {
@@ -280,6 +287,7 @@ impl Writer<'_> {
         self.bury().await?;
         self.facts().await?;
         tasks::change(&mut self.tx, self.batch).await?;
+        self.tx.flush().await?;
         Ok(Proof(of_rows.0.or(of_records.0)))
     }
 
@@ -289,9 +297,23 @@ impl Writer<'_> {
         if expected.is_empty() {
             return Ok(());
         }
-        let (seen, asked) = self.shared.writers.stamp(self.turn, &mut self.tx, expected).await?;
+        let (seen, asked) = self.shared.writers.look(self.turn, &mut self.tx, expected).await?;
         self.seen = seen;
-        expect(&mut self.tx, asked).await
+        expect(&mut self.tx, asked).await?;
+        // Something was asked: what follows may go in one command, which must not be the first.
+        if self.batch.plans.len() <= TOGETHER && self.shared.together.load(Ordering::Relaxed) {
+            self.tx.together = Some(Together::default());
+        }
+        self.tx.update(WRITERS, vec![writers::stamp(self.turn)]).await
+    }
+
+    /// What was taken for granted and is not so.
+    fn learn_from(&self, trouble: &Trouble) {
+        match self.tx.raced_in.as_deref() {
+            Some(DECISIONS) if matches!(trouble, Trouble::Race) => self.shared.fresh.met_one(),
+            Some(OWED) if matches!(trouble, Trouble::Race) => self.shared.recall.was_wrong(),
+            Some(_) | None => {}
+        }
     }
 
     async fn records(&mut self, records: Records) -> Result<(), Trouble> {
@@ -313,11 +335,7 @@ impl Writer<'_> {
 
     /// Writes decision rows and marks.
     async fn rows(&mut self, rows: Rows) -> Result<(), Trouble> {
-        self.tx.insert(DECISIONS, rows.new).await.inspect_err(|trouble| {
-            if matches!(trouble, Trouble::Race) {
-                self.shared.fresh.met_one();
-            }
-        })?;
+        self.tx.insert(DECISIONS, rows.new).await?;
         self.tx.update(DECISIONS, rows.changed).await?;
         self.note_late().await
     }

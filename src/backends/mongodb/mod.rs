@@ -23,6 +23,7 @@ mod shared;
 mod spans;
 mod staging;
 mod tasks;
+mod together;
 mod upgrade;
 mod values;
 mod writers;

@@ -235,11 +235,7 @@ async fn form(touched: Touched, mut places: Places<'_>) -> Result<Formed, Troubl
 /// read it is met here: only one of two may write.
 pub(super) async fn write(tx: &mut Transaction<'_>, shared: &Shared, formed: Formed) -> Result<Written, Trouble> {
     let Formed { new, kept, gone, written } = formed;
-    tx.insert(OWED, new).await.inspect_err(|trouble| {
-        if matches!(trouble, Trouble::Race) {
-            shared.recall.was_wrong();
-        }
-    })?;
+    tx.insert(OWED, new).await?;
     tx.update(OWED, kept).await?;
     if gone.is_empty() {
         return Ok(written);
@@ -262,7 +258,7 @@ pub(super) async fn published(shared: &Shared, messages: &[Published]) -> Result
     while !messages.is_empty() {
         match note(shared, &messages).await {
             Ok(()) => return Ok(()),
-            Err(Trouble::Fatal(error) | Trouble::TooLarge(error)) => return Err(error),
+            Err(Trouble::Fatal(error) | Trouble::TooLarge(error) | Trouble::OneByOne(error)) => return Err(error),
             Err(Trouble::Again(error)) if tries == TRIES => return Err(error),
             Err(Trouble::Race) if tries == TRIES => {
                 let message = "others change the same rows again and again";
@@ -320,7 +316,7 @@ async fn in_transaction(shared: &Shared, work: impl AsyncFnOnce(&mut Transaction
     let trouble = |error| Trouble::of(NOTE, error);
     let mut session = super::presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
-    let mut tx = Transaction { operation: NOTE, db: &shared.db, session: &mut session };
+    let mut tx = Transaction { operation: NOTE, db: &shared.db, session: &mut session, together: None, raced_in: None };
     match work(&mut tx).await {
         Ok(()) => session.commit_transaction().await.map_err(trouble),
         Err(trouble) => {

@@ -87,7 +87,7 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
     let db_options =
         DatabaseOptions::builder().read_concern(ReadConcern::majority()).write_concern(durable()).selection_criteria(primary()).build();
     let db = client.database_with_options(database, db_options);
-    greet(&db, options.connect).await?;
+    let hello = greet(&db, options.connect).await?;
     if options.create {
         prepare(&db).await?;
         if let Err(error) = super::writers::sweep(&db).await {
@@ -108,6 +108,7 @@ pub(super) async fn open(url: &str, database: &str, options: Options) -> Result<
         numbers: Numbers::after(0),
         places: std::sync::Mutex::new(0..0),
         waits: std::sync::atomic::AtomicBool::new(true),
+        together: std::sync::atomic::AtomicBool::new(super::together::is_known_to(&hello)),
         swept: AtomicI64::new(-1),
         began: Timestamp::from_micros(0),
         late: AtomicI64::new(i64::MAX),
@@ -167,13 +168,15 @@ fn without_secrets(message: &str, url: &str) -> String {
     }
 }
 
-/// Asks the server what it is.
-async fn greet(db: &Database, within: Duration) -> Result<(), PortError> {
+/// Asks the server what it is; returns its answer.
+async fn greet(db: &Database, within: Duration) -> Result<Document, PortError> {
     let (asked, hello) = (db.clone(), doc! {"hello": 1});
     let task = tokio::spawn(async move { asked.run_command(hello).await });
     let answer = tokio::time::timeout(within.saturating_add(Duration::from_secs(1)), task).await;
     let Ok(Ok(answer)) = answer else { return Err(super::error::late(OPEN, within)) };
-    check_server(&answer.map_err(refused)?)
+    let hello = answer.map_err(refused)?;
+    check_server(&hello)?;
+    Ok(hello)
 }
 
 /// At start a wrong password is a wrong configuration; later it may be one that is just being changed.

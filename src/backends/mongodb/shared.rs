@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub places: Mutex<Range<i64>>,
     /// Whether any update may wait.
     pub waits: AtomicBool,
+    /// Whether the server takes the statements of a small transaction in one command.
+    pub together: AtomicBool,
     /// Where the sweep over waiting updates goes on.
     pub swept: AtomicI64,
     /// When the store was made: nearly everything in it is younger.

@@ -25,7 +25,7 @@ use crate::domain::ids::CanonicalId;
 use crate::ports::error::PortError;
 
 /// Fewer revisions are asked for: that takes no longer than to look who else writes.
-const WORTH_LOOKING: usize = 16;
+const WORTH_LOOKING: usize = 4;
 /// Records whose revision is remembered, in each of two generations; 32 bytes each. Just what a table of 16,384 places takes.
 const REMEMBERED: usize = 14_000;
 /// Stamps that are read with every look, at most, before those of closed stores are taken away.
@@ -138,11 +138,9 @@ impl Writers {
         }
     }
 
-    /// Leaves a stamp, and looks for those of the others if there is enough to gain; returns what was seen, and what is still to
-    /// be asked for.
-    pub async fn stamp(&self, turn: &Turn, tx: &mut Transaction<'_>, expected: Revisions) -> Result<(Option<Stamps>, Revisions), Trouble> {
-        let stamp = doc! {"_id": &turn.own, "stamp": new_stamp()};
-        tx.update(WRITERS, vec![Update::put(doc! {"_id": &turn.own}, stamp)]).await?;
+    /// Looks for the stamps of the others if there is enough to gain; returns what was seen, and what is still to be asked for. The
+    /// transaction must leave a [`stamp`] of its own.
+    pub async fn look(&self, turn: &Turn, tx: &mut Transaction<'_>, expected: Revisions) -> Result<(Option<Stamps>, Revisions), Trouble> {
         if expected.len() < WORTH_LOOKING {
             return Ok((None, self.known().begin(&turn.own, None, expected)));
         }
@@ -180,6 +178,11 @@ impl Writers {
             known.lose();
         }
     }
+}
+
+/// A new stamp under the name of a store.
+pub(super) fn stamp(turn: &Turn) -> Update {
+    Update::put(doc! {"_id": &turn.own}, doc! {"_id": &turn.own, "stamp": new_stamp()})
 }
 
 impl Known {

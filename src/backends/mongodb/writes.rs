@@ -8,6 +8,7 @@ use mongodb::{ClientSession, Database};
 
 use super::error::{failed, is_race, is_race_of, is_too_large, is_transient, of_statement};
 use super::shared::{in_order, of_ids};
+use super::together::{Outcome, Together, is_not_taken};
 use crate::ports::error::{PortError, PortErrorKind};
 
 /// Bytes of one command at most; MongoDB takes 16 MiB.
@@ -25,6 +26,8 @@ pub(super) enum Trouble {
     Again(PortError),
     /// It is more than the server takes at once.
     TooLarge(PortError),
+    /// The server does not take its statements in one command.
+    OneByOne(PortError),
     /// It makes no sense to try again.
     Fatal(PortError),
 }
@@ -114,6 +117,11 @@ pub(super) struct Transaction<'s> {
     pub operation: &'static str,
     pub db: &'s Database,
     pub session: &'s mut ClientSession,
+    /// What is inserted and updated waits here to go in one command, before anything else is done and at the end; `None`: it goes
+    /// at once. See [`flush`](Self::flush).
+    pub together: Option<Together>,
+    /// The collection in which a statement has met a race.
+    pub raced_in: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -139,13 +147,22 @@ impl Transaction<'_> {
         }
         let fit = |document| self.fit(collection, document);
         let documents: Vec<RawDocumentBuf> = documents.into_iter().map(|new| fit(new.into().written())).collect::<Result<_, _>>()?;
+        if self.together.is_some() {
+            for document in documents {
+                self.add(|together| together.insert(collection, document)).await?;
+            }
+            return Ok(());
+        }
         // The driver's way to send many of them, as it spares the server to read them out of a command.
         let inserted = self.db.collection::<RawDocumentBuf>(collection).insert_many(documents).session(&mut *self.session).await;
-        inserted.map(drop).map_err(|error| Trouble::of(self.operation, error))
+        inserted.map(drop).map_err(|error| self.trouble_in(collection, Trouble::of(self.operation, error)))
     }
 
     /// Changes documents; if one is not as the filter says, it is a race.
     pub async fn update(&mut self, collection: &str, updates: Vec<Update>) -> Result<(), Trouble> {
+        if self.together.is_some() {
+            return self.add_updates(collection, updates, true).await;
+        }
         let expected = updates.len() as i64;
         let met = self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await?;
         if met == expected { Ok(()) } else { Err(Trouble::Race) }
@@ -153,6 +170,9 @@ impl Transaction<'_> {
 
     /// Changes all documents the filters admit, be they none.
     pub async fn update_any(&mut self, collection: &str, updates: Vec<Update>) -> Result<(), Trouble> {
+        if self.together.is_some() {
+            return self.add_updates(collection, updates, false).await;
+        }
         self.run(Command::Update, collection, updates.into_iter().map(Update::statement).collect()).await.map(|_| ())
     }
 
@@ -170,6 +190,7 @@ impl Transaction<'_> {
 
     /// The same, of those a filter admits.
     pub async fn find(&mut self, collection: &str, filter: Document, mut options: FindOptions) -> Result<Vec<RawDocumentBuf>, Trouble> {
+        self.flush().await?;
         let trouble = |error| Trouble::of(self.operation, error);
         let collection = self.db.collection::<RawDocumentBuf>(collection);
         options.batch_size = Some(10_000);
@@ -179,6 +200,52 @@ impl Transaction<'_> {
             documents.push(cursor.current().to_owned());
         }
         Ok(documents)
+    }
+
+    async fn add_updates(&mut self, collection: &str, updates: Vec<Update>, must_meet: bool) -> Result<(), Trouble> {
+        for Update { filter, change, upsert, many } in updates {
+            let (filter, change) = (self.fit(collection, filter.written())?, self.fit(collection, change.written())?);
+            self.add(|together| together.update(collection, must_meet, filter, change, upsert, many)).await?;
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, statement: impl FnOnce(&mut Together)) -> Result<(), Trouble> {
+        let together = self.together.get_or_insert_default();
+        statement(together);
+        if together.is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Sends what waits to go together.
+    pub async fn flush(&mut self) -> Result<(), Trouble> {
+        let Some(together) = self.together.as_mut().filter(|together| !together.is_empty()) else { return Ok(()) };
+        let (command, sent) = std::mem::take(together).command(self.db.name());
+        let answer = self.db.client().database("admin").run_raw_command(command).session(&mut *self.session).await;
+        let answer = answer.map_err(|error| {
+            let not_taken = is_not_taken(&error);
+            match Trouble::of(self.operation, error) {
+                Trouble::Fatal(error) if not_taken => Trouble::OneByOne(error),
+                trouble => trouble,
+            }
+        })?;
+        match sent.outcome(&answer) {
+            Some(Outcome::Done) => Ok(()),
+            Some(Outcome::Not(collection, refusal)) => {
+                let trouble = refusal.map_or(Trouble::Race, |(code, message)| refused(self.operation, code, &message));
+                Err(self.trouble_in(&collection, trouble))
+            }
+            None => {
+                let what = "the answer to a bulkWrite does not tell of all its statements";
+                Err(Trouble::OneByOne(PortError::new(PortErrorKind::Invalid, self.operation, what)))
+            }
+        }
+    }
+
+    fn trouble_in(&mut self, collection: &str, trouble: Trouble) -> Trouble {
+        if matches!(trouble, Trouble::Race) {
+            self.raced_in = Some(collection.to_owned());
+        }
+        trouble
     }
 
     /// Runs a command, in as many parts as it takes; returns how many documents were met or made.
@@ -219,20 +286,26 @@ impl Transaction<'_> {
     }
 
     async fn send(&mut self, command: RawDocumentBuf) -> Result<i64, Trouble> {
+        self.flush().await?;
         let answer = self.db.run_raw_command(command).session(&mut *self.session).await;
         met(self.operation, &answer.map_err(|error| Trouble::of(self.operation, error))?)
     }
+}
+
+/// What the refusal of a statement means.
+fn refused(operation: &'static str, code: i32, message: &str) -> Trouble {
+    if is_race_of(code, message) {
+        return Trouble::Race;
+    }
+    let error = of_statement(operation, code, message);
+    if error.kind == PortErrorKind::Unavailable { Trouble::Again(error) } else { Trouble::Fatal(error) }
 }
 
 /// How many documents a write command met or made, from its answer.
 fn met(operation: &'static str, answer: &Document) -> Result<i64, Trouble> {
     if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
         let (code, message) = (error.get_i32("code").unwrap_or(0), error.get_str("errmsg").unwrap_or("no reason given"));
-        if is_race_of(code, message) {
-            return Err(Trouble::Race);
-        }
-        let error = of_statement(operation, code, message);
-        return Err(if error.kind == PortErrorKind::Unavailable { Trouble::Again(error) } else { Trouble::Fatal(error) });
+        return Err(refused(operation, code, message));
     }
     let n = answer.get("n");
     Ok(n.and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from))).unwrap_or(0))
