@@ -100,9 +100,9 @@ async fn attempt(shared: &Shared, batch: &Batch, staged: &Staged<'_>, careful: b
     let turn = shared.writers.turn(shared.deadline / PATIENCE).await;
     let mut session = presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
-    let tx = Transaction { operation: COMMIT, db: &shared.db, session: &mut session, together: None, raced_in: None };
+    let tx = Transaction::new(COMMIT, &shared.db, &mut session);
     let mut writer = Writer { shared, turn: &turn, batch, staged, careful, late: 0, seen: None, owed: outbox::Written::new(), tx };
-    let written = writer.write(places).await.inspect_err(|trouble| writer.learn_from(trouble));
+    let written = writer.write(places).await.inspect_err(|_| writer.learn());
     let (late, seen, owed) = (writer.late, writer.seen, writer.owed);
     match written {
         Ok(proof) => {
@@ -307,11 +307,11 @@ impl Writer<'_> {
         self.tx.update(WRITERS, vec![writers::stamp(self.turn)]).await
     }
 
-    /// What was taken for granted and is not so.
-    fn learn_from(&self, trouble: &Trouble) {
+    /// What was taken for granted and was not so.
+    fn learn(&self) {
         match self.tx.raced_in.as_deref() {
-            Some(DECISIONS) if matches!(trouble, Trouble::Race) => self.shared.fresh.met_one(),
-            Some(OWED) if matches!(trouble, Trouble::Race) => self.shared.recall.was_wrong(),
+            Some(DECISIONS) => self.shared.fresh.met_one(),
+            Some(OWED) => self.shared.recall.was_wrong(),
             Some(_) | None => {}
         }
     }

@@ -316,7 +316,7 @@ async fn in_transaction(shared: &Shared, work: impl AsyncFnOnce(&mut Transaction
     let trouble = |error| Trouble::of(NOTE, error);
     let mut session = super::presence::session(shared).await.map_err(trouble)?;
     session.start_transaction().with_options(shared.transaction()).await.map_err(trouble)?;
-    let mut tx = Transaction { operation: NOTE, db: &shared.db, session: &mut session, together: None, raced_in: None };
+    let mut tx = Transaction::new(NOTE, &shared.db, &mut session);
     match work(&mut tx).await {
         Ok(()) => session.commit_transaction().await.map_err(trouble),
         Err(trouble) => {

@@ -5,7 +5,7 @@
 //! statements go one by one. Of large batches they do anyway: the next one is put into its form while the server is at work.
 
 use mongodb::bson::raw::RawArrayBuf;
-use mongodb::bson::{Document, RawDocumentBuf, rawdoc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, rawdoc};
 use mongodb::error::{Error, ErrorKind};
 
 /// The first version of the protocol that has the command: MongoDB 8.0.
@@ -38,8 +38,17 @@ struct Expected {
 pub(super) enum Outcome {
     /// Everything is as it should be.
     Done,
-    /// A statement has met nothing, or was refused: its collection, and the code and words of the refusal.
-    Not(String, Option<(i32, String)>),
+    /// A statement that should have met a document has met none.
+    MetNothing,
+    /// A statement was refused.
+    Refused {
+        /// What it was for.
+        collection: String,
+        /// The server's number for the reason.
+        code: i32,
+        /// The reason.
+        message: String,
+    },
 }
 
 impl Together {
@@ -105,21 +114,25 @@ impl Sent {
             let row = row.as_document()?;
             told += 1;
             if is_zero(row, "ok") {
-                let (code, message) = (row.get_i32("code").unwrap_or(0), row.get_str("errmsg").unwrap_or("no reason given"));
-                return Some(Outcome::Not(collections.swap_remove(expected.of), Some((code, message.to_owned()))));
+                let (code, message) = (row.get_i32("code").unwrap_or(0), row.get_str("errmsg").unwrap_or("no reason given").to_owned());
+                return Some(Outcome::Refused { collection: collections.swap_remove(expected.of), code, message });
             }
             if expected.must_meet && is_zero(row, "n") {
-                return Some(Outcome::Not(collections.swap_remove(expected.of), None));
+                return Some(Outcome::MetNothing);
             }
         }
         (told == expected.len()).then_some(Outcome::Done)
     }
 }
 
+/// Whether a number is zero, or not there.
 fn is_zero(row: &Document, field: &str) -> bool {
-    let number = row.get(field);
-    number
-        .is_none_or(|number| number.as_f64().is_some_and(|n| n == 0.0) || matches!(number.as_i32(), Some(0)) || number.as_i64() == Some(0))
+    match row.get(field) {
+        Some(Bson::Int32(n)) => *n == 0,
+        Some(Bson::Int64(n)) => *n == 0,
+        Some(Bson::Double(n)) => *n == 0.0,
+        Some(_) | None => true,
+    }
 }
 
 /// Whether a server has the command, from its greeting.
@@ -134,7 +147,7 @@ pub(super) fn is_not_taken(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::{Bson, doc};
+    use mongodb::bson::doc;
 
     use super::*;
 
@@ -154,8 +167,8 @@ mod tests {
         match sent().outcome(&doc! {"cursor": {"firstBatch": rows}, "ok": 1.0}) {
             None => "not said".to_owned(),
             Some(Outcome::Done) => "done".to_owned(),
-            Some(Outcome::Not(collection, None)) => format!("nothing met in {collection}"),
-            Some(Outcome::Not(collection, Some((code, why)))) => format!("{collection}: {why} ({code})"),
+            Some(Outcome::MetNothing) => "nothing met".to_owned(),
+            Some(Outcome::Refused { collection, code, message }) => format!("{collection}: {message} ({code})"),
         }
     }
 
@@ -163,11 +176,11 @@ mod tests {
     fn every_statement_has_to_do_what_it_should() {
         let one = || doc! {"ok": 1.0, "n": 1};
         assert_eq!(came_to(vec![one(), one(), doc! {"ok": 1.0, "n": 0}]), "done", "the last one need not meet any");
-        assert_eq!(came_to(vec![one(), doc! {"ok": 1.0, "n": 0_i64}, one()]), "nothing met in canonical");
+        assert_eq!(came_to(vec![one(), doc! {"ok": 1.0, "n": 0_i64}, one()]), "nothing met");
         let refused = doc! {"ok": 0.0, "idx": 0, "code": 11000, "errmsg": "taken", "n": 0};
         assert_eq!(came_to(vec![refused]), "decisions: taken (11000)");
         assert_eq!(came_to(vec![one(), one()]), "not said", "what is not told of is not done");
-        assert_eq!(came_to(vec![one(), doc! {"ok": 1.0}, one()]), "nothing met in canonical");
+        assert_eq!(came_to(vec![one(), doc! {"ok": 1.0}, one()]), "nothing met");
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub(super) struct Transaction<'s> {
     /// What is inserted and updated waits here to go in one command, before anything else is done and at the end; `None`: it goes
     /// at once. See [`flush`](Self::flush).
     pub together: Option<Together>,
-    /// The collection in which a statement has met a race.
+    /// The collection in which what was to be made was there already, or was just being written by others.
     pub raced_in: Option<String>,
 }
 
@@ -139,7 +139,12 @@ impl Command {
     }
 }
 
-impl Transaction<'_> {
+impl<'s> Transaction<'s> {
+    /// One in which nothing was done yet.
+    pub const fn new(operation: &'static str, db: &'s Database, session: &'s mut ClientSession) -> Self {
+        Self { operation, db, session, together: None, raced_in: None }
+    }
+
     /// Adds documents; one whose `_id` is taken is a race.
     pub async fn insert(&mut self, collection: &str, documents: Vec<impl Into<Content>>) -> Result<(), Trouble> {
         if documents.is_empty() {
@@ -230,9 +235,9 @@ impl Transaction<'_> {
         })?;
         match sent.outcome(&answer) {
             Some(Outcome::Done) => Ok(()),
-            Some(Outcome::Not(collection, refusal)) => {
-                let trouble = refusal.map_or(Trouble::Race, |(code, message)| refused(self.operation, code, &message));
-                Err(self.trouble_in(&collection, trouble))
+            Some(Outcome::MetNothing) => Err(Trouble::Race),
+            Some(Outcome::Refused { collection, code, message }) => {
+                Err(self.trouble_in(&collection, refused(self.operation, code, &message)))
             }
             None => {
                 let what = "the answer to a bulkWrite does not tell of all its statements";
