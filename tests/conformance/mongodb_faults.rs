@@ -216,11 +216,31 @@ async fn takes_it_in_one(base: &Base) -> bool {
     known
 }
 
-/// A store with three records behind a proxy, and the same without.
-async fn behind(url: &str, base: &Base, plot: &Arc<Plot>) -> (MongoStore, MongoStore) {
-    let direct = base.open().await;
-    direct.commit(&sample::batch((0..3).map(plan).collect())).await.unwrap();
-    (MongoStore::open(&proxy(url, Arc::clone(plot)).await, &base.name, Options::default()).await.unwrap(), direct)
+/// A store with three records, and the same behind a proxy that strikes where a small batch is written.
+struct Small {
+    base: Base,
+    plot: Arc<Plot>,
+    store: MongoStore,
+    direct: MongoStore,
+}
+
+impl Small {
+    async fn with(cut: Cut, times: usize) -> Option<Self> {
+        let url = server()?;
+        let base = Base::new(&url);
+        if !takes_it_in_one(&base).await {
+            return None;
+        }
+        let direct = base.open().await;
+        direct.commit(&sample::batch((0..3).map(plan).collect())).await.unwrap();
+        let plot = Arc::new(Plot { command: b"bulkWrite", cut, left: AtomicUsize::new(times), breaks: Notify::new() });
+        let store = MongoStore::open(&proxy(&url, Arc::clone(&plot)).await, &base.name, Options::default()).await.unwrap();
+        Some(Self { base, plot, store, direct })
+    }
+
+    fn left(&self) -> usize {
+        self.plot.left.load(Ordering::SeqCst)
+    }
 }
 
 async fn stored(store: &MongoStore) -> (Vec<u64>, usize, usize) {
@@ -231,52 +251,37 @@ async fn stored(store: &MongoStore) -> (Vec<u64>, usize, usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_while_a_small_batch_is_written_loses_nothing() {
-    let Some(url) = server() else { return };
     for cut in [Cut::BeforeItArrives, Cut::BeforeTheAnswer] {
-        let base = Base::new(&url);
-        if !takes_it_in_one(&base).await {
-            return;
-        }
-        let plot = Arc::new(Plot { command: b"bulkWrite", cut, left: AtomicUsize::new(1), breaks: Notify::new() });
-        let (store, direct) = behind(&url, &base, &plot).await;
-        store.commit(&changes(2)).await.unwrap();
-        assert_eq!(plot.left.load(Ordering::SeqCst), 0, "the connection was cut");
-        assert_eq!(stored(&direct).await, (vec![2, 2, 2], 6, 3));
-        base.drop().await;
+        let Some(small) = Small::with(cut, 1).await else { return };
+        small.store.commit(&changes(2)).await.unwrap();
+        assert_eq!(small.left(), 0, "the connection was cut");
+        assert_eq!(stored(&small.direct).await, (vec![2, 2, 2], 6, 3));
+        small.base.drop().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_take_a_small_batch_in_one_command_is_given_its_statements_one_by_one() {
-    let Some(url) = server() else { return };
-    let base = Base::new(&url);
-    if !takes_it_in_one(&base).await {
-        return;
-    }
-    let plot = Arc::new(Plot { command: b"bulkWrite", cut: Cut::NotKnown, left: AtomicUsize::new(2), breaks: Notify::new() });
-    let (store, direct) = behind(&url, &base, &plot).await;
+    let Some(small) = Small::with(Cut::NotKnown, 2).await else { return };
     for version in 2..=4 {
-        store.commit(&changes(version)).await.unwrap();
+        small.store.commit(&changes(version)).await.unwrap();
     }
-    assert_eq!(plot.left.load(Ordering::SeqCst), 1, "it was tried once");
-    assert_eq!(stored(&direct).await, (vec![4, 4, 4], 12, 3));
-    base.drop().await;
+    assert_eq!(small.left(), 1, "it was tried once");
+    assert_eq!(stored(&small.direct).await, (vec![4, 4, 4], 12, 3));
+    small.base.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_small_batch_meets_is_named() {
-    let Some(url) = server() else { return };
-    let base = Base::new(&url);
-    let plot = Arc::new(Plot { command: b"bulkWrite", cut: Cut::NotKnown, left: AtomicUsize::new(0), breaks: Notify::new() });
-    let (store, direct) = behind(&url, &base, &plot).await;
+    let Some(small) = Small::with(Cut::NotKnown, 0).await else { return };
     let mut other = changes(2);
     other.plans.truncate(2);
     other.plans.remove(0);
-    direct.commit(&other).await.unwrap();
-    let met = store.commit(&changes(2)).await.unwrap_err();
+    small.direct.commit(&other).await.unwrap();
+    let met = small.store.commit(&changes(2)).await.unwrap_err();
     assert_eq!(met.kind, PortErrorKind::Conflict(vec![1]), "{met}");
-    assert_eq!(stored(&direct).await, (vec![1, 2, 1], 4, 3));
-    base.drop().await;
+    assert_eq!(stored(&small.direct).await, (vec![1, 2, 1], 4, 3));
+    small.base.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
