@@ -24,6 +24,9 @@ use crate::feeding::{self, Pace};
 use crate::machine::private_mib;
 use crate::servers::{Measured, Measuring, SYSTEMS, Servers};
 
+/// So often every record changes where nothing is answered: once more than messages are kept unconfirmed.
+const UNANSWERED: u64 = 65;
+
 const RULES: &str = r#"
 [entities.device]
 keys = [{ fields = ["serial"], normalize = ["trim", "lowercase"] }]
@@ -214,6 +217,18 @@ pub async fn throughput(servers: &Servers, updates: u64, receipts: bool) {
         adapter.await.unwrap();
     }
     running.stop().await.unwrap();
+}
+
+/// What it costs that systems never answer: every record changes again and again, and what was sent of it stays unconfirmed.
+pub async fn unanswered(servers: &Servers, updates: u64) {
+    let mut passes = Passes::begin(servers, updates).await;
+    for pass in 1..=UNANSWERED {
+        let measured = passes.change(servers, 0..updates, pass).await;
+        if pass % 16 == 1 {
+            println!("change {pass} of each record: {measured}");
+        }
+    }
+    passes.end().await;
 }
 
 async fn watch_over(highest: Arc<Mutex<f64>>, stop: Arc<AtomicBool>) {

@@ -1,7 +1,8 @@
 //! The whole way of an update on RabbitMQ and MongoDB, next to a bare loop that consumes, writes and publishes the same.
 //!
 //! `scripts/bench servers [updates]`, with the servers of `SYNCLINE_TEST_AMQP_URL` and `SYNCLINE_TEST_MONGODB_URL`. Each part
-//! runs in a process of its own, so that memory is its own too.
+//! runs in a process of its own, so that memory is its own too: `part NAME COUNT DATABASE`. One is not among them all, as it takes
+//! long: `part unanswered 2000 DATABASE`.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_precision_loss, clippy::cast_possible_truncation, missing_docs)]
 
@@ -76,6 +77,7 @@ fn part(name: &str, updates: u64, servers: &Servers) {
             "engine" => engine::throughput(servers, updates, false).await,
             "receipts" => engine::throughput(servers, updates, true).await,
             "latency" => turns::latency(servers, updates).await,
+            "unanswered" => engine::unanswered(servers, updates).await,
             "bare" => bare::run(servers, updates, bare::GROUP).await,
             "turns" => turns::throughput(servers, updates).await,
             "single" => bare::run(servers, (updates / 20).max(100), 1).await,
