@@ -166,7 +166,7 @@ impl CanonicalRecord {
             return BTreeSet::new();
         }
         let mut claims = claims_of(keys, |path| self.data.get(path));
-        for link in self.links.iter().filter(|link| link.state != LinkState::Detached) {
+        for link in self.links.iter().filter(|link| link.state == LinkState::Linked) {
             claims.extend(claims_of(keys, |path| link.shadow.identifies(&self.data, path)));
         }
         claims
@@ -180,7 +180,7 @@ impl CanonicalRecord {
             return BTreeSet::new();
         }
         let mut claims = claims_of(keys, |path| self.data.get(path));
-        for link in self.links.iter().filter(|link| link.state != LinkState::Detached) {
+        for link in self.links.iter().filter(|link| link.state == LinkState::Linked) {
             let held = |path: &FieldPath| link.shadow.identifies(&self.data, path).filter(|_| !link.is_waiting(path));
             claims.extend(claims_of(keys, held));
         }

@@ -65,6 +65,8 @@ pub struct Arrival<'a> {
     pub requeued: bool,
     /// The last `rev` its native record was sent as what it was until now, if that was part of another record.
     pub former_rev: u64,
+    /// The last message about it that may have gone out to its system.
+    pub sent_through: u64,
 }
 
 /// How the native record stands to the canonical one.
@@ -337,8 +339,15 @@ fn compare(record: &mut CanonicalRecord, index: usize, arrival: &Arrival<'_>, si
     let knowledge = knowledge(arrival.change, rev, situation.source);
     let whole = matches!(arrival.change.body, ChangeBody::Upsert(_));
     let unresolved: Vec<FieldPath> = arrival.missing.iter().map(|missing| missing.field.clone()).collect();
-    let window = situation.rules.window;
-    let report = Report { leaves: &arrival.leaves, unresolved: &unresolved, whole, knowledge, now: situation.now, window };
+    let report = Report {
+        leaves: &arrival.leaves,
+        unresolved: &unresolved,
+        whole,
+        knowledge,
+        now: situation.now,
+        window: situation.rules.window,
+        sent_through: arrival.sent_through,
+    };
     let compared = compare_report(shadow, data, equality, &report);
     shadow.stored = stored;
     compared

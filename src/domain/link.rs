@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::change::Seq;
-use super::flat::Paths;
+use super::flat::{Flat, Paths};
 use super::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
 use super::overlay::Overlay;
 use super::planted;
@@ -110,6 +110,10 @@ pub struct Shadow {
     /// Unconfirmed sends, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends: Vec<Sent>,
+    /// Fields of messages that count as applied although the system has not said so of these, each with the number of the last
+    /// such message. It may not have gone out: then the next one names them as well.
+    #[serde(default, skip_serializing_if = "is_no_field")]
+    pub taken_for_applied: Flat<u64>,
     /// Creates that had not been answered when the system let go of the record: one may be applied still, and make another
     /// native record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -216,6 +220,10 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+fn is_no_field(fields: &Flat<u64>) -> bool {
+    fields.is_empty()
+}
+
 fn is_default_shadow(shadow: &Shadow) -> bool {
     *shadow == Shadow::default()
 }
@@ -231,17 +239,26 @@ impl Shadow {
         if self.sends.iter().any(overwritten) { None } else { held }
     }
 
+    /// Fields that count as applied although the system has not said so, of messages after this one.
+    pub fn taken_after(&self, delivered: u64) -> impl Iterator<Item = &FieldPath> {
+        self.taken_for_applied.iter().filter(move |(_, last)| **last > delivered).map(|(path, _)| path)
+    }
+
     /// Gives back the memory that is kept for more of anything.
     fn compact(&mut self) {
         self.held.compact();
         self.sends.shrink_to_fit();
+        self.taken_for_applied.compact();
         self.messages_mut().for_each(Sent::compact);
     }
 
     /// A rough count of the bytes it keeps in memory, besides its own size.
     fn weight(&self) -> usize {
         let sends = self.sends.iter().chain(self.last.as_deref()).chain(&self.crossing);
-        self.held.weight() + sends.map(Sent::weight).sum::<usize>() + (self.disputed.len() + self.stored.len()) * 150
+        self.held.weight()
+            + self.taken_for_applied.weight()
+            + sends.map(Sent::weight).sum::<usize>()
+            + (self.disputed.len() + self.stored.len()) * 150
     }
 
     /// Every message that is remembered.
@@ -332,6 +349,13 @@ impl Link {
     #[must_use]
     pub fn weight(&self) -> usize {
         size_of::<Self>() + 50 + (self.waits.len() + self.aliases.len() + self.flips.len()) * 150 + self.shadow.weight()
+    }
+
+    /// Its place in the outbox is lost: whatever may not have gone out is named by the next message.
+    pub fn name_again(&mut self) {
+        let Shadow { sends, taken_for_applied, .. } = &mut self.shadow;
+        let named = sends.iter().flat_map(|sent| &sent.fields).chain(taken_for_applied.keys());
+        *taken_for_applied = named.map(|path| (path.clone(), self.rev + 1)).collect();
     }
 
     /// The newest recorded message, confirmed or not.

@@ -288,13 +288,15 @@ fn take_over(winner: &mut CanonicalRecord, link: Link) {
     let link = Link { rev: link.rev.max(winner.used_rev(&link.system)), ..link };
     let Some(index) = winner.link_with(&link.system) else {
         winner.links.push(link);
+        winner.links.last_mut().into_iter().for_each(Link::name_again);
         return;
     };
     let own = &mut winner.links[index];
     // Whatever is sent next comes after all that was sent of either.
     let rev = own.rev.max(link.rev);
     if own.state == LinkState::Reserved && link.state == LinkState::Linked {
-        *own = link;
+        *own = Link { rev, ..link };
+        own.name_again();
     } else if link.state == LinkState::Detached {
         winner.links.push(link);
         return;

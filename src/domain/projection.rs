@@ -188,20 +188,21 @@ pub struct NativeModel {
 
 /// The native model of one system.
 ///
-/// A field whose change waited for a decision when the message was recorded keeps what the system holds. `native_of` gives the target's id of a
-/// referenced record, `unlinked` what to do where it has none.
+/// A field whose change waited for a decision when the message was recorded keeps what the system holds. `delivered`: messages up to
+/// it have gone out. `native_of` gives the target's id of a referenced record, `unlinked` what to do where it has none.
 pub fn native_model(
     record: &CanonicalRecord,
     link: &Link,
     side: &Side,
     types: &TypeRules,
+    delivered: u64,
     native_of: impl Fn(CanonicalId) -> Option<NativeId>,
     unlinked: impl Fn(&FieldPath, CanonicalId) -> Unlinked,
 ) -> Result<NativeModel, Lacks> {
     let mut model = Leaves::new();
     let mut left_out = BTreeSet::new();
     let mut lacks = Vec::new();
-    for path in model_paths(record, link, side) {
+    for path in model_paths(record, link, side, delivered) {
         if link.omits.contains(&path) {
             // Recorded as not sent with the open create; that it could be by now does not matter.
             left_out.insert(path);
@@ -263,7 +264,7 @@ fn own_reference(value: &Value, native_of: &impl Fn(CanonicalId) -> Option<Nativ
 }
 
 /// The fields of a system's model: the canonical ones it takes, and those that are gone although it holds them, or is on the way to.
-fn model_paths(record: &CanonicalRecord, link: &Link, side: &Side) -> Vec<FieldPath> {
+fn model_paths(record: &CanonicalRecord, link: &Link, side: &Side, delivered: u64) -> Vec<FieldPath> {
     let mut paths: Vec<FieldPath> = record.data.iter().map(|(path, _)| path.clone()).collect();
     let gone = |path: &&FieldPath| {
         let data = &record.data;
@@ -271,6 +272,7 @@ fn model_paths(record: &CanonicalRecord, link: &Link, side: &Side) -> Vec<FieldP
     };
     let held = link.shadow.held.differences().filter(|(_, held)| held.is_some()).map(|(path, _)| path);
     let on_its_way = link.shadow.sends.iter().flat_map(|sent| &sent.fields).filter(|_| !planted::fault("gone_while_sent_unsaid"));
+    let on_its_way = on_its_way.chain(link.shadow.taken_after(delivered));
     paths.extend(held.chain(on_its_way).filter(gone).cloned().collect::<BTreeSet<_>>());
     // A field that came to be after the message was recorded is not in it: the same message always has the same bytes.
     let unsaid = |path: &FieldPath| link.newest().is_some_and(|sent| sent.unsaid.contains(path));

@@ -264,5 +264,6 @@ fn arrival<'a>(change: &'a NativeChange, row: &Decision) -> Arrival<'a> {
         requeued: false,
         bases: Vec::new(),
         former_rev: 0,
+        sent_through: u64::MAX,
     }
 }

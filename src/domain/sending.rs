@@ -12,7 +12,7 @@ use super::delete::{GONE, lacks_delete};
 use super::flat::Paths;
 use super::identity::KeyRule;
 use super::ids::SystemName;
-use super::link::{Link, LinkState, SendOp, Sent};
+use super::link::{Link, LinkState, SendOp, Sent, Shadow};
 use super::overlay::Overlay;
 use super::planted;
 use super::representation::{Equality, Stored};
@@ -49,6 +49,14 @@ impl Target {
     pub const fn exact(&self) -> bool {
         self.receipts || self.says_base
     }
+
+    /// Whether nothing it says is explained by what it was sent: its feed never reports what it applied, or nothing it says
+    /// is taken at all.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let says_nothing = !self.side.inbound && self.side.receipts == Receipts::None;
+        !self.exact() && (self.side.echo == Some(false) || says_nothing)
+    }
 }
 
 /// A message that became due.
@@ -74,7 +82,23 @@ pub struct SendContext<'a> {
     /// The time of the decision.
     pub now: Timestamp,
     /// This system is sent the record even if it is believed to hold it, or rejected it.
-    pub insist: Option<&'a SystemName>,
+    pub insist: Option<(&'a SystemName, Insist)>,
+}
+
+/// What a system is sent that is believed to hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insist {
+    /// Every field: it may have lost some.
+    Everything,
+    /// Some message: it names what differs, and what counts as applied although the system has not said so.
+    Anyway,
+}
+
+impl SendContext<'_> {
+    /// What this system is sent in any case.
+    fn insists(&self, target: &Target) -> Option<Insist> {
+        self.insist.filter(|(system, _)| **system == target.system).map(|(_, insist)| insist)
+    }
 }
 
 /// Messages by what they would do.
@@ -149,7 +173,7 @@ pub fn plan_sends(record: &mut CanonicalRecord, context: &SendContext<'_>, sourc
             record.links.push(Link { rev, ..Link::new(target.system.clone(), None, nothing) });
         }
         let told_anyway = context.rules.notification_mode == NotificationMode::All && source.is_some_and(|source| *source != target.system);
-        let everyone = told_anyway || context.insist == Some(&target.system);
+        let everyone = told_anyway || context.insists(target).is_some();
         for index in 0..record.links.len() {
             if record.links[index].system == target.system && record.links[index].state != LinkState::Detached {
                 due.extend(plan_send(record, index, target, context, everyone));
@@ -175,17 +199,19 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let link = &record.links[index];
     let create = link.state == LinkState::Reserved;
     let unannounced = link.newest().is_some_and(|sent| sent.unannounced);
+    fields.extend(named_again(record, link, target, context));
+    let moved = link.shadow.taken_for_applied.values().any(|last| *last > link.rev);
     let first = create && link.rev == 0;
     // An earlier create was answered with a native id while a newer one was on its way: an update says the same better.
     let answered = link.shadow.answered_rev;
     let made = !create && answered > 0 && link.unanswered().is_some_and(|sent| sent.op == SendOp::Create);
-    if fields.is_empty() && !(everyone || unannounced || first || made) {
+    if fields.is_empty() && !(everyone || unannounced || first || made || moved) {
         return None;
     }
     // What went out after a refusal, with something else, would stand and be taken for what it is not: it shows the record as it
     // is when it is published.
     let on_its_way = link.unanswered().is_some_and(|sent| sent.rev == link.rev);
-    let insisted = context.insist == Some(&target.system) || on_its_way;
+    let insisted = context.insists(target).is_some() || on_its_way;
     if !insisted && link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
         return None;
     }
@@ -229,9 +255,20 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     }
     link.shadow.disputed.clear();
     link.shadow.last = None;
-    let silent = !target.exact() && target.side.echo == Some(false);
-    bound_sends(&mut link.shadow, data, equality, target.receipts, silent);
+    if let Shadow { sends, taken_for_applied, .. } = &mut link.shadow
+        && let Some(newest) = sends.last()
+    {
+        taken_for_applied.retain(|path, _| !newest.fields.contains(path));
+    }
+    bound_sends(&mut link.shadow, data, equality, target.receipts, target.is_silent());
     Some(Due { system: target.system.clone(), rev: link.rev, op })
+}
+
+/// Fields that a message names, where one is sent in any case, besides those in which the system's model differs.
+fn named_again(record: &CanonicalRecord, link: &Link, target: &Target, context: &SendContext<'_>) -> Vec<FieldPath> {
+    let Some(insist) = context.insists(target) else { return Vec::new() };
+    let all = record.data.iter().map(|(path, _)| path).filter(|_| insist == Insist::Everything);
+    link.shadow.taken_for_applied.keys().chain(all).filter(|path| target.side.takes(path)).cloned().collect()
 }
 
 /// Whoever has a deleted record is sent the delete, once.
@@ -242,7 +279,7 @@ fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<
     }
     let version = record.version;
     for target in context.targets.iter().filter(|target| target.side.outbound && !target.side.observed) {
-        let insisted = context.insist == Some(&target.system);
+        let insisted = context.insists(target).is_some();
         for link in record.links.iter_mut().filter(|link| link.system == target.system) {
             let has = link.state == LinkState::Linked && link.native_id.is_some();
             if !has || !insisted && !lacks_delete(link) {

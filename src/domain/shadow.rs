@@ -69,6 +69,8 @@ pub struct Report<'a> {
     pub now: Timestamp,
     /// How long an unconfirmed send counts as not yet seen.
     pub window: Duration,
+    /// The last message that may have gone out. What is later has not been seen, however long ago it was recorded.
+    pub sent_through: u64,
 }
 
 /// How well an adapter knows what it had applied when it read the record.
@@ -138,7 +140,7 @@ impl Comparison<'_> {
         self.shadow.said = Some(hash);
         let uncertain = sends > 0 || self.too_old;
         if let Some(index) = (0..sends).find(|&index| self.says_all_of(report, index) && !self.may_be_from_before(report, index)) {
-            self.settle_by_inference(index);
+            self.settle_by_inference(index, report);
             return Compared { echo: true, ..Compared::default() };
         }
         if repeated {
@@ -151,7 +153,7 @@ impl Comparison<'_> {
             .min_by_key(|(_, differing)| differing.len())
             .unwrap_or_default();
         if let Some(index) = explanation {
-            self.settle_by_inference(index);
+            self.settle_by_inference(index, report);
         }
         Compared { changes: self.take(report, differing, uncertain), ..Compared::default() }
     }
@@ -179,13 +181,14 @@ impl Comparison<'_> {
 
     /// The same record again while sends are unconfirmed: not seen yet within their window, a real change back after it.
     fn repeated(&mut self, report: &Report<'_>) -> Compared {
-        let (now, window) = (report.now, report.window);
+        let is_seen = |sent: &Sent| report.now.since(sent.at) > report.window;
+        let went_out = |sent: &Sent| sent.rev <= report.sent_through || planted::fault("unsent_ages");
         let sends = &self.shadow.sends[..self.on_their_way()];
-        let Some(seen) = sends.iter().rposition(|sent| now.since(sent.at) > window) else {
+        let Some(seen) = sends.iter().rposition(|sent| went_out(sent) && is_seen(sent)) else {
             return Compared::default();
         };
         let differing = self.differing(report, Some(seen));
-        self.settle_by_inference(seen);
+        self.settle_by_inference(seen, report);
         Compared { changes: self.take(report, differing, true), ..Compared::default() }
     }
 
@@ -209,7 +212,7 @@ impl Comparison<'_> {
                 echoed.iter().all(|(path, value)| this.equality.holds(path, this.state(Some(index), path), Some(value)))
             };
             if let Some(index) = (0..sends).find(|&i| covers(&self.shadow.sends[i]) && same(self, i)) {
-                self.settle_by_inference(index);
+                self.settle_by_inference(index, report);
             }
         }
         for (path, value) in echoed {
@@ -297,9 +300,12 @@ impl Comparison<'_> {
         !had(None) && !(0..self.shadow.sends.len()).any(|index| had(Some(index)))
     }
 
-    fn settle_by_inference(&mut self, index: usize) {
+    /// Takes the sends up to this one for applied, as the report looks like it. Of their other fields it says nothing.
+    fn settle_by_inference(&mut self, index: usize, report: &Report<'_>) {
+        let named = |path: &FieldPath| report.leaves.iter().any(|(said, _)| said.is_within(path) || path.is_within(said));
         let last = self.shadow.sends.get(index).filter(|_| index + 1 == self.shadow.sends.len()).cloned();
-        settle(self.shadow, self.canonical, self.equality, index);
+        let settled = settle(self.shadow, self.canonical, self.equality, index);
+        take_for_applied(self.shadow, &settled, |path| !named(path));
         self.shadow.last = last.map(Box::new);
     }
 
@@ -379,17 +385,27 @@ pub fn settle_through(shadow: &mut Shadow, canonical: &Leaves, equality: Equalit
     if let Some(index) = shadow.sends.iter().rposition(|sent| sent.rev <= rev) {
         settle(shadow, canonical, equality, index);
     }
+    shadow.taken_for_applied.retain(|_, last| *last > rev);
 }
 
-fn settle(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, index: usize) {
-    let settled: Vec<Sent> = shadow.sends.drain(..=index).collect();
-    for sent in &settled {
-        apply(shadow, canonical, equality, sent);
-        shadow.held_rev = sent.rev;
-        shadow.known_version = shadow.known_version.max(sent.version);
+/// Notes that these messages count as applied although the system has not said so of their fields, as far as those are `unsaid`
+/// and no later message names them.
+fn take_for_applied(shadow: &mut Shadow, settled: &[Sent], unsaid: impl Fn(&FieldPath) -> bool) {
+    let Shadow { sends, taken_for_applied, .. } = shadow;
+    let named = |path: &FieldPath| sends.iter().any(|sent| sent.fields.contains(path));
+    for sent in settled.iter().filter(|_| !planted::fault("taken_for_applied_forgotten")) {
+        for path in sent.fields.iter().filter(|path| unsaid(path) && !named(path)) {
+            taken_for_applied.insert(path.clone(), sent.rev);
+        }
     }
+}
+
+fn settle(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, index: usize) -> Vec<Sent> {
+    let settled: Vec<Sent> = shadow.sends.drain(..=index).collect();
+    settled.iter().for_each(|sent| apply(shadow, canonical, equality, sent));
     shadow.held_is_sent = true;
     shadow.last = None;
+    settled
 }
 
 /// Writes one send into `held`.
@@ -400,13 +416,20 @@ fn apply(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, sent: 
         let value = sent.values.get(canonical, &path).cloned();
         shadow.held.set(canonical, path, value);
     }
+    shadow.held_rev = shadow.held_rev.max(sent.rev);
+    shadow.known_version = shadow.known_version.max(sent.version);
 }
 
 /// Keeps the list of unconfirmed sends bounded. With receipts at most one message is on its way, so the newest but one
 /// was never published and can go into its successor; else the oldest is taken for applied. A silent system's reports
-/// are never explained by sends, so the newest is all that counts there.
+/// are never explained by sends, so what counts there is the last one that writes a field.
 pub fn bound_sends(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, receipts: bool, silent: bool) {
-    while shadow.sends.len() > if silent { 1 } else { SENDS_MAX } {
+    while silent && let Some(index) = overwritten(&shadow.sends, equality) {
+        let sent = shadow.sends.remove(index);
+        apply(shadow, canonical, equality, &sent);
+        take_for_applied(shadow, &[sent], |_| true);
+    }
+    while shadow.sends.len() > SENDS_MAX {
         if receipts {
             let overtaken = shadow.sends.remove(shadow.sends.len() - 2);
             if let Some(newest) = shadow.sends.last_mut() {
@@ -414,9 +437,20 @@ pub fn bound_sends(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'
                 newest.takes_back.extend(overtaken.takes_back);
             }
         } else {
-            settle(shadow, canonical, equality, 0);
+            let settled = settle(shadow, canonical, equality, 0);
+            take_for_applied(shadow, &settled, |_| true);
         }
     }
+}
+
+/// The first of the sends of which every field is written by later ones.
+fn overwritten(sends: &[Sent], equality: Equality<'_>) -> Option<usize> {
+    let is_overwritten = |index: usize| {
+        let (sent, later) = (&sends[index], &sends[index + 1..]);
+        let written = |path: &FieldPath| later.iter().any(|later| later.writes(path, equality));
+        later.iter().any(|later| later.whole) || !sent.whole && sent.fields.iter().all(written)
+    };
+    (0..sends.len().saturating_sub(1)).find(|index| is_overwritten(*index))
 }
 
 /// Remembers the forms a system says it stores.

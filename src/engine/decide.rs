@@ -19,6 +19,7 @@ use super::person::with_word;
 use super::settings::Settings;
 use super::sizes::{too_large, too_wide};
 use super::unit::{Owner, Unit, Work};
+use super::unsent::sent_through;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::{ChangeBody, DeadReason, Rejection};
 use crate::domain::conclude::{Outcome, blank, conclude};
@@ -169,6 +170,7 @@ impl Decider {
             requeued: item.requeued,
             bases: Vec::new(),
             former_rev: 0,
+            sent_through: sent_through(unit, &item.change.key),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::activity::Activity;
-use super::input::{InputKind, Resend};
+use super::input::InputKind;
 use super::pipeline::Committed;
 use super::relay::{Pair, Relay};
 use super::supervisor::stopped;
@@ -155,7 +155,7 @@ pub struct Dispatch {
     pub relay: Relay,
     /// What to send.
     pub wanted: Arc<Wanted>,
-    /// Where a create that has to go without a reference is decided again.
+    /// Where is decided what has to be before more can be sent, or noted as sent.
     pub again: mpsc::Sender<InputKind>,
     /// Where is seen that it works.
     pub activity: Arc<Activity>,
@@ -285,10 +285,10 @@ impl Dispatch {
                 self.backoff.remove(&system);
             }
         }
-        for (record, system, field) in round.omit {
+        for (record, what) in round.again {
             self.activity.begin();
             // If nobody takes it any more, the engine is stopping; the next scan after a start finds it again.
-            let _ = self.again.send(InputKind::Resend { record, what: Resend::Omit(system, field) }).await;
+            let _ = self.again.send(InputKind::Resend { record, what }).await;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::domain::ids::SystemName;
 use crate::domain::time::Timestamp;
 use crate::domain::value::FieldPath;
 use crate::domain::waiting::Waiting;
-use crate::ports::store::DeadLetter;
+use crate::ports::store::{DeadLetter, Published};
 use crate::ports::task::Task;
 
 /// One thing to decide, with its place in arrival order.
@@ -54,6 +54,20 @@ pub enum Resend {
     Outdated,
     /// To break a cycle of references: this one is left out of the system's open create.
     Omit(SystemName, FieldPath),
+    /// A message went out long after it was recorded: only from then on its system can have seen it.
+    WentOut {
+        /// What the broker has.
+        message: Published,
+        /// The last one before it that had gone out.
+        after: u64,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// What a system said looked like what it was to be sent, and left out some of it. None of it may have gone out.
+    Unsaid {
+        /// What is noted if there is nothing to send after all.
+        nothing: Published,
+    },
     /// Somebody asked for it.
     To {
         /// The only system it is about.

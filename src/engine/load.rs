@@ -37,7 +37,7 @@ pub struct Item {
 
 impl Item {
     /// The changes it consists of.
-    fn changes(&self) -> &[ChangeItem] {
+    pub(super) fn changes(&self) -> &[ChangeItem] {
         match &self.content {
             Content::Change(change) => std::slice::from_ref(change),
             Content::ChangeSet(members) => &members.items,
@@ -161,6 +161,7 @@ impl Decider {
         self.distrust_stale_ids(unit, &cached).await?;
         self.distrust_stale_records(unit, &items, &cached).await?;
         self.look_up_new_claims(unit, &items).await?;
+        self.look_up_sent(unit, &items).await?;
         Ok(items)
     }
 

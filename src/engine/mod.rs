@@ -54,6 +54,7 @@ mod suspects;
 pub mod sweep;
 pub mod tasks;
 pub mod unit;
+mod unsent;
 pub mod waiting;
 
 /// A future without its own type. What waits for it stays small: for the process, and for the compiler, which looks through the

@@ -14,6 +14,7 @@ use crate::domain::explain;
 use crate::domain::ids::{CanonicalId, EntityType, NativeId, SystemName, UpdateId};
 use crate::domain::orphans::{ParentDelete, Reunion, bury_with_parent, clear, fields_to, reunited, told_without};
 use crate::domain::rules::TypeRules;
+use crate::domain::sending::Insist;
 use crate::domain::value::FieldPath;
 use crate::ports::error::PortError;
 use crate::ports::store::DecisionWrite;
@@ -170,7 +171,7 @@ impl Decider {
             return Ok(());
         }
         unit.drafts[draft].inputs.insert(position);
-        let due = self.plan_sends_to(&mut record, &types, self.clock.now(), system, true);
+        let due = self.plan_sends_to(&mut record, &types, self.clock.now(), system, Some(Insist::Anyway));
         for link in record.links.iter_mut().filter(|link| link.system == *system) {
             let told = link.shadow.sends.iter_mut().filter(|sent| sent.fresh);
             told.for_each(|sent| sent.fields.extend(fields.iter().cloned()));

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use super::brake::Brake;
 use super::caches::SharedCaches;
 use super::directory::Directory;
+use super::input::Resend;
 use super::settings::Settings;
+use super::unsent::is_late;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Record;
 use crate::domain::ids::{CanonicalId, NativeId, SystemName};
@@ -17,6 +19,7 @@ use crate::domain::link::{Link, LinkState, SendOp, Sent};
 use crate::domain::planted;
 use crate::domain::projection::{Unlinked, canonical_references, native_model, native_name, own_references};
 use crate::domain::rules::TypeRules;
+use crate::domain::sending::Target;
 use crate::domain::time::Timestamp;
 use crate::domain::value::FieldPath;
 use crate::ports::broker::{Broker, OutboundMessage};
@@ -65,8 +68,8 @@ pub struct Round {
     pub held: usize,
     /// Messages the broker did not take; they stay due.
     pub failed: Vec<Pair>,
-    /// References that make creates wait for each other, to be left out of one of them.
-    pub omit: Vec<(CanonicalId, SystemName, FieldPath)>,
+    /// What has to be decided before more can be sent, or noted as sent.
+    pub again: Vec<(CanonicalId, Resend)>,
 }
 
 impl Relay {
@@ -226,32 +229,38 @@ impl Relay {
         records.extend(self.load(wanted.into_iter()).await?);
         let into: Vec<CanonicalId> = records.values().filter_map(|record| record.merged_into).collect();
         records.extend(self.load(into.into_iter().filter(|id| !records.contains_key(id)).collect::<Vec<_>>().into_iter()).await?);
-        let (mut messages, mut sent, mut made_at, mut settled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut messages, mut handed, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         let answer_by = now.plus(self.settings.answer_timeout);
         for row in due {
             self.let_go(&(row.record, row.system.clone()));
             match self.message(&row, &records, &mut round, now) {
-                Made::Message(message, awaits_receipt, at) => {
-                    made_at.push(at);
-                    sent.push(done(&row, message.rev, false, awaits_receipt.then_some(answer_by)));
+                Made::Message(Ready { message, awaits_receipt, recorded, ages }) => {
+                    let published = done(&row, message.rev, false, awaits_receipt.then_some(answer_by));
+                    handed.push(Handed { published, recorded, ages, after: row.delivered });
                     messages.push(message);
                 }
                 Made::Nothing(rev) => settled.push(done(&row, rev, true, None)),
+                Made::Unsaid(rev) => round.again.push((row.record, Resend::Unsaid { nothing: done(&row, rev, true, None) })),
                 Made::Held => round.held += 1,
             }
         }
-        let spans = self.spans(&messages, &made_at, now);
+        let spans = self.spans(&messages, &handed, now);
         let started = Instant::now();
         let publish = async { if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await } };
         // Side by side: what was looked at before, such as a pause, must not be long ago when the messages go.
         let (outcomes, kept) = tokio::join!(publish, self.keep_pulled());
-        let mut confirmed = settled;
-        for (((published, made_at), span), outcome) in sent.into_iter().zip(made_at).zip(spans).zip(outcomes) {
+        let (mut confirmed, window) = (settled, self.settings.rules.window);
+        for ((Handed { published, recorded, ages, after }, span), outcome) in handed.into_iter().zip(spans).zip(outcomes) {
             match outcome {
                 Ok(()) => {
                     round.published += 1;
-                    self.metrics.iter().for_each(|metrics| metrics.outbound_took(now.since(made_at) + started.elapsed()));
-                    confirmed.push(published);
+                    let at = now.plus(started.elapsed());
+                    self.metrics.iter().for_each(|metrics| metrics.outbound_took(at.since(recorded)));
+                    if ages && is_late(recorded, at, window) {
+                        round.again.push((published.record, Resend::WentOut { message: published, after, at }));
+                    } else {
+                        confirmed.push(published);
+                    }
                     self.tell(span, started.elapsed());
                 }
                 Err(error) => {
@@ -280,16 +289,16 @@ impl Relay {
     }
 
     /// What is told of messages that belong to a trace.
-    fn spans(&self, messages: &[OutboundMessage], made_at: &[Timestamp], now: Timestamp) -> Vec<Option<Span>> {
+    fn spans(&self, messages: &[OutboundMessage], handed: &[Handed], now: Timestamp) -> Vec<Option<Span>> {
         let told = self.metrics.as_ref().is_some_and(|metrics| metrics.spans().is_some());
-        let span = |(message, made_at): (&OutboundMessage, &Timestamp)| {
+        let span = |(message, handed): (&OutboundMessage, &Handed)| {
             let parent = message.trace.filter(|_| told)?;
             Some(Span {
                 own: parent.child(&message.id),
                 parent,
                 name: "send",
                 inbound: false,
-                start: *made_at,
+                start: handed.recorded,
                 end: now,
                 attributes: vec![
                     ("syncline.message", message.id.clone()),
@@ -298,7 +307,7 @@ impl Relay {
                 ],
             })
         };
-        messages.iter().zip(made_at).map(span).collect()
+        messages.iter().zip(handed).map(span).collect()
     }
 
     fn tell(&self, span: Option<Span>, took: Duration) {
@@ -313,8 +322,12 @@ impl Relay {
         let Some(link) = record.link_with(&row.system).map(|index| &record.links[index]) else { return Made::Nothing(row.rev) };
         let types = self.settings.rules.of_type(&record.entity_type);
         let target = self.directory.target(&row.system, &record.entity_type);
-        // Confirmed meanwhile by what the system reported: there is nothing left to say.
-        let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else { return Made::Nothing(row.rev.max(link.rev)) };
+        let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else {
+            // Confirmed meanwhile by what the system reported. What it left out of that it was not sent yet.
+            let unsaid = link.shadow.taken_after(row.delivered).next().is_some();
+            let rev = row.rev.max(link.rev);
+            return if unsaid { Made::Unsaid(rev) } else { Made::Nothing(rev) };
+        };
         let meant = |id: CanonicalId| records.get(&id).and_then(|record| record.merged_into).unwrap_or(id);
         let native_of = |id: CanonicalId| -> Option<NativeId> { records.get(&meant(id))?.native_id(&row.system).cloned() };
         let gone = |id: CanonicalId| records.get(&meant(id)).is_some_and(|parent| is_gone(parent, &row.system));
@@ -322,9 +335,10 @@ impl Relay {
             if gone(id) { Unlinked::Null } else { self.unlinked(field, &types, &row.system, link) }
         };
         if newest.op == SendOp::Delete {
-            return Made::Message(self.outbound(row, record, link, newest, Record::new(), Vec::new()), target.receipts, newest.at);
+            let message = self.outbound(row, record, link, newest, Record::new(), Vec::new());
+            return Made::Message(Ready::of(message, newest, &target, link));
         }
-        let model = match native_model(record, link, &target.side, &types, native_of, unlinked) {
+        let model = match native_model(record, link, &target.side, &types, row.delivered, native_of, unlinked) {
             Ok(model) => model,
             Err(lacks) => {
                 self.hold(record, link, &row.system, &lacks.0, &types, round);
@@ -336,10 +350,11 @@ impl Relay {
             return Made::Held;
         }
         let sends = link.shadow.sends.iter().filter(|sent| sent.rev > row.delivered);
-        let changed = sends.flat_map(|sent| &sent.fields).filter(|path| !model.left_out.contains(*path));
+        let changed = sends.flat_map(|sent| &sent.fields).chain(link.shadow.taken_after(row.delivered));
+        let changed = changed.filter(|path| !model.left_out.contains(*path));
         let changed: BTreeSet<String> = changed.map(|path| native_name(path, &target.side)).collect();
         let message = self.outbound(row, record, link, newest, model.entity, changed.into_iter().collect());
-        Made::Message(message, target.receipts, newest.at)
+        Made::Message(Ready::of(message, newest, &target, link))
     }
 
     fn outbound(
@@ -391,7 +406,7 @@ impl Relay {
         let fields: BTreeMap<CanonicalId, &FieldPath> = canonical_references(&record.data, types).map(|(field, id)| (id, field)).collect();
         for parent in lacks {
             if let Some(field) = fields.get(parent).filter(|_| self.waits_for(*parent, record.id, system)) {
-                round.omit.push((record.id, system.clone(), (*field).clone()));
+                round.again.push((record.id, Resend::Omit(system.clone(), (*field).clone())));
             }
         }
     }
@@ -424,7 +439,33 @@ fn is_gone(record: &CanonicalRecord, system: &SystemName) -> bool {
 }
 
 enum Made {
-    Message(OutboundMessage, bool, Timestamp),
+    Message(Ready),
     Nothing(u64),
+    Unsaid(u64),
     Held,
+}
+
+/// A message made, and what matters once the broker has it.
+struct Ready {
+    message: OutboundMessage,
+    awaits_receipt: bool,
+    recorded: Timestamp,
+    /// Whether time tells when its system has seen it.
+    ages: bool,
+}
+
+impl Ready {
+    fn of(message: OutboundMessage, sent: &Sent, target: &Target, link: &Link) -> Self {
+        let ages = !target.exact() && link.state == LinkState::Linked;
+        Self { message, awaits_receipt: target.receipts, recorded: sent.at, ages }
+    }
+}
+
+/// A message the broker is given, as it is noted once that has it.
+struct Handed {
+    published: Published,
+    recorded: Timestamp,
+    ages: bool,
+    /// The last one before it that had gone out.
+    after: u64,
 }

@@ -8,7 +8,7 @@ use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, SystemName};
 use crate::domain::projection::canonical_references;
 use crate::domain::rules::TypeRules;
-use crate::domain::sending::{Due, SendContext, Target, plan_sends};
+use crate::domain::sending::{Due, Insist, SendContext, Target, plan_sends};
 use crate::domain::time::Timestamp;
 use crate::domain::value::FieldPath;
 use crate::ports::error::PortError;
@@ -21,13 +21,24 @@ impl Decider {
         let Some(mut record) = unit.drafts[draft].work.as_ref().map(|work| work.record.clone()) else { return Ok(()) };
         let types = self.settings.rules.of_type(&record.entity_type);
         let now = self.clock.now();
-        if let Resend::To { system, everything } = &what {
-            if *everything {
-                record.links.iter_mut().filter(|link| link.system == *system).for_each(breaker::thaw);
+        match &what {
+            Resend::To { system, everything } => {
+                if *everything {
+                    record.links.iter_mut().filter(|link| link.system == *system).for_each(breaker::thaw);
+                }
+                let due = self.plan_sends_to(&mut record, &types, now, system, everything.then_some(Insist::Everything));
+                note(unit, draft, record, due);
+                return Ok(());
             }
-            let due = self.plan_sends_to(&mut record, &types, now, system, *everything);
-            note(unit, draft, record, due);
-            return Ok(());
+            Resend::WentOut { message, after, at } => {
+                self.went_out(unit, draft, record, message.clone(), *after, *at);
+                return Ok(());
+            }
+            Resend::Unsaid { nothing } => {
+                self.send_unsaid(unit, draft, record, nothing.clone());
+                return Ok(());
+            }
+            Resend::Outdated | Resend::Omit(..) => {}
         }
         if let Resend::Omit(system, field) = what
             && let Some(index) = record.link_with(&system)
@@ -50,11 +61,11 @@ impl Decider {
         types: &TypeRules,
         now: Timestamp,
         system: &SystemName,
-        everything: bool,
+        insist: Option<Insist>,
     ) -> Vec<Due> {
         let targets: Vec<Target> =
             self.directory.targets(&record.entity_type).iter().filter(|target| target.system == *system).cloned().collect();
-        let insist = everything.then_some(system);
+        let insist = insist.map(|insist| (system, insist));
         if self.sends_held {
             return Vec::new();
         }

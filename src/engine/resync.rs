@@ -14,7 +14,7 @@ use super::settings::Settings;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::ids::{CanonicalId, EntityType, SystemName};
 use crate::domain::rules::Side;
-use crate::domain::sending::{SendContext, SendCounts, Target, plan_sends, replaces};
+use crate::domain::sending::{Insist, SendContext, SendCounts, Target, plan_sends, replaces};
 use crate::ports::clock::Clock;
 use crate::ports::error::{PortError, PortErrorKind};
 use crate::ports::store::{Store, Versioned};
@@ -137,7 +137,7 @@ impl Resync {
             types: &types,
             targets: &[Target { side, ..target }],
             now: self.clock.now(),
-            insist: scope.everything.then_some(&scope.system),
+            insist: scope.everything.then_some((&scope.system, Insist::Everything)),
         };
         let due = plan_sends(&mut record.clone(), &context, None);
         let mut counts = SendCounts::default();

@@ -117,6 +117,8 @@ pub struct Unit {
     pub loaded: HashMap<CanonicalId, Versioned>,
     /// Those of them that were asked for.
     pub asked: Vec<CanonicalId>,
+    /// The last message that may have gone out, of those for which it was looked up.
+    pub sent_through: HashMap<(CanonicalId, SystemName), u64>,
     /// Systems about which something new became known.
     pub facts: HashMap<SystemName, SystemFacts>,
     /// Systems that have not answered all creates of a type: of those asked for, and as committed. What this unit itself
@@ -404,7 +406,7 @@ fn stands(record: &CanonicalRecord, change: &OutboxChange) -> bool {
         OutboxChange::Due { system, rev } | OutboxChange::DueLater { system, rev, .. } => {
             record.link_with(system).is_none_or(|index| record.links[index].rev >= *rev)
         }
-        OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } | OutboxChange::Failed { .. } => true,
+        OutboxChange::Sent(_) | OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } | OutboxChange::Failed { .. } => true,
     }
 }
 
@@ -494,7 +496,7 @@ impl Sealed {
                             due.push((write.record.id, system.clone()));
                         }
                     }
-                    OutboxChange::DueLater { .. } | OutboxChange::Failed { .. } => {}
+                    OutboxChange::DueLater { .. } | OutboxChange::Sent(_) | OutboxChange::Failed { .. } => {}
                 }
             }
         }
@@ -510,7 +512,7 @@ impl Sealed {
                 OutboxChange::DueLater { system, not_before: at, .. } | OutboxChange::Failed { system, retry_at: at, .. } => {
                     Some((*at, (write.record.id, system.clone())))
                 }
-                OutboxChange::Due { .. } | OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } => None,
+                OutboxChange::Due { .. } | OutboxChange::Sent(_) | OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } => None,
             }));
         }
         due

@@ -406,6 +406,7 @@ pub(super) fn superseded_row(waiting: &Waiting, by: &UpdateId, situation: &Situa
         requeued: false,
         bases: Vec::new(),
         former_rev: 0,
+        sent_through: u64::MAX,
     };
     let mut decision = blank(&arrival, situation, waiting.change.as_ref().map(|change| change.canonical_id));
     decision.decision = DecisionKind::Superseded;

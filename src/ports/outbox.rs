@@ -29,6 +29,7 @@ pub fn changed(row: Option<Owed>, record: CanonicalId, change: &OutboxChange) ->
             let row = row.unwrap_or_else(held);
             if row.rev < *rev { Next::Due(Owed { rev: *rev, ..row }) } else { Next::Same }
         }
+        OutboxChange::Sent(message) => row.map_or(Next::Same, |row| confirmed(row, message)),
         OutboxChange::Applied { rev, .. } => answered(row, *rev, true),
         OutboxChange::Rejected { rev, .. } => answered(row, *rev, false),
         OutboxChange::Failed { system, rev, retry_at } => {
@@ -84,6 +85,7 @@ impl OutboxChange {
             | Self::Applied { system, .. }
             | Self::Failed { system, .. }
             | Self::Rejected { system, .. } => system,
+            Self::Sent(message) => &message.system,
         }
     }
 }

@@ -206,6 +206,8 @@ pub enum OutboxChange {
         /// When it may be sent.
         not_before: Timestamp,
     },
+    /// The broker has confirmed a message, which is noted together with a change of its record.
+    Sent(Published),
     /// The system has answered that it applied this rev.
     Applied {
         /// The system.
@@ -236,7 +238,7 @@ impl OutboxChange {
     #[must_use]
     pub const fn answered(&self) -> Option<(&SystemName, u64)> {
         match self {
-            Self::Due { .. } | Self::DueLater { .. } => None,
+            Self::Due { .. } | Self::DueLater { .. } | Self::Sent(_) => None,
             Self::Applied { system, rev } | Self::Failed { system, rev, .. } | Self::Rejected { system, rev } => Some((system, *rev)),
         }
     }

@@ -52,7 +52,7 @@ pub async fn model(
         None => Link::new(system.clone(), None, Overlay::new()),
     };
     let native_of = |id: CanonicalId| if id == record.id { link.native_id.clone() } else { natives.get(&id).cloned() };
-    native_model(record, &link, side, types, native_of, |_, _| Unlinked::Omit)
+    native_model(record, &link, side, types, u64::MAX, native_of, |_, _| Unlinked::Omit)
         .map(|model| model.entity)
         .map_err(|_| ViewError::Absent(format!("{system} can't be shown this record yet: it lacks what it refers to")))
 }

@@ -39,3 +39,4 @@ mod story;
 mod support;
 mod undecided;
 mod unlinking;
+mod unsent;

@@ -16,7 +16,7 @@ use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
 use syncline::engine::handlers::{DeleteFn, Handlers, UpdateFn};
-use syncline::engine::input::{Input, InputKind, Resend};
+use syncline::engine::input::{Input, InputKind};
 use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
 use syncline::engine::settings::Settings;
@@ -451,7 +451,7 @@ impl Scene {
     }
 
     fn push(&mut self, who: usize, mut pairs: Vec<Pair>) {
-        // A reference left out to break a cycle makes another message due.
+        // A reference left out to break a cycle, say, makes another message due.
         for _ in 0..20 {
             let now = self.clock.now();
             let round = self.runtime.block_on(self.orchestrators[who].relay.send(pairs, now)).unwrap();
@@ -460,12 +460,12 @@ impl Scene {
                 self.story.sent(message.system.as_str(), &body);
                 self.last_sent.insert(message.system.to_string(), body);
             }
-            if round.omit.is_empty() {
+            if round.again.is_empty() {
                 return;
             }
-            for (record, system, field) in round.omit {
+            for (record, what) in round.again {
                 self.arrival += 1;
-                let kind = InputKind::Resend { record, what: Resend::Omit(system, field) };
+                let kind = InputKind::Resend { record, what };
                 self.decide(who, vec![Input { tag: None, received_at: now, arrival: self.arrival, kind }]);
             }
             let committed = self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();

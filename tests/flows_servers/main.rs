@@ -74,3 +74,5 @@ mod support;
 mod undecided;
 #[path = "../flows/unlinking.rs"]
 mod unlinking;
+#[path = "../flows/unsent.rs"]
+mod unsent;

@@ -83,6 +83,8 @@ async fn everything_is_sent_again_when_asked_for() {
     let sent = served.lease("oem", json!({})).await;
     let names: std::collections::BTreeSet<String> = sent.iter().map(|update| update["entity"]["name"].to_string()).collect();
     assert_eq!(names, ["\"Fan AX\"", "\"Pump\"", "\"Valve\""].map(str::to_owned).into(), "oem's name came after what it was sent");
+    let fields = json!(["name", "serial_no"]);
+    assert!(sent.iter().all(|update| update["changed"] == fields), "an adapter that writes only what is named would write less: {sent:?}");
     let (nobody, code) = command(&served, "resync --system erp").await;
     assert!(code == 1 && nobody.contains("no [systems.erp] in the configuration"), "{nobody}");
     served.orchestrator.stop().await.unwrap();

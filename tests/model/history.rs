@@ -116,6 +116,12 @@ pub enum Step {
     },
     /// Everything comes to rest, then the window passes.
     Rest,
+    /// A person pauses what a system is sent.
+    Pause {
+        system: usize,
+    },
+    /// It is sent what it lacks.
+    Resume,
 }
 
 #[derive(Clone, Debug)]
@@ -129,142 +135,12 @@ pub struct History {
     pub marks_later: bool,
 }
 
-/// A small generator of its own, so that seeds mean the same for ever (splitmix64, Steele, Lea and Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % n as u64).unwrap()
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
-
 impl History {
-    pub fn from_seed(seed: u64) -> Self {
-        let mut random = Random(seed);
-        // Of its own, so that what is drawn from it moves nothing else.
-        let mut more = Random(seed ^ 0x5eed_c4ea_7e5e_771e);
-        let count = 2 + random.below(2);
-        let mut systems: Vec<(&str, Traits)> =
-            ["ax", "bx", "cx"][..count].iter().map(|name| (*name, traits(&mut random, &mut more))).collect();
-        let length = 8 + random.below(40);
-        let mut steps: Vec<Step> = vec![Step::Create { system: 0, serial: 0, part: false }];
-        if random.chance(70) {
-            steps.push(Step::Rest);
-        }
-        steps.extend((0..length).map(|_| step(&mut random, count)));
-        // What people say about records.
-        while more.chance(25) {
-            let at = 1 + more.below(steps.len());
-            let (one, other) = (more.below(6), more.below(6));
-            let says = if more.chance(50) { Step::Merge { winner: one, loser: other } } else { Step::Split { record: one, link: other } };
-            steps.insert(at, says);
-        }
-        let mut policies = Random(seed ^ 0x0c0f_fee0_0dec_1de5);
-        for (_, traits) in &mut systems {
-            traits.compensates = policies.chance(25);
-        }
-        let mut refusals = Random(seed ^ 0x0bad_a115_0be7_0000);
-        while refusals.chance(25) {
-            let at = 1 + refusals.below(steps.len());
-            steps.insert(at, Step::Refuse { system: refusals.below(count) });
-        }
-        // Who has changes taken back is likely to refuse some, and so is whoever made them.
-        while systems.iter().any(|(_, traits)| traits.compensates) && policies.chance(50) {
-            let at = 1 + policies.below(steps.len());
-            steps.insert(at, Step::Refuse { system: policies.below(count) });
-        }
-        let mut crossings = Random(seed ^ 0xc055_ed0c_4ea7_e500);
-        let mut feeds = Random(seed ^ 0x5100_feed_0000_0000);
-        while crossings.chance(20) {
-            let at = 1 + crossings.below(steps.len());
-            let tells = [Tells::Before, Tells::InBetween, Tells::After][feeds.below(3)];
-            steps.insert(at, Step::Crossed { maker: crossings.below(count), deleter: crossings.below(count), tells });
-        }
-        let mut partings = Random(seed ^ 0x0bad_1e77_1290_0000);
-        let unlinks = partings.chance(20);
-        while unlinks && partings.chance(80) {
-            let at = 1 + partings.below(steps.len());
-            let (system, record) = (partings.below(count), partings.below(3));
-            steps.insert(at, if partings.chance(50) { Step::Delete { system, record } } else { Step::Restore { system, record } });
-        }
-        let mut returns = Random(seed ^ 0xba5e_ba11_0000_0000);
-        while !unlinks && returns.chance(20) {
-            let at = 1 + returns.below(steps.len());
-            steps.insert(at, Step::Restore { system: returns.below(count), record: returns.below(3) });
-            steps.insert(1 + returns.below(at), Step::Delete { system: returns.below(count), record: returns.below(3) });
-        }
-        let marks_later = Random(seed ^ 0x0ca7_4e25_0000_0000).chance(25);
-        if marks_later {
-            // Who is not alone does not gather.
-            for step in &mut steps {
-                if let Step::Decide { who, .. } | Step::Commit { who, .. } | Step::Kill { who } | Step::Scan { who } = step {
-                    *who = 0;
-                }
-            }
-        }
-        Self { seed, systems, steps, unlinks, marks_later }
-    }
-
     pub fn describe(&self) -> String {
         let mut lines: Vec<String> = self.systems.iter().map(|(name, traits)| format!("{name}: {traits:?}")).collect();
         lines.push(format!("unlinks: {}, marks_later: {}", self.unlinks, self.marks_later));
         lines.extend(self.steps.iter().map(|step| format!("  {step:?}")));
         lines.join("\n")
-    }
-}
-
-fn traits(random: &mut Random, more: &mut Random) -> Traits {
-    let profile = match random.below(5) {
-        0 | 1 => Profile::Base,
-        2 => Profile::Receipts,
-        3 => Profile::SilentPatches,
-        _ => Profile::Whole,
-    };
-    let exact = matches!(profile, Profile::Base | Profile::Receipts);
-    Traits {
-        profile,
-        echoes: profile == Profile::Whole || exact && random.chance(60),
-        writes_changed: exact && random.chance(30),
-        trims: exact && random.chance(25),
-        late: profile == Profile::Base && more.chance(40),
-        compensates: false,
-        takes_creates: exact || profile == Profile::Whole && more.chance(50),
-    }
-}
-
-fn step(random: &mut Random, systems: usize) -> Step {
-    let system = random.below(systems);
-    let record = random.below(3);
-    let who = random.below(2);
-    match random.below(100) {
-        0..=1 => Step::Delete { system, record },
-        2 => Step::Rekey { system, record },
-        3..=23 => Step::Edit { system, record, field: random.below(3), value: random.below(5) },
-        24 => Step::Pair { system, serial: random.below(3) },
-        25..=30 => Step::Create { system, serial: random.below(3), part: random.chance(40) },
-        31..=32 => Step::Reserial { system, record },
-        33..=38 => Step::Poll { system, record },
-        39..=52 => Step::Publish { system },
-        53..=55 => Step::Duplicate { pick: random.below(50) },
-        56 => Step::OldCopy { pick: random.below(50) },
-        57..=66 => Step::Decide { who, max: 1 + random.below(4) },
-        67..=76 => Step::Commit { who, send: random.chance(80) },
-        77..=79 => Step::Kill { who },
-        80..=83 => Step::Scan { who },
-        84..=95 => Step::Apply { system },
-        _ => Step::Rest,
     }
 }
 
@@ -297,6 +173,9 @@ fn simulate(history: &History, fault: Option<&'static str>, timeline: Option<&mu
 
 async fn play(world: &mut World, history: &History) -> Result<(), String> {
     for step in &history.steps {
+        if let Step::Edit { system, .. } | Step::Create { system, .. } | Step::Pair { system, .. } | Step::Reserial { system, .. } = step {
+            world.untouched.remove(system);
+        }
         take(world, *step).await?;
         // What is done in one breath stays within the window of systems that say nothing.
         world.advance(Duration::from_millis(1));
@@ -304,7 +183,7 @@ async fn play(world: &mut World, history: &History) -> Result<(), String> {
             return Err(broken);
         }
     }
-    rest(world).await?;
+    settle(world).await?;
     let versions = check::versions(world).await;
     // Full echo: everyone reports what it holds once more, and nothing at all may come of it.
     for system in 0..world.systems.len() {
@@ -321,6 +200,12 @@ async fn play(world: &mut World, history: &History) -> Result<(), String> {
         return Err(format!("a full echo made new versions: {versions:?} became {after:?}"));
     }
     check::everything(world).await
+}
+
+/// Everybody is told everything, and rests.
+async fn settle(world: &mut World) -> Result<(), String> {
+    world.resume().await;
+    rest(world).await
 }
 
 async fn rest(world: &mut World) -> Result<(), String> {
@@ -350,7 +235,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
         Step::Create { system, serial, part } => create(world, system, serial, part).await?,
         Step::Delete { system, record } => {
             // ADR 21 says what is not promised while a create of the record is open.
-            rest(world).await?;
+            settle(world).await?;
             if let Some(native) = nth_row(world, system, record) {
                 world.tell(|| format!("a user deletes {native}"));
                 world.systems[system].delete(kind_of(&native), &native);
@@ -360,7 +245,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
         Step::Crossed { maker, deleter, tells } => crossed(world, maker, deleter, tells).await,
         Step::Rekey { system, record } => {
             // Of a record that still waits for its parent, what comes under the new id does not wait for the rekey yet.
-            rest(world).await?;
+            settle(world).await?;
             // Nobody names it: what does would have to be changed, too.
             let named = |world: &World, native: &str| {
                 let mut rows = world.systems[system].rows.values();
@@ -372,26 +257,19 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
             }
         }
         Step::Merge { winner, loser } => {
-            rest(world).await?;
+            settle(world).await?;
             world.merge(winner, loser).await;
         }
         Step::Split { record, link } => {
-            rest(world).await?;
+            settle(world).await?;
             world.split(record, link).await;
             // A key value may come back by it; a user who makes a thing with that very value meanwhile makes a duplicate.
-            rest(world).await?;
+            settle(world).await?;
         }
         Step::Refuse { system } => world.refuse(system),
         Step::Pair { system, serial } => pair(world, system, serial),
         Step::Reserial { system, record } => reserial(world, system, record).await?,
-        Step::Poll { system, record } => {
-            if let Some(native) = nth_row(world, system, record)
-                && world.systems[system].traits.profile != Profile::SilentPatches
-            {
-                let kind = kind_of(&native);
-                world.systems[system].report(kind, &native, Some(Vec::new()));
-            }
-        }
+        Step::Poll { system, record } => poll(world, system, record),
         Step::Publish { system } => {
             world.publish(system);
         }
@@ -407,8 +285,22 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
             world.apply(system);
         }
         Step::Rest => rest(world).await?,
+        Step::Pause { system } => {
+            settle(world).await?;
+            world.pause(system).await;
+        }
+        Step::Resume => world.resume().await,
     }
     Ok(())
+}
+
+/// An adapter reads a record again and reports it as it is.
+fn poll(world: &mut World, system: usize, record: usize) {
+    let says_wholes = world.systems[system].traits.profile != Profile::SilentPatches;
+    if let Some(native) = nth_row(world, system, record).filter(|_| says_wholes) {
+        world.systems[system].report(kind_of(&native), &native, Some(Vec::new()));
+        world.note_untouched(system);
+    }
 }
 
 fn nth_row(world: &World, system: usize, record: usize) -> Option<String> {
@@ -419,7 +311,7 @@ fn nth_row(world: &World, system: usize, record: usize) -> Option<String> {
 async fn create(world: &mut World, system: usize, serial: usize, part: bool) -> Result<(), String> {
     // A key that a merge takes from a system is free once that one has been told; who comes before waits for a person.
     if world.merged {
-        rest(world).await?;
+        settle(world).await?;
     }
     let name = world.systems[system].name.clone();
     if part {
@@ -458,7 +350,7 @@ async fn create(world: &mut World, system: usize, serial: usize, part: bool) -> 
 /// A record comes back from where its system keeps what is deleted. Not if its serial may be another thing's by now: that is for a
 /// person to say.
 async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), String> {
-    rest(world).await?;
+    settle(world).await?;
     let trash = &world.systems[system].trash;
     let Some((native, row)) = trash.iter().nth(record % trash.len().max(1)).map(|(native, row)| (native.clone(), row.clone())) else {
         return Ok(());
@@ -481,7 +373,7 @@ async fn restore(world: &mut World, system: usize, record: usize) -> Result<(), 
         world.systems[system].restore("thing", &native);
         if moved {
             // Whoever makes a thing with that serial meanwhile leaves it to a person which of the two it is.
-            rest(world).await?;
+            settle(world).await?;
         }
     }
     Ok(())
@@ -544,14 +436,14 @@ async fn reserial(world: &mut World, system: usize, record: usize) -> Result<(),
     if world.systems.iter().any(|system| system.traits.profile == Profile::SilentPatches) {
         return Ok(());
     }
-    rest(world).await?;
+    settle(world).await?;
     let Some(native) = nth_row(world, system, record).filter(|native| kind_of(native) == "thing") else { return Ok(()) };
     let old = world.systems[system].rows[&native].fields.get("serial").cloned();
     let fresh = json!(format!("{}-{}", old.as_ref().and_then(|old| old.as_str()).unwrap_or("S"), world.published.len()));
     world.tell(|| format!("a user of {native} sets serial to {fresh}"));
     world.reserialed = true;
     world.systems[system].edit("thing", &native, "serial", &fresh);
-    rest(world).await?;
+    settle(world).await?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod engine;
 
 mod check;
 mod history;
+mod seeds;
 mod system;
 mod world;
 
@@ -96,11 +97,13 @@ const FAULTS: &[&str] = &[
     "crossing_create_forgotten",
     "former_seq_kept",
     "made_beside_ignored",
+    "unsent_ages",
+    "taken_for_applied_forgotten",
 ];
 
 /// The first history that notices a fault, if any does.
 fn noticed(fault: &'static str) -> Option<u64> {
-    (0..20_000).find(|seed| run(&History::from_seed(*seed), Some(fault)).is_err())
+    (0..30_000).find(|seed| run(&History::from_seed(*seed), Some(fault)).is_err())
 }
 
 /// Two at a time; `SYNCLINE_MODEL_FAULT` names one to look at alone.

@@ -1,6 +1,6 @@
 //! The whole simulated world: systems, a broker, one or two orchestrators over one store, and a clock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use syncline::engine::caches::Caches;
 use syncline::engine::decide::Decider;
 use syncline::engine::directory::Directory;
 use syncline::engine::handlers::Handlers;
-use syncline::engine::input::{Input, InputKind, Resend};
+use syncline::engine::input::{Input, InputKind};
 use syncline::engine::pipeline::{Committed, Pipeline};
 use syncline::engine::relay::{Pair, Relay};
 use syncline::engine::settings::Settings;
@@ -23,8 +23,10 @@ use syncline::engine::tasks::Tasks;
 use syncline::engine::waiting::awake_input;
 use syncline::ports::clock::Clock;
 use syncline::ports::error::PortError;
+use syncline::ports::hold::Hold;
 use syncline::ports::store::Store;
 use syncline::ports::testkit::MemoryStore;
+use syncline::views::holds;
 use syncline::wire::inbound::{Transport, decode_value};
 use syncline::wire::limits::Limits;
 
@@ -62,6 +64,10 @@ pub struct World {
     pub unlinks: bool,
     /// What was sent is noted some time later, as a running engine does it.
     marks_later: bool,
+    /// Systems that are sent nothing and in which nobody has changed anything since.
+    pub untouched: BTreeSet<usize>,
+    /// Reports of such systems, by their ids.
+    pub said_untouched: BTreeSet<String>,
     /// A person has split something: a system may have let go of a record that others still have.
     pub split: bool,
     /// A person has merged something: a system may have been sent another key value.
@@ -140,6 +146,8 @@ impl World {
             broken: None,
             unlinks: *unlinks,
             marks_later: *marks_later,
+            untouched: BTreeSet::new(),
+            said_untouched: BTreeSet::new(),
             split: false,
             merged: false,
             reserialed: false,
@@ -300,13 +308,37 @@ impl World {
         self.send(who, pairs).await
     }
 
+    /// A person pauses what a system is sent.
+    pub async fn pause(&mut self, system: usize) {
+        self.untouched.insert(system);
+        let system = SystemName::new(&self.systems[system].name).unwrap();
+        self.tell(|| format!("{system} is sent nothing"));
+        holds::begin(&self.store, Hold::PauseOut { system }, self.clock.now()).await.unwrap();
+    }
+
+    /// Notes that the last report of a system can't have told anything new.
+    pub fn note_untouched(&mut self, system: usize) {
+        let said = self.systems[system].outgoing.back().filter(|_| self.untouched.contains(&system));
+        self.said_untouched.extend(said.map(|said| format!("{}:{}", self.systems[system].name, said.body["id"].as_str().unwrap())));
+    }
+
+    /// Everybody is sent what they lack.
+    pub async fn resume(&mut self) {
+        self.untouched.clear();
+        for kept in self.store.holds().await.unwrap().into_iter().filter(|kept| kept.holds) {
+            let id = kept.hold.to_string();
+            self.tell(|| format!("{id} is let go"));
+            holds::release(&self.store, &id, self.clock.now()).await.unwrap();
+            self.scan(0).await;
+        }
+    }
+
     async fn send(&mut self, who: usize, pairs: Vec<Pair>) -> bool {
         let now = self.clock.now();
         let round = self.orchestrators[who].relay.send(pairs, now).await.unwrap();
-        let omit = round.omit.clone();
-        for (record, system, field) in omit {
+        for (record, what) in round.again {
             self.arrival += 1;
-            let kind = InputKind::Resend { record, what: Resend::Omit(system, field) };
+            let kind = InputKind::Resend { record, what };
             let input = Input { tag: None, received_at: now, arrival: self.arrival, kind };
             self.orchestrators[who].pipeline.decide(vec![input]).await.unwrap();
         }
@@ -368,6 +400,7 @@ impl World {
         let can_be_said = [winner, loser].into_iter().flat_map(|record| named_by(&records, record)).all(|named| self.is_everywhere(named));
         if winner.entity_type == loser.entity_type && can_be_said {
             self.merged = true;
+            self.systems.iter_mut().for_each(|system| system.regrouped = true);
             self.act(Request::Merge { winner: winner.id, loser: loser.id, reason: None }).await;
         }
     }
@@ -388,6 +421,7 @@ impl World {
         if !natives.is_empty() && !is_named(&records, record) {
             let natives = vec![natives[link % natives.len()].clone()];
             self.split = true;
+            self.systems.iter_mut().for_each(|system| system.regrouped = true);
             self.act(Request::Split { record: record.id, natives, reason: None }).await;
         }
     }

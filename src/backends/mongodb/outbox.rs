@@ -180,7 +180,7 @@ pub(super) async fn change(mut touched: Touched, batch: &Batch, places: Places<'
 fn may_have_rows(shared: &Shared, batch: &Batch, all: BTreeSet<CanonicalId>) -> BTreeSet<CanonicalId> {
     let answers = |change: &OutboxChange| match change {
         OutboxChange::Due { .. } | OutboxChange::DueLater { .. } => false,
-        OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } | OutboxChange::Failed { .. } => true,
+        OutboxChange::Sent(_) | OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } | OutboxChange::Failed { .. } => true,
     };
     let answered = batch.outbox().filter(|(_, change)| answers(change)).map(|(record, _)| record);
     let mut may = shared.recall.may_have_rows(all);

@@ -321,7 +321,7 @@ impl Runner {
             let pairs = std::mem::replace(&mut self.ready, rest);
             let round = self.relay.send(pairs, self.now()).await?;
             let messages = self.mail.take();
-            any |= !messages.is_empty() || !round.omit.is_empty();
+            any |= !messages.is_empty() || !round.again.is_empty();
             for message in &messages {
                 self.files.write(message)?;
             }
@@ -330,9 +330,7 @@ impl Runner {
                 let receipts = adapter.apply(&messages, self.store.as_ref()).await?;
                 answers.extend(receipts.into_iter().map(|receipt| InputKind::Message(Arc::new(receipt))));
             }
-            answers.extend(
-                round.omit.into_iter().map(|(record, system, field)| InputKind::Resend { record, what: Resend::Omit(system, field) }),
-            );
+            answers.extend(round.again.into_iter().map(|(record, what)| InputKind::Resend { record, what }));
             if !answers.is_empty() {
                 self.answer(answers).await?;
             }

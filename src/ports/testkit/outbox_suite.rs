@@ -98,6 +98,27 @@ pub(super) async fn a_published_message_awaits_its_receipt(kit: &dyn StoreKit) {
     assert_eq!(row(&store).await, Some((2, 2, 2, 0)), "an older confirmation changes nothing");
 }
 
+pub(super) async fn a_confirmation_may_come_with_a_record(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    let sent = |rev: u64, tried: u32| {
+        let (record, system) = (id(1), system("oem"));
+        OutboxChange::Sent(Published { record, system, rev, nothing: false, tried: (tried, None), awaits_receipt: false, answer_by: None })
+    };
+    change(&store, 1, vec![due(2)]).await;
+    change(&store, 1, vec![due(4)]).await;
+    change(&store, 1, vec![sent(3, 0)]).await;
+    assert_eq!(row(&store).await, Some((4, 3, 3, 0)), "something newer is owed");
+    change(&store, 1, vec![sent(2, 0)]).await;
+    assert_eq!(row(&store).await, Some((4, 3, 3, 0)), "an older confirmation changes nothing");
+    change(&store, 1, vec![sent(4, 1)]).await;
+    assert_eq!(row(&store).await, Some((4, 3, 3, 0)), "it is about a row that has failed since");
+    let store = kit.reopen(store).await;
+    change(&store, 1, vec![sent(4, 0)]).await;
+    assert_eq!(row(&store).await, None);
+    change(&store, 1, vec![sent(4, 0)]).await;
+    assert_eq!(row(&store).await, None);
+}
+
 pub(super) async fn without_receipts_a_published_row_goes(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
     change(&store, 1, vec![due(2)]).await;
