@@ -44,7 +44,7 @@ pub enum SendOp {
 pub struct Sent {
     /// Its number; grows by one per (record, system).
     pub rev: u64,
-    /// When it was recorded.
+    /// When it was recorded, or went out, if that was much later.
     pub at: Timestamp,
     /// The canonical version it shows.
     pub version: u64,
@@ -237,6 +237,12 @@ impl Shadow {
         let overwritten =
             |sent: &Sent| sent.rev <= self.answered_rev && sent.fields.contains(path) && !same_held(sent.values.get(canonical, path), held);
         if self.sends.iter().any(overwritten) { None } else { held }
+    }
+
+    /// Whether this message is one of those that are not kept, as later ones write all its fields. One that was answered is not.
+    #[must_use]
+    pub const fn is_overwritten(&self, rev: u64) -> bool {
+        rev > self.answered_rev && rev <= self.held_rev
     }
 
     /// Fields that count as applied although the system has not said so, of messages after this one.

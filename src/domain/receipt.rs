@@ -42,7 +42,9 @@ fn answers_create(record: &CanonicalRecord, receipt: &Receipt) -> bool {
         return false;
     }
     let reserved = record.links.iter().find(|link| link.system == *receipt.system() && link.state == LinkState::Reserved);
-    reserved.is_some_and(|link| link.shadow.sends.first().is_some_and(|first| first.rev <= receipt.rev))
+    let sent =
+        |link: &Link| link.shadow.sends.first().is_some_and(|first| first.rev <= receipt.rev || link.shadow.is_overwritten(receipt.rev));
+    reserved.is_some_and(sent)
 }
 
 /// Whether an answer gives its link a native id that it does not have.
@@ -161,7 +163,8 @@ fn is_of_delete(link: &Link, rev: u64, live: bool) -> bool {
 fn is_of_former(link: &Link, rev: u64) -> bool {
     let sends = &link.shadow.sends;
     let of_delete = sends.iter().any(|sent| sent.rev == rev && sent.op == SendOp::Delete);
-    link.state == LinkState::Reserved && (of_delete || sends.first().is_some_and(|first| rev < first.rev))
+    let before_first = sends.first().is_some_and(|first| rev < first.rev) && !link.shadow.is_overwritten(rev);
+    link.state == LinkState::Reserved && (of_delete || before_first)
 }
 
 /// A system will not take a message. `content`: what that showed, which is not sent again.

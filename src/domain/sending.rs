@@ -68,6 +68,8 @@ pub struct Due {
     pub rev: u64,
     /// What it does.
     pub op: SendOp,
+    /// Of what was recorded before it nobody knows whether it has gone out.
+    pub afresh: bool,
 }
 
 /// What deciding about sends needs besides the record.
@@ -237,7 +239,7 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let op = if create { SendOp::Create } else { SendOp::Update };
     let whole = create || !target.side.writes_changed_only;
     if !planted::fault("send_not_in_shadow") {
-        link.shadow.sends.push(Sent {
+        let next = Sent {
             rev: link.rev,
             at: context.now,
             version: *version,
@@ -251,17 +253,24 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
             trace,
             takes_back,
             gives_back,
-        });
+        };
+        record_send(&mut link.shadow, next, target);
     }
     link.shadow.disputed.clear();
     link.shadow.last = None;
-    if let Shadow { sends, taken_for_applied, .. } = &mut link.shadow
-        && let Some(newest) = sends.last()
-    {
-        taken_for_applied.retain(|path, _| !newest.fields.contains(path));
-    }
     bound_sends(&mut link.shadow, data, equality, target.receipts, target.is_silent());
-    Some(Due { system: target.system.clone(), rev: link.rev, op })
+    Some(Due { system: target.system.clone(), rev: link.rev, op, afresh: moved })
+}
+
+/// Puts a message to the unconfirmed ones.
+fn record_send(shadow: &mut Shadow, next: Sent, target: &Target) {
+    if !target.exact() && next.op == SendOp::Update {
+        // The same once more, as the system says what it said before: one entry explains as much as two.
+        let again = |sent: &Sent| sent.op == next.op && sent.whole == next.whole && sent.unsaid.is_empty();
+        shadow.sends.pop_if(|sent| again(sent) && sent.values == next.values && sent.fields == next.fields);
+    }
+    shadow.taken_for_applied.retain(|path, _| !next.fields.contains(path));
+    shadow.sends.push(next);
 }
 
 /// Fields that a message names, where one is sent in any case, besides those in which the system's model differs.
@@ -305,7 +314,7 @@ fn plan_deletes(record: &mut CanonicalRecord, context: &SendContext<'_>) -> Vec<
                 takes_back: BTreeSet::new(),
                 gives_back: 0,
             });
-            due.push(Due { system: target.system.clone(), rev: link.rev, op: SendOp::Delete });
+            due.push(Due { system: target.system.clone(), rev: link.rev, op: SendOp::Delete, afresh: false });
         }
     }
     due

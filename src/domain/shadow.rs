@@ -421,8 +421,8 @@ fn apply(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, sent: 
 }
 
 /// Keeps the list of unconfirmed sends bounded. With receipts at most one message is on its way, so the newest but one
-/// was never published and can go into its successor; else the oldest is taken for applied. A silent system's reports
-/// are never explained by sends, so what counts there is the last one that writes a field.
+/// was never published and can go into its successor; else the oldest is taken for applied. What a silent system says at
+/// the moment of an edit is never explained by sends, so what counts there is the last one that writes a field.
 pub fn bound_sends(shadow: &mut Shadow, canonical: &Leaves, equality: Equality<'_>, receipts: bool, silent: bool) {
     while silent && let Some(index) = overwritten(&shadow.sends, equality) {
         let sent = shadow.sends.remove(index);

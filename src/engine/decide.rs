@@ -511,9 +511,10 @@ impl Decider {
 
 /// What becomes due about a message; a create not before a time, if one is given.
 pub(super) fn due_from(due: Due, creates_from: Option<Timestamp>) -> OutboxChange {
-    let Due { system, rev, op } = due;
+    let Due { system, rev, op, afresh } = due;
     match (op, creates_from) {
         (SendOp::Create, Some(not_before)) => OutboxChange::DueLater { system, rev, not_before },
+        _ if afresh => OutboxChange::DueAfresh { system, rev },
         (SendOp::Create, None) | (SendOp::Update | SendOp::Delete, _) => OutboxChange::Due { system, rev },
     }
 }

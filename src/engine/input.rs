@@ -67,6 +67,8 @@ pub enum Resend {
     Unsaid {
         /// What is noted if there is nothing to send after all.
         nothing: Published,
+        /// The last message that had gone out.
+        after: u64,
     },
     /// Somebody asked for it.
     To {

@@ -234,13 +234,16 @@ impl Relay {
         for row in due {
             self.let_go(&(row.record, row.system.clone()));
             match self.message(&row, &records, &mut round, now) {
-                Made::Message(Ready { message, awaits_receipt, recorded, ages }) => {
+                Made::Message(Ready { message, awaits_receipt, recorded, ages_from }) => {
                     let published = done(&row, message.rev, false, awaits_receipt.then_some(answer_by));
-                    handed.push(Handed { published, recorded, ages, after: row.delivered });
+                    handed.push(Handed { published, recorded, ages_from, after: row.delivered });
                     messages.push(message);
                 }
                 Made::Nothing(rev) => settled.push(done(&row, rev, true, None)),
-                Made::Unsaid(rev) => round.again.push((row.record, Resend::Unsaid { nothing: done(&row, rev, true, None) })),
+                Made::Unsaid(rev) => {
+                    let nothing = done(&row, rev, true, None);
+                    round.again.push((row.record, Resend::Unsaid { nothing, after: row.delivered }));
+                }
                 Made::Held => round.held += 1,
             }
         }
@@ -250,13 +253,13 @@ impl Relay {
         // Side by side: what was looked at before, such as a pause, must not be long ago when the messages go.
         let (outcomes, kept) = tokio::join!(publish, self.keep_pulled());
         let (mut confirmed, window) = (settled, self.settings.rules.window);
-        for ((Handed { published, recorded, ages, after }, span), outcome) in handed.into_iter().zip(spans).zip(outcomes) {
+        for ((Handed { published, recorded, ages_from, after }, span), outcome) in handed.into_iter().zip(spans).zip(outcomes) {
             match outcome {
                 Ok(()) => {
                     round.published += 1;
                     let at = now.plus(started.elapsed());
                     self.metrics.iter().for_each(|metrics| metrics.outbound_took(at.since(recorded)));
-                    if ages && is_late(recorded, at, window) {
+                    if ages_from.is_some_and(|from| is_late(from, at, window)) {
                         round.again.push((published.record, Resend::WentOut { message: published, after, at }));
                     } else {
                         confirmed.push(published);
@@ -324,7 +327,7 @@ impl Relay {
         let target = self.directory.target(&row.system, &record.entity_type);
         let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else {
             // Confirmed meanwhile by what the system reported. What it left out of that it was not sent yet.
-            let unsaid = link.shadow.taken_after(row.delivered).next().is_some();
+            let unsaid = link.shadow.taken_after(row.delivered).any(|path| target.side.takes(path));
             let rev = row.rev.max(link.rev);
             return if unsaid { Made::Unsaid(rev) } else { Made::Nothing(rev) };
         };
@@ -336,7 +339,7 @@ impl Relay {
         };
         if newest.op == SendOp::Delete {
             let message = self.outbound(row, record, link, newest, Record::new(), Vec::new());
-            return Made::Message(Ready::of(message, newest, &target, link));
+            return Made::Message(Ready::of(message, newest, &target, link, row));
         }
         let model = match native_model(record, link, &target.side, &types, row.delivered, native_of, unlinked) {
             Ok(model) => model,
@@ -354,7 +357,7 @@ impl Relay {
         let changed = changed.filter(|path| !model.left_out.contains(*path));
         let changed: BTreeSet<String> = changed.map(|path| native_name(path, &target.side)).collect();
         let message = self.outbound(row, record, link, newest, model.entity, changed.into_iter().collect());
-        Made::Message(Ready::of(message, newest, &target, link))
+        Made::Message(Ready::of(message, newest, &target, link, row))
     }
 
     fn outbound(
@@ -450,14 +453,15 @@ struct Ready {
     message: OutboundMessage,
     awaits_receipt: bool,
     recorded: Timestamp,
-    /// Whether time tells when its system has seen it.
-    ages: bool,
+    /// Since when what goes out by it waits, if time may tell when its system has seen it.
+    ages_from: Option<Timestamp>,
 }
 
 impl Ready {
-    fn of(message: OutboundMessage, sent: &Sent, target: &Target, link: &Link) -> Self {
-        let ages = !target.exact() && link.state == LinkState::Linked;
-        Self { message, awaits_receipt: target.receipts, recorded: sent.at, ages }
+    fn of(message: OutboundMessage, sent: &Sent, target: &Target, link: &Link, row: &Owed) -> Self {
+        let ages = !target.receipts && target.side.inbound && link.state == LinkState::Linked;
+        let waiting = link.shadow.sends.iter().filter(|sent| ages && sent.rev > row.delivered);
+        Self { message, awaits_receipt: target.receipts, recorded: sent.at, ages_from: waiting.map(|sent| sent.at).min() }
     }
 }
 
@@ -465,7 +469,7 @@ impl Ready {
 struct Handed {
     published: Published,
     recorded: Timestamp,
-    ages: bool,
+    ages_from: Option<Timestamp>,
     /// The last one before it that had gone out.
     after: u64,
 }

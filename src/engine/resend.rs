@@ -34,8 +34,8 @@ impl Decider {
                 self.went_out(unit, draft, record, message.clone(), *after, *at);
                 return Ok(());
             }
-            Resend::Unsaid { nothing } => {
-                self.send_unsaid(unit, draft, record, nothing.clone());
+            Resend::Unsaid { nothing, after } => {
+                self.send_unsaid(unit, draft, record, nothing.clone(), *after);
                 return Ok(());
             }
             Resend::Outdated | Resend::Omit(..) => {}

@@ -403,7 +403,7 @@ fn left_behind(work: &mut Work, rules: &Rules) -> Vec<TaskChange> {
 /// be the next message's.
 fn stands(record: &CanonicalRecord, change: &OutboxChange) -> bool {
     match change {
-        OutboxChange::Due { system, rev } | OutboxChange::DueLater { system, rev, .. } => {
+        OutboxChange::Due { system, rev } | OutboxChange::DueAfresh { system, rev } | OutboxChange::DueLater { system, rev, .. } => {
             record.link_with(system).is_none_or(|index| record.links[index].rev >= *rev)
         }
         OutboxChange::Sent(_) | OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } | OutboxChange::Failed { .. } => true,
@@ -490,7 +490,9 @@ impl Sealed {
                 |system: &SystemName, rev: u64| write.record.link_with(system).is_some_and(|index| write.record.links[index].rev > rev);
             for change in &write.outbox {
                 match change {
-                    OutboxChange::Due { system, .. } => due.push((write.record.id, system.clone())),
+                    OutboxChange::Due { system, .. } | OutboxChange::DueAfresh { system, .. } => {
+                        due.push((write.record.id, system.clone()));
+                    }
                     OutboxChange::Applied { system, rev } | OutboxChange::Rejected { system, rev } => {
                         if behind(system, *rev) {
                             due.push((write.record.id, system.clone()));
@@ -512,7 +514,11 @@ impl Sealed {
                 OutboxChange::DueLater { system, not_before: at, .. } | OutboxChange::Failed { system, retry_at: at, .. } => {
                     Some((*at, (write.record.id, system.clone())))
                 }
-                OutboxChange::Due { .. } | OutboxChange::Sent(_) | OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } => None,
+                OutboxChange::Due { .. }
+                | OutboxChange::DueAfresh { .. }
+                | OutboxChange::Sent(_)
+                | OutboxChange::Applied { .. }
+                | OutboxChange::Rejected { .. } => None,
             }));
         }
         due

@@ -24,6 +24,10 @@ pub fn changed(row: Option<Owed>, record: CanonicalId, change: &OutboxChange) ->
             let row = row.unwrap_or_else(|| Owed { delivered: rev.saturating_sub(1), ..blank(record, system) });
             if row.rev < *rev { Next::Due(Owed { rev: *rev, ..row }) } else { Next::Same }
         }
+        OutboxChange::DueAfresh { system, rev } => {
+            let row = Owed { delivered: 0, ..row.unwrap_or_else(|| blank(record, system)) };
+            Next::Due(Owed { rev: row.rev.max(*rev), ..row })
+        }
         OutboxChange::DueLater { system, rev, not_before } => {
             let held = || Owed { delivered: rev.saturating_sub(1), retry_at: Some(*not_before), ..blank(record, system) };
             let row = row.unwrap_or_else(held);
@@ -81,6 +85,7 @@ impl OutboxChange {
     pub const fn system(&self) -> &SystemName {
         match self {
             Self::Due { system, .. }
+            | Self::DueAfresh { system, .. }
             | Self::DueLater { system, .. }
             | Self::Applied { system, .. }
             | Self::Failed { system, .. }

@@ -197,6 +197,13 @@ pub enum OutboxChange {
         /// The rev.
         rev: u64,
     },
+    /// As [`Due`](Self::Due), and nothing before it counts as delivered: its place in the outbox was another one.
+    DueAfresh {
+        /// The system.
+        system: SystemName,
+        /// The rev.
+        rev: u64,
+    },
     /// As [`Due`](Self::Due), but not before a time. What is owed already stays so.
     DueLater {
         /// The system.
@@ -238,7 +245,7 @@ impl OutboxChange {
     #[must_use]
     pub const fn answered(&self) -> Option<(&SystemName, u64)> {
         match self {
-            Self::Due { .. } | Self::DueLater { .. } | Self::Sent(_) => None,
+            Self::Due { .. } | Self::DueAfresh { .. } | Self::DueLater { .. } | Self::Sent(_) => None,
             Self::Applied { system, rev } | Self::Failed { system, rev, .. } | Self::Rejected { system, rev } => Some((system, *rev)),
         }
     }

@@ -17,6 +17,8 @@ fn devices(oem: &str) -> Scene {
     let mut scene = Scene::with(&config).start();
     scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
     scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
+    // Once more: the first time it joins, the second time is what it repeats later.
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
     scene.pause("oem");
     scene.skip_ahead();
     scene
@@ -31,15 +33,15 @@ fn who_was_not_told_takes_nothing_back() {
     scene.wait(Duration::from_secs(60));
     scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
     insta::assert_snapshot!(scene.story(), @r#"
-    u3 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
-      bms:u3 accepted: taken: name
+    u4 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
+      bms:u4 accepted: taken: name
       = <device 1> v2 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, oem o1]
     … 60s later
-    u4 oem device o1 {"name":"Fan","room":"A1","serial":"S1"}
-      oem:u4 unchanged: not applied: name 'Fan', had not seen rev 1
-    … 60s later
     u5 oem device o1 {"name":"Fan","room":"A1","serial":"S1"}
-      oem:u5 unchanged: not applied: name 'Fan', had not seen rev 2
+      oem:u5 unchanged: not applied: name 'Fan', had not seen rev 1
+    … 60s later
+    u6 oem device o1 {"name":"Fan","room":"A1","serial":"S1"}
+      oem:u6 unchanged: not applied: name 'Fan', had not seen rev 2
     "#);
 }
 
@@ -51,14 +53,14 @@ fn who_was_told_a_moment_ago_takes_nothing_back() {
     scene.release("pause-out:oem");
     scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
     insta::assert_snapshot!(scene.story(), @r#"
-    u3 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
-      bms:u3 accepted: taken: name
+    u4 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
+      bms:u4 accepted: taken: name
       = <device 1> v2 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, oem o1]
     … 60s later
     … pause-out:oem is let go: 0 creates, 1 updates, 1 conflicts
       → oem: update device o1 rev 1 {"id":"o1","name":"Pump","room":"A1","serial":"S1"} changed: name
-    u4 oem device o1 {"name":"Fan","room":"A1","serial":"S1"}
-      oem:u4 unchanged: not applied: name 'Fan', had not seen rev 1
+    u5 oem device o1 {"name":"Fan","room":"A1","serial":"S1"}
+      oem:u5 unchanged: not applied: name 'Fan', had not seen rev 1
       → oem: update device o1 rev 2 {"id":"o1","name":"Pump","room":"A1","serial":"S1"} changed: name
     "#);
 }
@@ -70,11 +72,11 @@ fn every_change_of_a_silent_system_is_named() {
     scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump", "room": "B2"}));
     scene.release("pause-out:oem");
     insta::assert_snapshot!(scene.story(), @r#"
-    u3 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
-      bms:u3 accepted: taken: name
+    u4 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
+      bms:u4 accepted: taken: name
       = <device 1> v2 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, oem o1]
-    u4 bms device b1 {"name":"Pump","room":"B2","serial":"S1"}
-      bms:u4 accepted: taken: room
+    u5 bms device b1 {"name":"Pump","room":"B2","serial":"S1"}
+      bms:u5 accepted: taken: room
       = <device 1> v3 {"name":"Pump","room":"B2","serial":"S1"} [bms b1, oem o1]
     … pause-out:oem is let go: 0 creates, 1 updates, 1 conflicts
       → oem: update device o1 rev 2 {"id":"o1","name":"Pump","room":"B2","serial":"S1"} changed: name, room
@@ -104,14 +106,14 @@ fn a_patch_that_happens_to_say_the_last_change_hides_none_before() {
     scene.send(patch("oem", "device", "o1", json!({"room": "B2"})));
     scene.release("pause-out:oem");
     insta::assert_snapshot!(scene.story(), @r#"
-    u3 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
-      bms:u3 accepted: taken: name
+    u4 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
+      bms:u4 accepted: taken: name
       = <device 1> v2 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, oem o1]
-    u4 bms device b1 {"name":"Pump","room":"B2","serial":"S1"}
-      bms:u4 accepted: taken: room
+    u5 bms device b1 {"name":"Pump","room":"B2","serial":"S1"}
+      bms:u5 accepted: taken: room
       = <device 1> v3 {"name":"Pump","room":"B2","serial":"S1"} [bms b1, oem o1]
-    u5 oem patch device o1 {"room":"B2"}
-      oem:u5 echo: oem says back what it was sent
+    u6 oem patch device o1 {"room":"B2"}
+      oem:u6 echo: oem says back what it was sent
     … pause-out:oem is let go: 0 creates, 0 updates, 0 conflicts
       → oem: update device o1 rev 3 {"id":"o1","name":"Pump","room":"B2","serial":"S1"} changed: name
     "#);
@@ -125,11 +127,11 @@ fn a_record_that_happens_to_say_one_change_hides_no_other() {
     scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Pump", "room": "C3"}));
     scene.release("pause-out:oem");
     insta::assert_snapshot!(scene.story(), @r#"
-    u3 bms device b1 {"floor":2,"name":"Pump","room":"A1","serial":"S1"}
-      bms:u3 accepted: taken: floor and name
+    u4 bms device b1 {"floor":2,"name":"Pump","room":"A1","serial":"S1"}
+      bms:u4 accepted: taken: floor and name
       = <device 1> v2 {"floor":2,"name":"Pump","room":"A1","serial":"S1"} [bms b1, oem o1]
-    u4 oem device o1 {"name":"Pump","room":"C3","serial":"S1"}
-      oem:u4 accepted: taken: room
+    u5 oem device o1 {"name":"Pump","room":"C3","serial":"S1"}
+      oem:u5 accepted: taken: room
         conflict room: base assumed, ours "A1" (bms), theirs "C3" → theirs (latest)
       = <device 1> v3 {"floor":2,"name":"Pump","room":"C3","serial":"S1"} [bms b1, oem o1]
       → bms: update device b1 rev 1 {"floor":2,"id":"b1","name":"Pump","room":"C3","serial":"S1"} changed: room
@@ -151,6 +153,58 @@ fn what_a_moved_record_was_not_sent_is_named_again() {
     insta::assert_snapshot!(scene.story(), @r#"
     … pause-out:oem is let go: 0 creates, 1 updates, 1 conflicts
       → oem: update device o1 rev 3 {"id":"o1","name":"Pump","room":"B2","serial":"S9"} changed: name, room, serial
+    "#);
+}
+
+#[test]
+fn who_was_not_told_takes_nothing_back_after_a_merge() {
+    let mut scene = devices("receipts = \"none\"");
+    scene.says("erp", "device", "e9", json!({"serial": "S9", "name": "Pump", "room": "A1"}));
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump", "room": "A1"}));
+    scene.wait(Duration::from_secs(60));
+    let (winner, loser) = (scene.id_of("device", "erp", "e9"), scene.id_of("device", "bms", "b1"));
+    scene.act(Request::Merge { winner, loser, reason: None }, "anna").unwrap();
+    scene.wait(Duration::from_secs(60));
+    scene.skip_ahead();
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u6 oem device o1 {"name":"Fan","room":"A1","serial":"S1"}
+      oem:u6 unchanged: not applied: name 'Fan', had not seen rev 2 and serial 'S1', had not seen rev 2
+    "#);
+}
+
+#[test]
+fn a_poll_now_and_then_fills_no_list() {
+    let mut scene = devices("receipts = \"none\"");
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump", "room": "A1"}));
+    for _ in 0..70 {
+        scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
+    }
+    scene.skip_ahead();
+    // The name was never sent, so it is not what this user has changed.
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "room": "B2"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u75 oem device o1 {"name":"Fan","room":"B2","serial":"S1"}
+      oem:u75 accepted: taken: room; not applied: name 'Fan', had not seen rev 71
+        conflict room: base assumed, ours "A1" (bms), theirs "B2" → theirs (latest)
+      = <device 1> v3 {"name":"Pump","room":"B2","serial":"S1"} [bms b1, oem o1]
+      → bms: update device b1 rev 1 {"id":"b1","name":"Pump","room":"B2","serial":"S1"} changed: room
+    "#);
+}
+
+#[test]
+fn a_second_change_just_before_the_release_makes_the_first_no_older() {
+    let mut scene = devices("receipts = \"none\"");
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump", "room": "A1"}));
+    scene.wait(Duration::from_secs(60));
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump", "room": "B2"}));
+    scene.release("pause-out:oem");
+    scene.skip_ahead();
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Fan", "room": "A1"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u6 oem device o1 {"name":"Fan","room":"A1","serial":"S1"}
+      oem:u6 unchanged: not applied: name 'Fan', had not seen rev 2 and room 'A1', had not seen rev 2
+      → oem: update device o1 rev 3 {"id":"o1","name":"Pump","room":"B2","serial":"S1"} changed: name, room
     "#);
 }
 

@@ -98,6 +98,7 @@ const FAULTS: &[&str] = &[
     "former_seq_kept",
     "made_beside_ignored",
     "unsent_ages",
+    "ages_from_recording",
     "taken_for_applied_forgotten",
 ];
 

@@ -64,7 +64,7 @@ pub struct World {
     pub unlinks: bool,
     /// What was sent is noted some time later, as a running engine does it.
     marks_later: bool,
-    /// Systems that are sent nothing and in which nobody has changed anything since.
+    /// Systems in which nobody has changed anything since they were paused, and which have not applied anything since.
     pub untouched: BTreeSet<usize>,
     /// Reports of such systems, by their ids.
     pub said_untouched: BTreeSet<String>,
@@ -324,7 +324,6 @@ impl World {
 
     /// Everybody is sent what they lack.
     pub async fn resume(&mut self) {
-        self.untouched.clear();
         for kept in self.store.holds().await.unwrap().into_iter().filter(|kept| kept.holds) {
             let id = kept.hold.to_string();
             self.tell(|| format!("{id} is let go"));
@@ -467,6 +466,7 @@ impl World {
     pub fn apply(&mut self, system: usize) -> bool {
         let Some(next) = self.systems[system].inbox.front().cloned() else { return false };
         self.systems[system].apply();
+        self.untouched.remove(&system);
         self.tell(|| format!("{} applied {}", next["id"].as_str().unwrap_or_default().rsplit(':').nth(1).unwrap_or_default(), next["rev"]));
         true
     }

@@ -179,7 +179,7 @@ pub(super) async fn change(mut touched: Touched, batch: &Batch, places: Places<'
 /// The records of which rows may be stored: those that are known, and those about which somebody answers.
 fn may_have_rows(shared: &Shared, batch: &Batch, all: BTreeSet<CanonicalId>) -> BTreeSet<CanonicalId> {
     let answers = |change: &OutboxChange| match change {
-        OutboxChange::Due { .. } | OutboxChange::DueLater { .. } => false,
+        OutboxChange::Due { .. } | OutboxChange::DueAfresh { .. } | OutboxChange::DueLater { .. } => false,
         OutboxChange::Sent(_) | OutboxChange::Applied { .. } | OutboxChange::Rejected { .. } | OutboxChange::Failed { .. } => true,
     };
     let answered = batch.outbox().filter(|(_, change)| answers(change)).map(|(record, _)| record);

@@ -168,6 +168,7 @@ async fn waiting_and_lists(kit: &dyn StoreKit) {
         a_newer_rev_takes_the_place_of_an_older,
         a_published_message_awaits_its_receipt,
         a_confirmation_may_come_with_a_record,
+        what_is_due_afresh_was_not_delivered,
         without_receipts_a_published_row_goes,
         an_applied_rev_settles_what_was_sent,
         a_failed_message_is_sent_again,

@@ -119,6 +119,17 @@ pub(super) async fn a_confirmation_may_come_with_a_record(kit: &dyn StoreKit) {
     assert_eq!(row(&store).await, None);
 }
 
+pub(super) async fn what_is_due_afresh_was_not_delivered(kit: &dyn StoreKit) {
+    let store = kit.fresh().await;
+    let afresh = |rev: u64| OutboxChange::DueAfresh { system: system("oem"), rev };
+    change(&store, 1, vec![afresh(5)]).await;
+    assert_eq!(row(&store).await, Some((5, 0, 0, 0)));
+    publish(&store, 5, true).await;
+    change(&store, 1, vec![afresh(6)]).await;
+    let store = kit.reopen(store).await;
+    assert_eq!(row(&store).await, Some((6, 5, 0, 0)));
+}
+
 pub(super) async fn without_receipts_a_published_row_goes(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
     change(&store, 1, vec![due(2)]).await;

@@ -182,11 +182,12 @@ impl Player {
 
 fn outbox_change(dice: &mut Dice) -> OutboxChange {
     let (system, rev) = (system(SYSTEMS[dice.index(3)]), 1 + dice.roll(9));
-    match dice.roll(9) {
+    match dice.roll(10) {
         0..5 => OutboxChange::Due { system, rev },
         5 => OutboxChange::Applied { system, rev },
         6 => OutboxChange::Failed { system, rev, retry_at: at(dice.roll(99)) },
         7 => OutboxChange::Rejected { system, rev },
+        8 => OutboxChange::DueAfresh { system, rev },
         _ => OutboxChange::Sent(published(dice)),
     }
 }
