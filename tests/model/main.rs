@@ -22,7 +22,7 @@ fn histories() -> u64 {
 }
 
 /// Runs seeds and returns the first failing history with what it broke.
-fn first_failure(from: u64, count: u64) -> Option<(History, String)> {
+fn first_failure(from: u64, count: u64, made: fn(u64) -> History) -> Option<(History, String)> {
     let threads = 2;
     let found = std::sync::Mutex::new(None::<(u64, History, String)>);
     std::thread::scope(|scope| {
@@ -33,7 +33,7 @@ fn first_failure(from: u64, count: u64) -> Option<(History, String)> {
                     if found.lock().unwrap().as_ref().is_some_and(|(other, ..)| *other < seed) {
                         return;
                     }
-                    let history = History::from_seed(seed);
+                    let history = made(seed);
                     if std::env::var("SYNCLINE_MODEL_LIVE").is_ok() {
                         let _ = history::run_told(&history, None, &mut Vec::new());
                     }
@@ -51,15 +51,25 @@ fn first_failure(from: u64, count: u64) -> Option<(History, String)> {
     found.into_inner().unwrap().map(|(_, history, broken)| (history, broken))
 }
 
-#[test]
-fn every_history_ends_with_all_systems_equal_and_no_edit_lost() {
+/// Fails with the first history that breaks anything, made smaller.
+fn all_hold(count: u64, made: fn(u64) -> History) {
     let from = std::env::var("SYNCLINE_MODEL_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    if let Some((history, broken)) = first_failure(from, histories()) {
+    if let Some((history, broken)) = first_failure(from, count, made) {
         let (small, broken) = shrink(history, broken, None);
         let mut timeline = Vec::new();
         let _ = history::run_told(&small, None, &mut timeline);
         panic!("seed {}: {broken}\n{}\n{}", small.seed, small.describe(), timeline.join("\n"));
     }
+}
+
+#[test]
+fn every_history_ends_with_all_systems_equal_and_no_edit_lost() {
+    all_hold(histories(), History::from_seed);
+}
+
+#[test]
+fn so_does_every_history_in_which_systems_are_paused() {
+    all_hold(histories() / 2, History::with_pauses);
 }
 
 /// Faults planted one at a time; each must be noticed within this many histories.
@@ -97,22 +107,18 @@ const FAULTS: &[&str] = &[
     "crossing_create_forgotten",
     "former_seq_kept",
     "made_beside_ignored",
-    "unsent_ages",
-    "ages_from_recording",
-    "taken_for_applied_forgotten",
 ];
 
-/// The first history that notices a fault, if any does.
-fn noticed(fault: &'static str) -> Option<u64> {
-    (0..30_000).find(|seed| run(&History::from_seed(*seed), Some(fault)).is_err())
-}
+/// Those about what has not gone out, for histories with pauses.
+const UNSENT_FAULTS: &[&str] = &["unsent_ages", "ages_from_recording", "taken_for_applied_forgotten"];
 
 /// Two at a time; `SYNCLINE_MODEL_FAULT` names one to look at alone.
-#[test]
-fn every_planted_fault_is_noticed() {
+fn all_are_noticed(faults: &[&'static str], made: fn(u64) -> History) {
     let only = std::env::var("SYNCLINE_MODEL_FAULT").ok();
-    let next = std::sync::Mutex::new(FAULTS.iter().copied().filter(|fault| only.as_deref().is_none_or(|only| only == *fault)));
+    let next = std::sync::Mutex::new(faults.iter().copied().filter(|fault| only.as_deref().is_none_or(|only| only == *fault)));
     let missed = std::sync::Mutex::new(Vec::new());
+    // The first history that notices it, if any does.
+    let noticed = |fault| (0..20_000).find(|seed| run(&made(*seed), Some(fault)).is_err());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -128,4 +134,14 @@ fn every_planted_fault_is_noticed() {
     });
     let missed = missed.into_inner().unwrap();
     assert!(missed.is_empty(), "nobody noticed: {missed:?}");
+}
+
+#[test]
+fn every_planted_fault_is_noticed() {
+    all_are_noticed(FAULTS, History::from_seed);
+}
+
+#[test]
+fn every_planted_fault_about_what_is_unsent_is_noticed() {
+    all_are_noticed(UNSENT_FAULTS, History::with_pauses);
 }

@@ -79,11 +79,6 @@ impl History {
             steps.insert(at, Step::Restore { system: returns.below(count), record: returns.below(3) });
             steps.insert(1 + returns.below(at), Step::Delete { system: returns.below(count), record: returns.below(3) });
         }
-        let mut writers = Random(seed ^ 0x0fee_1d50_0000_0000);
-        for (_, traits) in systems.iter_mut().filter(|(_, traits)| matches!(traits.profile, Profile::SilentPatches | Profile::Whole)) {
-            traits.writes_changed = writers.chance(20);
-        }
-        pauses(seed, count, &mut steps);
         let marks_later = Random(seed ^ 0x0ca7_4e25_0000_0000).chance(25);
         if marks_later {
             // Who is not alone does not gather.
@@ -95,12 +90,26 @@ impl History {
         }
         Self { seed, systems, steps, unlinks, marks_later }
     }
+
+    /// The same, where systems are paused for a while, and some that say nothing of what they had applied write only what is named.
+    /// No old copies come: one of a record its system has deleted, with a key that another thing has by now, waits for a person.
+    pub fn with_pauses(seed: u64) -> Self {
+        let mut history = Self::from_seed(seed);
+        history.steps.retain(|step| !matches!(step, Step::OldCopy { .. }));
+        let mut writers = Random(seed ^ 0x0fee_1d50_0000_0000);
+        let inexact = |traits: &Traits| matches!(traits.profile, Profile::SilentPatches | Profile::Whole);
+        for (_, traits) in history.systems.iter_mut().filter(|(_, traits)| inexact(traits)) {
+            traits.writes_changed = writers.chance(40);
+        }
+        pauses(seed, history.systems.len(), &mut history.steps);
+        history
+    }
 }
 
-/// Sometimes a system is paused: others go on, time passes, and it says what it holds.
+/// A system is paused, once or more: others go on, time passes, and it says what it holds.
 fn pauses(seed: u64, count: usize, steps: &mut Vec<Step>) {
     let mut random = Random(seed ^ 0x9a05_ed00_0000_0000);
-    while random.chance(15) {
+    loop {
         let (system, record, other) = (random.below(count), random.below(3), random.below(count));
         let edit = Step::Edit { system: other, record, field: random.below(3), value: random.below(5) };
         let poll = Step::Poll { system, record };
@@ -108,6 +117,9 @@ fn pauses(seed: u64, count: usize, steps: &mut Vec<Step>) {
         for step in [Step::Pause { system }, edit, poll, Step::Rest, poll, Step::Rest, Step::Resume, poll] {
             steps.insert(at.min(steps.len()), step);
             at += 1 + random.below(2);
+        }
+        if !random.chance(30) {
+            return;
         }
     }
 }

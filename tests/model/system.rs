@@ -71,8 +71,6 @@ pub struct System {
     pub refuses: bool,
     /// Fields of updates it has refused, by record: there it may hold something else.
     pub refused: BTreeMap<String, BTreeSet<String>>,
-    /// A person has said which records are one thing, or two.
-    pub regrouped: bool,
     /// Messages it has refused: a copy of one is answered likewise.
     refused_messages: BTreeSet<String>,
 }
@@ -91,7 +89,6 @@ impl System {
             next_native: 0,
             refuses: false,
             refused: BTreeMap::new(),
-            regrouped: false,
             refused_messages: BTreeSet::new(),
         }
     }
@@ -280,8 +277,8 @@ impl System {
             return false;
         }
         self.refuses = false;
-        // Where a refusal takes the change back, everybody is equal again. What a person's word brought is not taken back.
-        if !self.traits.compensates || self.regrouped {
+        // Where a refusal takes the change back, everybody is equal again.
+        if !self.traits.compensates {
             self.refused.entry(native.to_owned()).or_default().extend(fields);
         }
         self.refused_messages.insert(message["id"].to_string());

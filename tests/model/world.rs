@@ -399,7 +399,6 @@ impl World {
         let can_be_said = [winner, loser].into_iter().flat_map(|record| named_by(&records, record)).all(|named| self.is_everywhere(named));
         if winner.entity_type == loser.entity_type && can_be_said {
             self.merged = true;
-            self.systems.iter_mut().for_each(|system| system.regrouped = true);
             self.act(Request::Merge { winner: winner.id, loser: loser.id, reason: None }).await;
         }
     }
@@ -420,7 +419,6 @@ impl World {
         if !natives.is_empty() && !is_named(&records, record) {
             let natives = vec![natives[link % natives.len()].clone()];
             self.split = true;
-            self.systems.iter_mut().for_each(|system| system.regrouped = true);
             self.act(Request::Split { record: record.id, natives, reason: None }).await;
         }
     }
