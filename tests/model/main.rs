@@ -110,7 +110,7 @@ const FAULTS: &[&str] = &[
 ];
 
 /// Those about what has not gone out, for histories with pauses.
-const UNSENT_FAULTS: &[&str] = &["unsent_ages", "ages_from_recording", "taken_for_applied_forgotten"];
+const UNSENT_FAULTS: &[&str] = &["unsent_ages", "ages_from_recording"];
 
 /// Two at a time; `SYNCLINE_MODEL_FAULT` names one to look at alone.
 fn all_are_noticed(faults: &[&'static str], made: fn(u64) -> History) {
