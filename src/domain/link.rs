@@ -203,6 +203,9 @@ pub struct Link {
     /// Types of records that refer to this one and were not all looked at since: there the system may have been told null.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub reuniting: BTreeSet<EntityType>,
+    /// Its system was told of it as of another record, from which it was taken out: it may find it by that one's id.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub told_as_another: bool,
     /// The record it belonged to before that became part of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<CanonicalId>,
@@ -319,6 +322,7 @@ impl Link {
             spare: false,
             reunions: 0,
             reuniting: BTreeSet::new(),
+            told_as_another: false,
             from: None,
         }
     }
@@ -362,6 +366,12 @@ impl Link {
         let Shadow { sends, taken_for_applied, .. } = &mut self.shadow;
         let named = sends.iter().flat_map(|sent| &sent.fields).chain(taken_for_applied.keys());
         *taken_for_applied = named.map(|path| (path.clone(), self.rev + 1)).collect();
+    }
+
+    /// It belongs to another record now: its system is told so, and all that it may not have been told.
+    pub fn tell_again(&mut self) {
+        self.name_again();
+        self.told_as_another = self.state == LinkState::Linked;
     }
 
     /// The newest recorded message, confirmed or not.

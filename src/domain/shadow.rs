@@ -393,7 +393,7 @@ pub fn settle_through(shadow: &mut Shadow, canonical: &Leaves, equality: Equalit
 fn take_for_applied(shadow: &mut Shadow, settled: &[Sent], unsaid: impl Fn(&FieldPath) -> bool) {
     let Shadow { sends, taken_for_applied, .. } = shadow;
     let named = |path: &FieldPath| sends.iter().any(|sent| sent.fields.contains(path));
-    for sent in settled.iter().filter(|_| !planted::fault("taken_for_applied_forgotten")) {
+    for sent in settled {
         for path in sent.fields.iter().filter(|path| unsaid(path) && !named(path)) {
             taken_for_applied.insert(path.clone(), sent.rev);
         }

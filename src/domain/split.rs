@@ -118,7 +118,7 @@ pub fn split(
         record.revs.insert(link.system.clone(), link.rev);
         let rev = link.rev.max(out.used_rev(&link.system));
         out.links.push(Link { rev, from: None, ..rebased(link, &record.data, &out.data, out.version) });
-        out.links.last_mut().into_iter().for_each(Link::name_again);
+        out.links.last_mut().into_iter().for_each(Link::tell_again);
     }
     out.merged_into = None;
     record.absorbed.remove(&out.id);

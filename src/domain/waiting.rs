@@ -72,6 +72,22 @@ impl WaitingFor {
         }
     }
 
+    /// The records that have its key values. One that lets go of any may be in its way no more.
+    #[must_use]
+    pub fn in_its_way(&self) -> &[CanonicalId] {
+        match self {
+            Self::MatchCollision { records, .. } => records,
+            Self::DuplicateInSystem { record, .. } => std::slice::from_ref(record),
+            Self::MissingReference { .. }
+            | Self::NoIdentity
+            | Self::NoBase
+            | Self::OpenCreate { .. }
+            | Self::Review
+            | Self::Brake { .. }
+            | Self::Time => &[],
+        }
+    }
+
     /// Whether it waits for a time; what waits for anything else is parked.
     #[must_use]
     pub const fn is_deferral(&self) -> bool {

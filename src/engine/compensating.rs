@@ -370,6 +370,9 @@ fn in_words(update: &UpdateId, made_it: bool, done: &Compensated, record: &Canon
     if made_it {
         return format!("{cause}; {update} made the record, which stays: only a person deletes it");
     }
+    if *done == Compensated::default() {
+        return format!("{cause}, but update {update} changed nothing that could be taken back: what is refused stays everywhere else");
+    }
     let now = |field: &FieldPath| match record.data.get(field) {
         Some(value) => format!("{field} is {} again", types.shown(field, value)),
         None if record.data.has_inside(field) => format!("{field} is what it was"),

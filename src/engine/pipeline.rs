@@ -102,7 +102,8 @@ pub struct Committed {
     pub acts: Vec<Arc<Act>>,
     /// Whether it left work behind: see [`Tasks`](super::tasks::Tasks).
     pub tasks: bool,
-    /// More waiting updates miss nothing any more than one commit takes: [`Store::waiting_due`] gives them out now.
+    /// Waiting updates may go on: more miss nothing any more than one commit takes, or somebody let go of a key value.
+    /// [`Store::waiting_due`] gives them out now.
     ///
     /// [`Store::waiting_due`]: crate::ports::store::Store::waiting_due
     pub woken_left: bool,
@@ -342,7 +343,7 @@ impl Committed {
         self.due.extend(sealed.due());
         self.due_later.extend(sealed.due_later());
         self.duplicates += sealed.duplicates;
-        self.woken_left |= sealed.woken_left;
+        self.woken_left |= sealed.woken_left || sealed.batch.letting_go().next().is_some();
         for plan in &sealed.batch.plans {
             self.decisions.extend(plan.decisions.iter().map(|row| Row::of(&row.decision)));
             if announced {

@@ -393,7 +393,7 @@ impl Engine {
             self.chores.left(&self.activity);
         }
         if committed.woken_left {
-            // More could go on than one commit takes: the store gives them out now.
+            // The store gives them out now.
             self.wake_at = Instant::now() + SOON;
         } else if committed.waits {
             self.look_for_due().await;

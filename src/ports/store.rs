@@ -116,6 +116,12 @@ impl Batch {
         rows.into_iter().map(|(_, plan, row)| (plan, row)).collect()
     }
 
+    /// Records that let go of a key value.
+    pub fn letting_go(&self) -> impl Iterator<Item = CanonicalId> {
+        let writes = self.plans.iter().filter_map(|plan| plan.record.as_ref());
+        writes.filter(|write| !write.claims_released.is_empty()).map(|write| write.record.id)
+    }
+
     /// What becomes of the outbox, each with its record, in the order in which it is applied.
     pub fn outbox(&self) -> impl Iterator<Item = (CanonicalId, &OutboxChange)> {
         let writes = self.plans.iter().filter_map(|plan| plan.record.as_ref());
@@ -461,8 +467,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Everything known about systems.
     async fn facts(&self) -> Result<Vec<SystemFacts>, PortError>;
 
-    /// Waiting updates whose time has come, and those whose missing references are all known now (there were too many
-    /// for the batch that brought the last one, or a race hid them from it). In arrival order.
+    /// Waiting updates whose time has come; those whose missing references are all known now (there were too many for the batch
+    /// that brought the last one, or a race hid them from it); and those of which a record [in their
+    /// way](crate::domain::waiting::WaitingFor::in_its_way) has let go of a key value since they were kept. In arrival order.
     async fn waiting_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError>;
 
     /// The earliest `retry_at` of any waiting update.

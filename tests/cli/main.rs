@@ -5,7 +5,10 @@
 mod batch;
 mod commands;
 mod expected;
+mod on_servers;
 mod real_data;
 mod repeated;
+#[path = "../support/servers.rs"]
+mod servers;
 mod support;
 mod whatif;

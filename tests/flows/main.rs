@@ -18,6 +18,7 @@ mod deletes;
 mod edges;
 mod erasure;
 mod faults;
+mod freed;
 mod holds;
 mod identity;
 mod merging;

@@ -140,5 +140,6 @@ fn a_split_does_not_take_a_mask_for_a_value() {
       = <person 1> v3 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-1"} [crm c1, erp (not made there)]
       = <person 2> v1 {"home":{"city":"Bonn"},"mail":"ann@x","name":"Ann","phone":"555-5"} [erp e1, crm (not made there), hr (not made there)]
       → crm: update person c1 rev 2 {"home":{"city":"Bonn"},"id":"c1","mail":"ann@x","name":"Ann","phone":"555-1"} changed: phone
+      → erp: update person e1 rev 2 {"home":{"city":"Bonn"},"id":"e1","mail":"ann@x","name":"Ann","phone":"555-5"} changed: 
     "#);
 }

@@ -274,6 +274,7 @@ fn a_system_taken_out_and_merged_in_again_is_sent_later_revs() {
       syncline:split accepted: hr's h1 was taken out of record <person 1>: anna says so: two people | by Person anna
       = <person 1> v2 {"mail":"ann@crm","name":"Ann"} [crm c1, hr (not made there)]
       = <person 2> v1 {"mail":"ann@crm","name":"Ann"} [hr h1, crm (not made there), erp (not made there)]
+      → hr: update person h1 rev 2 {"id":"h1","mail":"ann@crm","name":"Ann"} changed: 
     u3 hr person h2 {"name":"Ann","phone":"555"}
       hr:u3 accepted: a new record from hr
       = <person 3> v1 {"name":"Ann","phone":"555"} [hr h2]

@@ -407,6 +407,11 @@ impl Scene {
         committed.acts.iter().for_each(|act| act.answer());
         self.work_off(who);
         let store = self.store.clone().unwrap();
+        if committed.woken_left {
+            let due = self.runtime.block_on(store.waiting_due(self.clock.now(), 1000)).unwrap();
+            self.decide(who, due.into_iter().map(awake_input).collect());
+            self.runtime.block_on(self.orchestrators[who].pipeline.flush()).unwrap();
+        }
         self.runtime.block_on(self.story.look(store.as_ref(), committed.duplicates));
         if !self.relay_paused {
             self.scan(who);

@@ -253,3 +253,24 @@ fn of_what_goes_to_who_never_answers_one_message_is_remembered() {
       → lake: create device - rev 1 {"name":"Heater","serial":"S1"} changed: name, serial
     "#);
 }
+
+#[test]
+fn an_id_that_comes_late_from_who_never_answers_is_taken() {
+    let mut scene = Scene::with(LAKE).start();
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Fan"}));
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump"}));
+    scene.skip_ahead();
+    // The create that it made it by is not kept any more.
+    scene.receipt_with("lake", "l1", "applied", |receipt| receipt.with("rev", 1));
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump", "room": "A1"}));
+    insta::assert_snapshot!(scene.story(), @r#"
+    u3 lake receipt device l1 canonical_id=<device 1> rev=1 status=applied
+      lake:u3 unchanged: lake made the record; there it is l1
+      = <device 1> v2 {"name":"Pump","serial":"S1"} [bms b1, lake l1]
+      → lake: update device l1 rev 3 {"id":"l1","name":"Pump","serial":"S1"} changed: 
+    u4 bms device b1 {"name":"Pump","room":"A1","serial":"S1"}
+      bms:u4 accepted: taken: room
+      = <device 1> v3 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, lake l1]
+      → lake: update device l1 rev 4 {"id":"l1","name":"Pump","room":"A1","serial":"S1"} changed: room
+    "#);
+}

@@ -26,6 +26,8 @@ mod erasure;
 #[path = "../flows/faults.rs"]
 mod faults;
 mod ground;
+#[path = "../flows/freed.rs"]
+mod freed;
 #[path = "../flows/holds.rs"]
 mod holds;
 #[path = "../flows/identity.rs"]

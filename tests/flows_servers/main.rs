@@ -27,6 +27,8 @@ mod erasure;
 mod faults;
 #[path = "../flows_running/ground.rs"]
 mod ground;
+#[path = "../flows/freed.rs"]
+mod freed;
 #[path = "../flows/holds.rs"]
 mod holds;
 #[path = "../flows/identity.rs"]

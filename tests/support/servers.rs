@@ -7,7 +7,8 @@ use lapin::{Connection, ConnectionProperties};
 use syncline::backends::mongodb::{MongoStore, Options};
 
 /// The systems tests have queues for.
-const SYSTEMS: [&str; 13] = ["a", "b", "bms", "c", "cafm", "crm", "erp", "hr", "legacy", "oem", "python", "shop", "survey"];
+const SYSTEMS: [&str; 15] =
+    ["a", "b", "bms", "c", "cafm", "crm", "erp", "geonames", "hr", "iso", "legacy", "oem", "python", "shop", "survey"];
 
 /// RabbitMQ and MongoDB.
 #[derive(Clone, Debug)]

@@ -58,6 +58,14 @@ impl Hasher {
         self.key(&text)
     }
 
+    /// A canonical record. No system has an empty name, so no native record shares it.
+    pub fn record(&self, id: CanonicalId) -> Key {
+        let mut text = Vec::with_capacity(32);
+        parts(&mut text, &[""], "");
+        text.extend_from_slice(id.as_bytes());
+        self.key(&text)
+    }
+
     pub fn claim(&self, entity_type: &EntityType, claim: &Claim) -> Key {
         let mut text = Vec::with_capacity(96);
         parts(&mut text, &[entity_type.as_str(), &claim.key], &claim.value);

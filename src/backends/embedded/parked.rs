@@ -14,7 +14,7 @@ pub(super) struct EncodedWaiting {
     native: Key,
     retry_at: Option<i64>,
     behind: Option<String>,
-    /// What it waits for; `None`: not for records.
+    /// What it waits for: native records that are missing, or records in its way; `None`: for neither.
     refs: Option<Vec<Key>>,
     body: String,
 }
@@ -24,7 +24,10 @@ pub(super) fn encode(hasher: &Hasher, waiting: &Waiting) -> Result<EncodedWaitin
         WaitingFor::MissingReference { references, behind } => {
             (Some(references.iter().map(|missing| hasher.native(&missing.key)).collect()), behind.as_ref().map(ToString::to_string))
         }
-        _ => (None, None),
+        other => {
+            let records = other.in_its_way();
+            ((!records.is_empty()).then(|| records.iter().map(|id| hasher.record(*id)).collect()), None)
+        }
     };
     Ok(EncodedWaiting {
         uid: waiting.update.to_string(),
@@ -100,7 +103,16 @@ pub(super) fn link_changed(session: &mut Session<'_>, key: Key) -> rusqlite::Res
     rows.into_iter().try_for_each(|n| judge(session, n))
 }
 
-/// Counts what a waiting update still misses.
+/// A record has let go of a key value: in whose way it was may go on. Runs after all waiting updates of the batch are kept.
+pub(super) fn freed(session: &mut Session<'_>, record: Key) -> rusqlite::Result<()> {
+    if !session.state.waits {
+        return Ok(());
+    }
+    let rows: Vec<i64> = session.sql.waits_on.query_map([record.h, record.c], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    rows.into_iter().try_for_each(|n| session.sql.waiting_open.execute([n, 0]).map(|_| ()))
+}
+
+/// Counts what a waiting update still misses. No record in its way is ever known as a native one: it is let go otherwise.
 fn judge(session: &mut Session<'_>, n: i64) -> rusqlite::Result<()> {
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<String>>(1)?));
     // Kept and taken away by the same batch: nothing to judge.

@@ -67,7 +67,7 @@ CREATE TABLE claims(h INTEGER PRIMARY KEY, c INTEGER NOT NULL, v BLOB NOT NULL);
 CREATE TABLE recent(n INTEGER PRIMARY KEY, entries BLOB NOT NULL);
 CREATE TABLE clashes(kind INTEGER, h INTEGER, c INTEGER, v BLOB NOT NULL, PRIMARY KEY(kind, h, c)) WITHOUT ROWID;
 
--- open: how much of what it waits for is not known yet. refs: the hashes of the native records it waits for.
+-- open: how much of what it waits for is not known yet. refs: the hashes of the native records it waits for, or of the records in its way.
 CREATE TABLE waiting(n INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, arrival INTEGER NOT NULL, h INTEGER NOT NULL, c INTEGER NOT NULL,
     retry_at INTEGER, open INTEGER, behind TEXT, refs BLOB, body TEXT NOT NULL);
 CREATE INDEX waiting_arrival ON waiting(arrival, uid);

@@ -393,6 +393,10 @@ pub(super) fn waiting(waiting: &Waiting) -> Result<RawDocumentBuf, serde_json::E
         document.append(cstr!("behind"), or_null(behind.as_ref().map(ToString::to_string).as_deref()));
         document.append(cstr!("ready"), false);
     }
+    let records = waiting.waiting_for.in_its_way();
+    if !records.is_empty() {
+        document.append(cstr!("records"), texts(records.iter().map(ToString::to_string)));
+    }
     Ok(document)
 }
 

@@ -72,7 +72,8 @@ fn shape() -> Document {
 /// Takes away who waits no more and keeps who does. Runs after all links of the batch are written.
 pub(super) async fn apply(tx: &mut Transaction<'_>, shared: &Shared, staged: &Staged<'_>) -> Result<(), Trouble> {
     let links: Vec<&String> = staged.links.changed().collect();
-    if staged.waiting.is_empty() && (links.is_empty() || !shared.waits.load(Ordering::Relaxed)) {
+    let untouched = links.is_empty() && staged.letting_go.is_empty();
+    if staged.waiting.is_empty() && (untouched || !shared.waits.load(Ordering::Relaxed)) {
         return Ok(());
     }
     let (mut gone, mut kept, mut judged) = (Vec::new(), Vec::new(), Judged::default());
@@ -98,7 +99,13 @@ pub(super) async fn apply(tx: &mut Transaction<'_>, shared: &Shared, staged: &St
     for document in tx.find(WAITING, touched, FindOptions::builder().projection(shape()).limit(JUDGED).build()).await? {
         judged.add(&document);
     }
-    judge(tx, &judged).await
+    judge(tx, &judged).await?;
+    // In whose way somebody has let go of a key value may go on.
+    if staged.letting_go.is_empty() {
+        return Ok(());
+    }
+    let freed = Update::replace(doc! {"records": {"$in": &staged.letting_go}}, doc! {"$set": {"ready": true}});
+    tx.update_any(WAITING, vec![Update { many: true, ..freed }]).await
 }
 
 async fn judge(tx: &mut Transaction<'_>, judged: &Judged) -> Result<(), Trouble> {

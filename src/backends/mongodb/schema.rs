@@ -250,6 +250,8 @@ fn indexes() -> Vec<(&'static str, Vec<IndexModel>)> {
     let referring = IndexModel::builder().keys(doc! {"refers_to": 1, "type": 1, "_id": 1}).options(refers).build();
     let options = IndexOptions::builder().partial_filter_expression(doc! {"deleted_at": {"$exists": true}}).build();
     let deleted = IndexModel::builder().keys(doc! {"deleted_at": 1, "_id": 1}).options(options).build();
+    let options = IndexOptions::builder().partial_filter_expression(doc! {"records": {"$exists": true}}).build();
+    let in_the_way = IndexModel::builder().keys(doc! {"records": 1}).options(options).build();
     vec![
         (CANONICAL, vec![plain(doc! {"type": 1, "_id": 1}), referring, deleted]),
         (
@@ -268,6 +270,7 @@ fn indexes() -> Vec<(&'static str, Vec<IndexModel>)> {
                 plain(doc! {"key": 1}),
                 plain(doc! {"refs": 1}),
                 plain(doc! {"behind": 1}),
+                in_the_way,
                 plain(doc! {"due": 1}),
                 plain(doc! {"ready": 1, "arrival": 1}),
                 plain(doc! {"arrival": 1, "_id": 1}),

@@ -37,6 +37,8 @@ struct State {
     /// Updates that were decided and have no row (any more), and when.
     decided: HashMap<UpdateId, Timestamp>,
     waiting: BTreeMap<(u64, UpdateId), Waiting>,
+    /// Those of them in whose way somebody has let go of a key value.
+    freed: HashSet<UpdateId>,
     dead: BTreeMap<u64, DeadLetter>,
     outbox: Outbox,
     /// Creates that are not answered.
@@ -186,6 +188,7 @@ impl State {
         for plan in &batch.plans {
             self.apply_plan(plan);
         }
+        self.free(batch);
         for facts in &batch.facts {
             let known = self.facts.entry(facts.system.clone()).or_insert_with(|| SystemFacts::new(facts.system.clone()));
             known.types.extend(facts.types.iter().cloned());
@@ -286,6 +289,7 @@ impl State {
         let gone: HashSet<&UpdateId> = plan.awake.iter().chain(plan.waiting.iter().map(|waiting| &waiting.update)).collect();
         if !gone.is_empty() {
             self.waiting.retain(|(_, update), _| !gone.contains(update));
+            self.freed.retain(|update| !gone.contains(update));
         }
         self.waiting.extend(plan.waiting.iter().map(|waiting| ((waiting.arrival, waiting.update.clone()), waiting.clone())));
         for letter in &plan.dead_letters {
@@ -318,7 +322,17 @@ impl State {
         self.creates.iter().any(|(of, kind, _)| of == system && kind == entity_type)
     }
 
+    /// Once all waiting updates of a batch are kept.
+    fn free(&mut self, batch: &Batch) {
+        let letting_go: HashSet<CanonicalId> = batch.letting_go().collect();
+        let freed = |waiting: &&Waiting| waiting.waiting_for.in_its_way().iter().any(|id| letting_go.contains(id));
+        self.freed.extend(self.waiting.values().filter(freed).map(|waiting| waiting.update.clone()));
+    }
+
     fn is_ready(&self, waiting: &Waiting) -> bool {
+        if self.freed.contains(&waiting.update) {
+            return true;
+        }
         let WaitingFor::MissingReference { references, behind } = &waiting.waiting_for else { return false };
         references.iter().all(|missing| self.links.contains_key(&missing.key))
             && behind.as_ref().is_none_or(|update| !self.waiting.keys().any(|(_, other)| other == update))

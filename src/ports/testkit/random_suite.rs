@@ -170,7 +170,9 @@ impl Player {
         waiting.key = dice.native();
         waiting.retry_at = (dice.roll(3) == 0).then(|| at(dice.roll(500)));
         waiting.waiting_for = WaitingFor::Review;
-        if dice.roll(4) > 0 {
+        if dice.roll(4) == 0 {
+            waiting.waiting_for = WaitingFor::MatchCollision { records: dice.some(2, |dice| id(dice.roll(RECORDS))), keys: Vec::new() };
+        } else if dice.roll(4) > 0 {
             let missing = dice.some(3, Dice::native);
             let references = missing.into_iter().map(|key| crate::domain::waiting::MissingReference { field: "p".into(), key });
             let behind = (dice.roll(4) == 0).then(|| update(&dice.update()));
