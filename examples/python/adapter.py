@@ -49,6 +49,8 @@ def apply(channel, method, _properties, body):
             native_id = native_id or next(same, None) or f"s{len(records) + 1}"
             records[native_id] = {**entity, "id": native_id}
         if status == "applied":
+            # It may have been known as another record: then it is that one no more.
+            applied.update({key: (epoch, rev, None) for key, (epoch, rev, known) in applied.items() if known == native_id})
             applied[message["canonical_id"]] = (message["epoch"], message["rev"], native_id if records[native_id] else None)
     publish({"op": "receipt", "native_id": native_id, "canonical_id": message["canonical_id"], "rev": message["rev"], "status": status})
     channel.basic_ack(method.delivery_tag)

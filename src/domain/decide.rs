@@ -275,20 +275,25 @@ fn said_before(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>,
     if arrival.waited.is_some() { Ok(None) } else { old_copy(link, arrival) }
 }
 
+/// Whether an update is at or below the last `seq` of its native record.
+#[must_use]
+pub fn came_before(link: &Link, arrival: &Arrival<'_>) -> bool {
+    let Some((seen, seq)) = link.seq.as_ref().map(|seen| &seen.seq).zip(arrival.change.seq.as_ref()) else { return false };
+    let own = arrival.requeued && seen.number == seq.number;
+    seen.epoch == seq.epoch && seq.number <= seen.number && !own && !planted::fault("seq_ignored")
+}
+
 /// An update at or below the last `seq` of its native record says nothing new, whatever its id.
 pub fn old_copy(link: &mut Link, arrival: &Arrival<'_>) -> Result<Option<String>, Rejection> {
     let change = arrival.change;
     let Some(seq) = &change.seq else { return Ok(None) };
-    let own = |seen: &SeqSeen| arrival.requeued && seen.seq.number == seq.number;
-    if let Some(seen) = link.seq.as_ref().filter(|seen| seen.seq.epoch == seq.epoch && !own(seen)) {
+    if let Some(seen) = link.seq.as_ref().filter(|_| came_before(link, arrival)) {
         if seq.number == seen.seq.number && change.content_hash != seen.content {
             let detail =
                 format!("seq {} of {} came before with other content; number every change of a record anew", seq.number, change.key);
             return Err(Rejection::new(DeadReason::SeqConflict, detail).at("seq"));
         }
-        if seq.number <= seen.seq.number && !planted::fault("seq_ignored") {
-            return Ok(Some(format!("an old copy: seq {} is not after {}, the last one seen", seq.number, seen.seq.number)));
-        }
+        return Ok(Some(format!("an old copy: seq {} is not after {}, the last one seen", seq.number, seen.seq.number)));
     }
     link.seq = Some(SeqSeen { seq: seq.clone(), content: change.content_hash });
     Ok(None)

@@ -203,9 +203,10 @@ pub struct Link {
     /// Types of records that refer to this one and were not all looked at since: there the system may have been told null.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub reuniting: BTreeSet<EntityType>,
-    /// Its system was told of it as of another record, from which it was taken out: it may find it by that one's id.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub told_as_another: bool,
+    /// The message by which its system gets to know that it is this record and not the one from which it was taken out: until then
+    /// it may find it by that one's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introduced_by: Option<u64>,
     /// The record it belonged to before that became part of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<CanonicalId>,
@@ -322,7 +323,7 @@ impl Link {
             spare: false,
             reunions: 0,
             reuniting: BTreeSet::new(),
-            told_as_another: false,
+            introduced_by: None,
             from: None,
         }
     }
@@ -368,10 +369,16 @@ impl Link {
         *taken_for_applied = named.map(|path| (path.clone(), self.rev + 1)).collect();
     }
 
+    /// Whether its system is to be told which record it is by a message after this one.
+    #[must_use]
+    pub fn is_introduced_after(&self, rev: u64) -> bool {
+        self.introduced_by.is_some_and(|introduction| introduction > rev)
+    }
+
     /// It belongs to another record now: its system is told so, and all that it may not have been told.
     pub fn tell_again(&mut self) {
         self.name_again();
-        self.told_as_another = self.state == LinkState::Linked;
+        self.introduced_by = (self.rev > 0).then_some(self.rev + 1);
     }
 
     /// The newest recorded message, confirmed or not.

@@ -207,13 +207,14 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     // An earlier create was answered with a native id while a newer one was on its way: an update says the same better.
     let answered = link.shadow.answered_rev;
     let made = !create && answered > 0 && link.unanswered().is_some_and(|sent| sent.op == SendOp::Create);
-    if fields.is_empty() && !(everyone || unannounced || first || made || moved || link.told_as_another) {
+    let unknown = link.is_introduced_after(link.rev);
+    if fields.is_empty() && !(everyone || unannounced || first || made || moved || unknown) {
         return None;
     }
     // What went out after a refusal, with something else, would stand and be taken for what it is not: it shows the record as it
     // is when it is published.
     let on_its_way = link.unanswered().is_some_and(|sent| sent.rev == link.rev);
-    let insisted = context.insists(target).is_some() || on_its_way || link.told_as_another;
+    let insisted = context.insists(target).is_some() || on_its_way || unknown;
     if !insisted && link.rejected.is_some_and(|rejected| rejected == model_hash(record, link, &target.side)) {
         return None;
     }
@@ -256,7 +257,6 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
         };
         record_send(&mut link.shadow, next, target);
     }
-    link.told_as_another = false;
     link.shadow.disputed.clear();
     link.shadow.last = None;
     bound_sends(&mut link.shadow, data, equality, target.receipts, target.is_silent());

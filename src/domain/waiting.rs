@@ -72,7 +72,7 @@ impl WaitingFor {
         }
     }
 
-    /// The records that have its key values. One that lets go of any may be in its way no more.
+    /// The records that have its key values, or its native record. One that lets go of any may be in its way no more.
     #[must_use]
     pub fn in_its_way(&self) -> &[CanonicalId] {
         match self {

@@ -7,7 +7,7 @@ use super::load::ChangeItem;
 use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::ChangeBody;
-use crate::domain::decide::{Arrival, Footing, old_copy};
+use crate::domain::decide::{Arrival, Footing, came_before, old_copy};
 use crate::domain::delete;
 use crate::domain::identity::{Claim, Match, TypedClaim, claims_of, match_owners};
 use crate::domain::ids::{CanonicalId, NativeId, NativeKey, SystemName};
@@ -38,6 +38,10 @@ impl Decider {
         if back.is_some() && matches!(item.change.body, ChangeBody::Patch(_)) {
             return Ok(Located::Unknown);
         }
+        // It says nothing about who has its key by now.
+        if let Some(id) = unit.linked(key).filter(|id| unit.record(*id).is_some_and(|record| is_old(record, arrival))) {
+            return Ok(Located::At(id, Footing::Linked));
+        }
         // What its system has another one of by now is looked for like any other.
         let double = back.and_then(|record| duplicate_of(record, key));
         if let Some(id) = unit.linked(key).filter(|id| double.is_none() && unit.record(*id).is_some()) {
@@ -61,6 +65,7 @@ impl Decider {
         let id = match match_owners(owners.values().filter_map(|owner| owner.id)) {
             Match::Nobody => return Ok(Located::Unknown),
             Match::Several(records) => {
+                self.load_ids(unit, records.iter().copied()).await?;
                 let keys = claims.iter().map(|claim| item.types.told(claim)).collect();
                 return Ok(Located::Stuck(WaitingFor::MatchCollision { records, keys }));
             }
@@ -218,6 +223,12 @@ fn is_back(record: &CanonicalRecord, arrival: &Arrival<'_>) -> bool {
     let Some(index) = record.link_of(&arrival.change.key.system, &arrival.change.key.native_id) else { return false };
     let former = &record.links[index];
     former.state == LinkState::Detached && matches!(old_copy(&mut former.clone(), arrival), Ok(None))
+}
+
+/// Whether it is an old copy of what its record has said.
+fn is_old(record: &CanonicalRecord, arrival: &Arrival<'_>) -> bool {
+    let index = record.link_of(&arrival.change.key.system, &arrival.change.key.native_id);
+    arrival.waited.is_none() && index.is_some_and(|index| came_before(&record.links[index], arrival))
 }
 
 /// What it waits for, where its system has another one for the record by now.

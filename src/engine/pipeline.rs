@@ -102,7 +102,7 @@ pub struct Committed {
     pub acts: Vec<Arc<Act>>,
     /// Whether it left work behind: see [`Tasks`](super::tasks::Tasks).
     pub tasks: bool,
-    /// Waiting updates may go on: more miss nothing any more than one commit takes, or somebody let go of a key value.
+    /// Waiting updates may go on: more miss nothing any more than one commit takes, or somebody has made way.
     /// [`Store::waiting_due`] gives them out now.
     ///
     /// [`Store::waiting_due`]: crate::ports::store::Store::waiting_due
@@ -343,7 +343,7 @@ impl Committed {
         self.due.extend(sealed.due());
         self.due_later.extend(sealed.due_later());
         self.duplicates += sealed.duplicates;
-        self.woken_left |= sealed.woken_left || sealed.batch.letting_go().next().is_some();
+        self.woken_left |= sealed.woken_left || sealed.batch.making_way().next().is_some();
         for plan in &sealed.batch.plans {
             self.decisions.extend(plan.decisions.iter().map(|row| Row::of(&row.decision)));
             if announced {

@@ -328,6 +328,7 @@ impl Relay {
         let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else {
             // Confirmed meanwhile by what the system reported. What it left out of that it was not sent yet.
             let unsaid = link.shadow.taken_after(row.delivered).any(|path| target.side.takes(path));
+            let unsaid = unsaid || link.is_introduced_after(row.delivered);
             let rev = row.rev.max(link.rev);
             return if unsaid { Made::Unsaid(rev) } else { Made::Nothing(rev) };
         };

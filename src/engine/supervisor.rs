@@ -394,7 +394,7 @@ impl Engine {
         }
         if committed.woken_left {
             // The store gives them out now.
-            self.wake_at = Instant::now() + SOON;
+            self.wake_at = self.wake_at.min(Instant::now() + SOON);
         } else if committed.waits {
             self.look_for_due().await;
         }
@@ -482,6 +482,7 @@ impl Engine {
         doing(self.pipeline.decide(due.into_iter().map(awake_input).collect())).await?;
         let committed = doing(self.pipeline.flush()).await?;
         let progress = !committed.decisions.is_empty();
+        let more = more || committed.woken_left;
         self.committed(committed).await?;
         if !progress {
             // All of them are with slow handlers: the next look would find the very same.

@@ -11,6 +11,7 @@ use super::load::ChangeItem;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::identity::TypedClaim;
 use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
+use crate::domain::link::{Link, LinkState};
 use crate::domain::orphans::{Reunion, refers_to, reunions};
 use crate::domain::redact::redact_row;
 use crate::domain::rules::Rules;
@@ -420,8 +421,7 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
     }
     let types = rules.of_type(&record.entity_type);
     // What was recorded last may have had an older message taken for applied: what its system held before that, it holds no more.
-    let settled = |record: &CanonicalRecord| record.links.iter().map(|link| link.shadow.held_rev).sum::<u64>();
-    if was.is_some_and(|was| settled(was) != settled(&record)) {
+    if was.is_some_and(|was| held_revs(was).ne(held_revs(&record))) {
         let due = record.claims_due(&types.keys);
         record.claims.retain(|claim| due.contains(claim));
     }
@@ -440,6 +440,7 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
     let (opened, closed) = (open(&record), was.map(open).unwrap_or_default());
     Some(RecordWrite {
         removes: removed,
+        makes_way: was.is_some_and(|was| makes_way(was, &record, !links_removed.is_empty())),
         refers_to: refers_to(&record, &types),
         referred_to: was.map(|was| refers_to(was, &types)).unwrap_or_default(),
         creates_opened: opened.difference(&closed).cloned().collect(),
@@ -452,6 +453,18 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
         claims_released,
         outbox,
     })
+}
+
+/// Whether a record lets go of what another one may have then: a key value, or a native record. What is left of an erased one is for
+/// nobody to take up by itself.
+fn makes_way(was: &CanonicalRecord, record: &CanonicalRecord, unlinks: bool) -> bool {
+    let parted = |link: &Link| link.state != LinkState::Detached && record.link_with(&link.system).is_none();
+    let erased = record.tombstone.as_ref().is_some_and(|tombstone| tombstone.erased);
+    !erased && (unlinks || was.claims.difference(&record.claims).next().is_some() || was.links.iter().any(parted))
+}
+
+fn held_revs(record: &CanonicalRecord) -> impl Iterator<Item = u64> {
+    record.links.iter().map(|link| link.shadow.held_rev)
 }
 
 fn compact(mut record: CanonicalRecord) -> CanonicalRecord {

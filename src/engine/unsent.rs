@@ -50,7 +50,8 @@ impl Decider {
         Ok(())
     }
 
-    /// Notes that a message has gone out only now.
+    /// Notes that a message has gone out only now. If a later one is recorded by now, that may have gone out as well, by whoever
+    /// did not know of this: it goes on naming what this one did, so that it is always the same.
     pub(super) fn went_out(
         &self,
         unit: &mut Unit,
@@ -60,12 +61,16 @@ impl Decider {
         after: u64,
         at: Timestamp,
     ) {
-        if let Some(index) = record.link_with(&message.system) {
+        let index = record.link_with(&message.system);
+        let newest = index.is_none_or(|index| record.links[index].rev <= message.rev);
+        if let Some(index) = index {
             let messages = record.links[index].shadow.messages_mut();
             messages.filter(|sent| sent.rev > after && sent.rev <= message.rev).for_each(|sent| sent.at = sent.at.max(at));
         }
         note(unit, draft, record, Vec::new());
-        noted(unit, draft, message);
+        if newest {
+            noted(unit, draft, message);
+        }
     }
 
     /// Sends what a system did not name when it said what it was to be sent.
@@ -73,7 +78,8 @@ impl Decider {
         let types = self.settings.rules.of_type(&record.entity_type);
         let side = self.settings.rules.side(&nothing.system, &record.entity_type);
         let link = record.link_with(&nothing.system).map(|index| &record.links[index]);
-        let unsaid = |link: &Link| link.newest().is_none() && link.shadow.taken_after(after).any(|path| side.takes(path));
+        let lacks = |link: &Link| link.is_introduced_after(after) || link.shadow.taken_after(after).any(|path| side.takes(path));
+        let unsaid = |link: &Link| link.newest().is_none() && lacks(link);
         if !link.is_some_and(unsaid) {
             // Something newer has been recorded meanwhile, and names it as well.
             return noted(unit, draft, nothing);

@@ -206,12 +206,19 @@ impl Decider {
         position: usize,
         draft: usize,
         item: &ChangeItem,
-        decision: Decision,
+        mut decision: Decision,
         waits: Option<Waits>,
     ) {
         unit.drafts[draft].inputs.insert(position);
         let update = decision.update.clone();
         let now = decision.timestamp;
+        // Looking whether somebody is still in the way is no attempt.
+        let in_the_way = |waiting_for: &WaitingFor| !waiting_for.in_its_way().is_empty();
+        if let Some(woken) = item.woken.as_ref().filter(|woken| in_the_way(&woken.waiting_for))
+            && waits.as_ref().is_some_and(|waits| in_the_way(&waits.waiting_for))
+        {
+            decision.attempts = woken.attempts;
+        }
         let attempts = decision.attempts;
         if item.woken.is_some() {
             unit.take_waiting(draft, &update);

@@ -116,10 +116,9 @@ impl Batch {
         rows.into_iter().map(|(_, plan, row)| (plan, row)).collect()
     }
 
-    /// Records that let go of a key value.
-    pub fn letting_go(&self) -> impl Iterator<Item = CanonicalId> {
-        let writes = self.plans.iter().filter_map(|plan| plan.record.as_ref());
-        writes.filter(|write| !write.claims_released.is_empty()).map(|write| write.record.id)
+    /// Records in whose way others may be no more.
+    pub fn making_way(&self) -> impl Iterator<Item = CanonicalId> {
+        self.plans.iter().filter_map(|plan| plan.record.as_ref()).filter(|write| write.makes_way).map(|write| write.record.id)
     }
 
     /// What becomes of the outbox, each with its record, in the order in which it is applied.
@@ -165,6 +164,8 @@ pub struct RecordWrite {
     pub claims_added: Vec<Claim>,
     /// Key values it lets go.
     pub claims_released: Vec<Claim>,
+    /// It lets go of key values or of native records: what waits because of it is due.
+    pub makes_way: bool,
     /// Systems that are sent a create of it.
     pub creates_opened: Vec<SystemName>,
     /// Systems that have answered theirs, or will get none.
@@ -468,8 +469,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn facts(&self) -> Result<Vec<SystemFacts>, PortError>;
 
     /// Waiting updates whose time has come; those whose missing references are all known now (there were too many for the batch
-    /// that brought the last one, or a race hid them from it); and those of which a record [in their
-    /// way](crate::domain::waiting::WaitingFor::in_its_way) has let go of a key value since they were kept. In arrival order.
+    /// that brought the last one, or a race hid them from it); and those for which a record [in their
+    /// way](crate::domain::waiting::WaitingFor::in_its_way) has [made way](RecordWrite::makes_way) since they were kept. In
+    /// arrival order.
     async fn waiting_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Waiting>, PortError>;
 
     /// The earliest `retry_at` of any waiting update.

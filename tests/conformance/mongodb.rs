@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use syncline::backends::mongodb::{MongoStore, Options};
 use syncline::domain::decision::{Decision, DecisionKind};
 use syncline::domain::value::Leaves;
+use syncline::domain::waiting::{Waiting, WaitingFor};
 use syncline::ports::error::{PortError, PortErrorKind};
 use syncline::ports::store::{Batch, DecisionFilter, Lookup, Marker, OutboxChange, Owed, Plan, Published, RecordWrite, Store};
 use syncline::ports::testkit::{StoreKit, agrees_with_reference, sample, store_conformance};
@@ -434,6 +435,22 @@ async fn what_a_race_hid_from_a_waiting_update_is_found_later() {
     let waiting = base.by_hand().await.collection::<Document>("waiting");
     waiting.update_one(doc! {"_id": "bms:a"}, doc! {"$set": {"ready": false}}).await.unwrap();
     assert_eq!(store.waiting_due(sample::at(0), 9).await.unwrap().len(), 1);
+    base.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_makes_way_looks_for_what_another_one_has_kept_since() {
+    let Some(url) = server() else { return };
+    let base = Base::new(&url);
+    let (one, other) = (base.open().await, base.open().await);
+    other.commit(&sample::batch(vec![sample::plan(sample::write(sample::record(1, 1), None))])).await.unwrap();
+    assert!(other.waiting_due(sample::at(0), 9).await.unwrap().is_empty(), "it has seen that nothing waits");
+    let waiting_for = WaitingFor::MatchCollision { records: vec![sample::id(1)], keys: Vec::new() };
+    let waiting = vec![Waiting { waiting_for, ..sample::waiting("bms:a", 1, &[]) }];
+    one.commit(&sample::batch(vec![Plan { waiting, ..Plan::default() }])).await.unwrap();
+    let write = RecordWrite { makes_way: true, ..sample::write(sample::record(1, 2), Some(1)) };
+    other.commit(&sample::batch(vec![sample::plan(write)])).await.unwrap();
+    assert_eq!(one.waiting_due(sample::at(0), 9).await.unwrap().len(), 1);
     base.drop().await;
 }
 

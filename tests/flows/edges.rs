@@ -311,10 +311,9 @@ fn a_split_takes_nothing_for_granted_that_waits_for_a_person() {
       syncline:split accepted: erp's e1 was taken out of record <device 1>: anna says so | by Person anna
       = <device 1> v2 {"name":"Fan","serial":"S1"} [crm c1, oem (open create), erp (not made there)]
       = <device 2> v1 {"name":"Fan","serial":"S1"} [erp e1, crm (not made there), hr (not made there), oem (not made there)]
-      → erp: update device e1 rev 1 {"id":"e1","name":"Pump","serial":"S1"} changed: 
     … anna rejects erp:pump
       erp:pump dropped: rejected by anna | by Person anna | modified_fields: name | attempt 2
-      → erp: update device e1 rev 2 {"id":"e1","name":"Fan","serial":"S1"} changed: name
+      → erp: update device e1 rev 1 {"id":"e1","name":"Fan","serial":"S1"} changed: name
     "#);
 }
 

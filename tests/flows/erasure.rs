@@ -5,7 +5,7 @@ use syncline::domain::ids::CanonicalId;
 use syncline::engine::acts::Request;
 use syncline::ports::store::DecisionFilter;
 
-use crate::support::{Message, Scene, delete, patch};
+use crate::support::{Message, Scene, delete, patch, whole};
 
 const PEOPLE: &str = r#"
 [orchestration]
@@ -159,5 +159,33 @@ fn a_record_that_is_deleted_already_is_erased_with_what_became_part_of_it() {
       syncline:erase accepted: its values are erased, here and in all that was decided about it: anna says so: she asked for it | by Person anna
       = <person 1> v4 deleted {"mail":{"erased":true},"name":{"erased":true}} [crm c1 (gone), erp e1]
       = <person 2> v1 {"mail":{"erased":true},"name":{"erased":true}} []
+    "#);
+}
+
+/// A double has the very values that were to go. It is for a person to say what becomes of it.
+#[test]
+fn what_waits_because_of_her_does_not_bring_her_back_by_itself() {
+    let mut scene = known();
+    scene.send(whole("crm", "person", "c2", json!({"mail": "grace@x", "name": "Grace Hopper"})).id("double"));
+    let she = scene.id_of_person("crm", "c1");
+    scene.skip_ahead();
+    scene.erase(she);
+    assert_eq!(scene.ask(async |store| store.list_waiting(None, 9).await).len(), 1);
+    scene.act(Request::Judge { update: "crm:double".to_owned().try_into().unwrap(), word: None }, "anna").unwrap();
+    insta::assert_snapshot!(scene.story(), @r#"
+    … anna has the values of <person 2> erased
+      crm:u2 accepted: erased, with the values of the record
+      erp:u3 partially_accepted: erased, with the values of the record | by Rule first_contact: fill | modified_fields: name
+        conflict name: base none, ours {"erased":true} (crm), theirs {"erased":true} → ours (first_contact: fill)
+      erp:u4 accepted: erased, with the values of the record
+      crm:waits superseded: erased, with the values of the record
+      syncline:erase accepted: its values are erased, here and in all that was decided about it; it is deleted everywhere: anna says so: she asked for it | by Person anna
+      dead letter crm:waits#70d71b35ab2c6886 id_reuse: erased, with the values of the record
+      = <person 2> v4 deleted {"boss_id":"<person 1>","home":{"city":{"erased":true}},"mail":{"erased":true},"name":{"erased":true}} [crm c1, erp e1]
+      → crm: delete person c1 rev 4 {} changed: 
+      → erp: delete person e1 rev 2 {} changed: 
+    … anna retries crm:double
+      crm:double accepted: a new record from crm (retried by anna) | attempt 2
+      = <person 3> v1 {"mail":"grace@x","name":"Grace Hopper"} [crm c2]
     "#);
 }

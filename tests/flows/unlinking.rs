@@ -68,7 +68,7 @@ fn both_there(scene: &mut Scene) {
 fn what_is_there_again_beside_another_one_of_its_system_is_a_duplicate() {
     let mut scene = let_go("");
     both_there(&mut scene);
-    // As the message says: one of the two is deleted there.
+    // As the message says: one of the two is deleted there. The other one takes its place.
     scene.send(delete("oem", "device", "o2"));
     scene.send(whole("oem", "device", "o1", json!({"serial": "SN-1", "name": "Pump"})).seq(4));
     insta::assert_snapshot!(scene.story(), @r#"
@@ -84,13 +84,12 @@ fn what_is_there_again_beside_another_one_of_its_system_is_a_duplicate() {
       oem:u8 unchanged: oem applied rev 2
     u9 oem delete device o2
       oem:u9 unchanged: oem let go of the record; it stays as it is for all others (delete.policy = "unlink")
-      = <device 1> v2 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o1 (gone), oem o2 (gone)]
-    u10 oem device o1 {"name":"Pump","serial":"SN-1"} seq=4
-      oem:u6 superseded: overtaken by oem:u10, a newer record of the same; until then: its key leads to record <device 1>, which this system already knows as o2; one of the two is a duplicate there
-      oem:u10 dropped: the same thing as in bms: oem joins it; name stays 'Fan 2' from bms (first_contact: fill) | by Rule first_contact: fill | modified_fields: name
+      oem:u6 dropped: the same thing as in bms: oem joins it; name stays 'Fan 2' from bms (first_contact: fill) | by Rule first_contact: fill | modified_fields: name | attempt 2
         conflict name: base none, ours "Fan 2" (bms), theirs "Pump" → ours (first_contact: fill)
       = <device 1> v2 {"name":"Fan 2","serial":"SN-1"} [bms b1, oem o1, oem o2 (gone)]
       → oem: update device o1 rev 3 {"id":"o1","name":"Fan 2","serial":"SN-1"} changed: name
+    u10 oem device o1 {"name":"Pump","serial":"SN-1"} seq=4
+      oem:u10 unchanged: not applied: name 'Pump', had not seen rev 3
     "#);
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use syncline::domain::ids::{NativeId, SystemName};
 use syncline::engine::acts::Request;
 
 use crate::support::{Scene, patch};
@@ -272,5 +273,31 @@ fn an_id_that_comes_late_from_who_never_answers_is_taken() {
       bms:u4 accepted: taken: room
       = <device 1> v3 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, lake l1]
       → lake: update device l1 rev 4 {"id":"l1","name":"Pump","room":"A1","serial":"S1"} changed: room
+    "#);
+}
+
+#[test]
+fn whoever_is_taken_out_is_told_even_if_it_says_the_same_before() {
+    let mut scene = devices("receipts = \"none\"");
+    scene.release("pause-out:oem");
+    scene.says("bms", "device", "b1", json!({"serial": "S1", "name": "Pump", "room": "A1"}));
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Pump", "room": "A1"}));
+    scene.pause("oem");
+    scene.skip_ahead();
+    let natives = vec![(SystemName::new("oem").unwrap(), NativeId::new("o1").unwrap())];
+    let record = scene.id_of("device", "oem", "o1");
+    scene.act(Request::Split { record, natives, reason: None }, "anna").unwrap();
+    scene.says("oem", "device", "o1", json!({"serial": "S1", "name": "Pump", "room": "A1"}));
+    scene.release("pause-out:oem");
+    insta::assert_snapshot!(scene.story(), @r#"
+    … anna says that oem's o1 is not <device 1>
+      syncline:split accepted: oem's o1 is another thing and is record <device 2> from now on: anna says so | by Person anna
+      syncline:split accepted: oem's o1 was taken out of record <device 1>: anna says so | by Person anna
+      = <device 1> v3 {"name":"Pump","room":"A1","serial":"S1"} [bms b1, oem (not made there)]
+      = <device 2> v1 {"name":"Pump","room":"A1","serial":"S1"} [oem o1, bms (not made there), erp (not made there)]
+    u6 oem device o1 {"name":"Pump","room":"A1","serial":"S1"}
+      oem:u6 echo: oem says back what it was sent
+    … pause-out:oem is let go: 0 creates, 0 updates, 0 conflicts
+      → oem: update device o1 rev 3 {"id":"o1","name":"Pump","room":"A1","serial":"S1"} changed: 
     "#);
 }

@@ -25,9 +25,9 @@ mod engine;
 mod erasure;
 #[path = "../flows/faults.rs"]
 mod faults;
-mod ground;
 #[path = "../flows/freed.rs"]
 mod freed;
+mod ground;
 #[path = "../flows/holds.rs"]
 mod holds;
 #[path = "../flows/identity.rs"]

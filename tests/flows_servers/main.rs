@@ -25,10 +25,10 @@ mod engine;
 mod erasure;
 #[path = "../flows/faults.rs"]
 mod faults;
-#[path = "../flows_running/ground.rs"]
-mod ground;
 #[path = "../flows/freed.rs"]
 mod freed;
+#[path = "../flows_running/ground.rs"]
+mod ground;
 #[path = "../flows/holds.rs"]
 mod holds;
 #[path = "../flows/identity.rs"]

@@ -92,10 +92,8 @@ impl History {
     }
 
     /// The same, where systems are paused for a while, and some that say nothing of what they had applied write only what is named.
-    /// No old copies come: one of a record its system has deleted, with a key that another thing has by now, waits for a person.
     pub fn with_pauses(seed: u64) -> Self {
         let mut history = Self::from_seed(seed);
-        history.steps.retain(|step| !matches!(step, Step::OldCopy { .. }));
         let mut writers = Random(seed ^ 0x0fee_1d50_0000_0000);
         let inexact = |traits: &Traits| matches!(traits.profile, Profile::SilentPatches | Profile::Whole);
         for (_, traits) in history.systems.iter_mut().filter(|(_, traits)| inexact(traits)) {

@@ -115,7 +115,7 @@ impl Adapter {
     /// Has a handler apply a message; the receipt says what became of it.
     async fn apply(&self, message: &Outbound) -> Result<Update, Error> {
         let system = &self.inner.system;
-        let known = self.inner.state.of_canonical(&message.canonical_id)?.and_then(|known| known.native_id);
+        let known = self.known_as(message)?;
         let mut routed = message.clone();
         // A create that was answered and then sent again with newer content: the record is there.
         if let (OutboundOp::Create, Some(native_id)) = (message.op, &known) {
@@ -145,6 +145,14 @@ impl Adapter {
         };
         self.inner.state.save(&if message.op == OutboundOp::Delete { applied.deleted() } else { applied })?;
         Ok(Update { stored: done.stored, ..Update::applied(new_id(), system, message, native_id) })
+    }
+
+    /// The native record that is known as the record of a message, and not as another one by now.
+    fn known_as(&self, message: &Outbound) -> Result<Option<String>, Error> {
+        let state = &self.inner.state;
+        let Some(native_id) = state.of_canonical(&message.canonical_id)?.and_then(|known| known.native_id) else { return Ok(None) };
+        let now = state.of_native(&message.entity_type, &native_id)?;
+        Ok(Some(native_id).filter(|_| now.is_none_or(|now| now.canonical_id == message.canonical_id)))
     }
 
     async fn handle(&self, message: Outbound) -> Result<Done, Refusal> {

@@ -201,6 +201,25 @@ async fn a_create_sent_again_with_newer_content_changes_the_record_it_made() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_is_known_as_another_one_by_now_is_not_taken_for_what_it_was() {
+    let broker = Broker::new();
+    let adapter = broker.adapter("oem");
+    let log = listen(&adapter);
+    start(&adapter);
+    broker.push(broker.create("device", "c1", 1, json!({"name": "Pump"})));
+    assert_eq!(next(&broker).await, "receipt oemD1 rev 1 applied");
+    // A person has said that it is another thing; and what it was is wanted here, too.
+    broker.push(broker.update("device", "c2", "oemD1", 2, json!({"name": "Pump"})));
+    assert_eq!(next(&broker).await, "receipt oemD1 rev 2 applied");
+    broker.push(broker.create("device", "c1", 3, json!({"name": "Fan"})));
+    assert_eq!(next(&broker).await, "receipt oemD3 rev 3 applied");
+    assert_eq!(*log.lock().unwrap(), ["create Pump", "update oemD1 to Pump at rev 2", "create Fan"]);
+    // Each says what it had seen of its own.
+    adapter.send(&device("oemD1", "Pump 2")).await.unwrap();
+    assert_eq!(next(&broker).await, "upsert oemD1 base 2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_that_was_deleted_here_and_is_wanted_back_is_made_anew() {
     let broker = Broker::new();
     let adapter = broker.adapter("oem");

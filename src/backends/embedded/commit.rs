@@ -21,8 +21,8 @@ pub(super) struct Encoded {
     plans: Vec<EncodedPlan>,
     /// Every row as (plan, row in it), in the order of their numbers.
     order: Vec<(usize, usize)>,
-    /// The records that let go of a key value.
-    letting_go: Vec<Key>,
+    /// The records that make way.
+    making_way: Vec<Key>,
     facts: Vec<SystemFacts>,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn encode(hasher: &Hasher, batch: &Batch) -> Result<Encoded, PortErro
     Ok(Encoded {
         order: batch.rows_in_order(),
         plans: plans.map_err(|error| unreadable(COMMIT, "row", error))?,
-        letting_go: batch.letting_go().map(|id| hasher.record(id)).collect(),
+        making_way: batch.making_way().map(|id| hasher.record(id)).collect(),
         facts: batch.facts.clone(),
     })
 }
@@ -203,7 +203,7 @@ pub(super) fn apply(session: &mut Session<'_>, batch: &Encoded) -> Result<(), Po
     }
     let plans = batch.plans.iter().map(|plan| (&plan.awake[..], &plan.waiting[..]));
     parked::apply(session, plans).map_err(error)?;
-    batch.letting_go.iter().try_for_each(|record| parked::freed(session, *record)).map_err(error)?;
+    batch.making_way.iter().try_for_each(|record| parked::freed(session, *record)).map_err(error)?;
     batch.facts.iter().try_for_each(|facts| note_facts(session, facts))
 }
 

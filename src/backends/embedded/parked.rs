@@ -103,7 +103,7 @@ pub(super) fn link_changed(session: &mut Session<'_>, key: Key) -> rusqlite::Res
     rows.into_iter().try_for_each(|n| judge(session, n))
 }
 
-/// A record has let go of a key value: in whose way it was may go on. Runs after all waiting updates of the batch are kept.
+/// A record has made way: in whose way it was may go on. Runs after all waiting updates of the batch are kept.
 pub(super) fn freed(session: &mut Session<'_>, record: Key) -> rusqlite::Result<()> {
     if !session.state.waits {
         return Ok(());

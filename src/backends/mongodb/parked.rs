@@ -72,9 +72,8 @@ fn shape() -> Document {
 /// Takes away who waits no more and keeps who does. Runs after all links of the batch are written.
 pub(super) async fn apply(tx: &mut Transaction<'_>, shared: &Shared, staged: &Staged<'_>) -> Result<(), Trouble> {
     let links: Vec<&String> = staged.links.changed().collect();
-    let untouched = links.is_empty() && staged.letting_go.is_empty();
-    if staged.waiting.is_empty() && (untouched || !shared.waits.load(Ordering::Relaxed)) {
-        return Ok(());
+    if staged.waiting.is_empty() && (links.is_empty() || !shared.waits.load(Ordering::Relaxed)) {
+        return make_way(tx, staged).await;
     }
     let (mut gone, mut kept, mut judged) = (Vec::new(), Vec::new(), Judged::default());
     for (update, waiting) in &staged.waiting {
@@ -100,11 +99,15 @@ pub(super) async fn apply(tx: &mut Transaction<'_>, shared: &Shared, staged: &St
         judged.add(&document);
     }
     judge(tx, &judged).await?;
-    // In whose way somebody has let go of a key value may go on.
-    if staged.letting_go.is_empty() {
+    make_way(tx, staged).await
+}
+
+/// For whom a record makes way may go on. Somebody else may have kept the first of them a moment ago, so it is always looked.
+async fn make_way(tx: &mut Transaction<'_>, staged: &Staged<'_>) -> Result<(), Trouble> {
+    if staged.making_way.is_empty() {
         return Ok(());
     }
-    let freed = Update::replace(doc! {"records": {"$in": &staged.letting_go}}, doc! {"$set": {"ready": true}});
+    let freed = Update::replace(doc! {"records": {"$in": &staged.making_way}}, doc! {"$set": {"ready": true}});
     tx.update_any(WAITING, vec![Update { many: true, ..freed }]).await
 }
 

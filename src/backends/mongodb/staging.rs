@@ -76,8 +76,8 @@ pub(super) struct Staged<'b> {
     pub rows: Vec<(UpdateId, Before, Row<'b>)>,
     /// Waiting updates to keep (`Some`) or to take away.
     pub waiting: BTreeMap<UpdateId, Option<&'b Waiting>>,
-    /// Records that let go of a key value.
-    pub letting_go: Vec<String>,
+    /// Records that make way.
+    pub making_way: Vec<String>,
     /// Creates to open or close: (system and type, record) to whether it is open.
     pub creates: BTreeMap<(String, CanonicalId), bool>,
     pub dead_letters: Vec<&'b DeadLetter>,
@@ -107,7 +107,7 @@ pub(super) fn stage<'b>(batch: &'b Batch, stored: Option<&Stored>) -> Result<Sta
         staged.waiting.extend(plan.waiting.iter().map(|waiting| (waiting.update.clone(), Some(waiting))));
         staged.dead_letters.extend(&plan.dead_letters);
     }
-    staged.letting_go.extend(batch.letting_go().map(|id| id.to_string()));
+    staged.making_way.extend(batch.making_way().map(|id| id.to_string()));
     staged.list_rows(batch);
     if let Some(stored) = stored {
         staged.links.keep_new(&stored.links);

@@ -37,7 +37,7 @@ struct State {
     /// Updates that were decided and have no row (any more), and when.
     decided: HashMap<UpdateId, Timestamp>,
     waiting: BTreeMap<(u64, UpdateId), Waiting>,
-    /// Those of them in whose way somebody has let go of a key value.
+    /// Those of them for whom somebody has made way.
     freed: HashSet<UpdateId>,
     dead: BTreeMap<u64, DeadLetter>,
     outbox: Outbox,
@@ -324,8 +324,8 @@ impl State {
 
     /// Once all waiting updates of a batch are kept.
     fn free(&mut self, batch: &Batch) {
-        let letting_go: HashSet<CanonicalId> = batch.letting_go().collect();
-        let freed = |waiting: &&Waiting| waiting.waiting_for.in_its_way().iter().any(|id| letting_go.contains(id));
+        let making_way: HashSet<CanonicalId> = batch.making_way().collect();
+        let freed = |waiting: &&Waiting| waiting.waiting_for.in_its_way().iter().any(|id| making_way.contains(id));
         self.freed.extend(self.waiting.values().filter(freed).map(|waiting| waiting.update.clone()));
     }
 

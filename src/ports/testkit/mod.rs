@@ -161,7 +161,7 @@ async fn waiting_and_lists(kit: &dyn StoreKit) {
         an_update_is_due_when_its_time_comes,
         an_update_is_due_when_nothing_is_missing,
         an_update_queues_behind_another,
-        an_update_is_due_when_somebody_in_its_way_lets_go_of_a_key,
+        an_update_is_due_when_somebody_makes_way,
         waiting_updates_are_listed_by_arrival,
     );
     run!(kit, outbox_suite:

@@ -144,6 +144,7 @@ impl Player {
             links_removed: dice.some(2, Dice::native),
             claims_added: dice.some(1, Dice::claim),
             claims_released: dice.some(2, Dice::claim),
+            makes_way: dice.roll(3) == 0,
             outbox: dice.some(2, outbox_change),
             ..write(record(n, version), expected)
         }

@@ -104,6 +104,7 @@ pub fn write(record: CanonicalRecord, expected: Option<u64>) -> RecordWrite {
         links_added: Vec::new(),
         links_removed: Vec::new(),
         claims_added: Vec::new(),
+        makes_way: false,
         claims_released: Vec::new(),
         creates_opened: Vec::new(),
         creates_closed: Vec::new(),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::StoreKit;
 use super::sample::*;
-use crate::domain::identity::Claim;
 use crate::domain::waiting::{Waiting, WaitingFor};
 use crate::ports::store::{Lookup, Plan, RecordWrite, Store};
 
@@ -126,24 +125,22 @@ fn in_the_way(text: &str, arrival: u64, waiting_for: WaitingFor) -> Waiting {
     Waiting { waiting_for, ..waiting(text, arrival, &[]) }
 }
 
-pub(super) async fn an_update_is_due_when_somebody_in_its_way_lets_go_of_a_key(kit: &dyn StoreKit) {
+pub(super) async fn an_update_is_due_when_somebody_makes_way(kit: &dyn StoreKit) {
     let store = kit.fresh().await;
-    let commit = async |store: &DynStore, claims_released: Vec<Claim>, n: u64, more: Plan| {
+    let commit = async |store: &DynStore, makes_way: bool, n: u64, more: Plan| {
         let expected = store.records(&[id(n)]).await.unwrap().first().map(|found| found.revision);
-        let write = RecordWrite { claims_released, ..write(record(n, expected.unwrap_or(0) + 1), expected) };
+        let write = RecordWrite { makes_way, ..write(record(n, expected.unwrap_or(0) + 1), expected) };
         store.commit(&batch(vec![plan(write), more])).await.unwrap();
     };
-    for n in [1, 2] {
-        let claims_added = vec![claim(&format!("s{n}"))];
-        store.commit(&batch(vec![plan(RecordWrite { claims_added, ..write(record(n, 1), None) })])).await.unwrap();
-    }
+    commit(&store, false, 1, Plan::default()).await;
+    commit(&store, false, 2, Plan::default()).await;
     let collides = |records: &[u64]| WaitingFor::MatchCollision { records: records.iter().map(|n| id(*n)).collect(), keys: Vec::new() };
     let double = WaitingFor::DuplicateInSystem { record: id(2), native_id: "7".to_owned() };
     let kept = vec![in_the_way("bms:a", 1, collides(&[1, 2])), in_the_way("bms:b", 2, collides(&[1])), in_the_way("bms:c", 3, double)];
     keep(&store, kept).await;
-    commit(&store, Vec::new(), 1, Plan::default()).await;
+    commit(&store, false, 1, Plan::default()).await;
     assert_eq!(due(&store, 0).await, Vec::<String>::new(), "whatever else becomes of it");
-    commit(&store, vec![claim("s2")], 2, Plan::default()).await;
+    commit(&store, true, 2, Plan::default()).await;
     let store = kit.reopen(store).await;
     assert_eq!(due(&store, 0).await, ["bms:a", "bms:c"]);
     // Looked at again, and kept: it waits for the next time.
@@ -153,7 +150,7 @@ pub(super) async fn an_update_is_due_when_somebody_in_its_way_lets_go_of_a_key(k
     assert_eq!(due(&store, 0).await, Vec::<String>::new());
     // One that is kept by the same batch may have been decided before.
     let now = Plan { waiting: vec![in_the_way("bms:d", 4, collides(&[1]))], ..Plan::default() };
-    commit(&store, vec![claim("s1")], 1, now).await;
+    commit(&store, true, 1, now).await;
     assert_eq!(due(&store, 0).await, ["bms:a", "bms:b", "bms:d"]);
 }
 
