@@ -202,7 +202,7 @@ fn plan_send(record: &mut CanonicalRecord, index: usize, target: &Target, contex
     let create = link.state == LinkState::Reserved;
     let unannounced = link.newest().is_some_and(|sent| sent.unannounced);
     fields.extend(named_again(record, link, target, context));
-    let moved = link.shadow.taken_for_applied.values().any(|last| *last > link.rev);
+    let moved = link.shadow.taken_after(link.rev).next().is_some();
     let first = create && link.rev == 0;
     // An earlier create was answered with a native id while a newer one was on its way: an update says the same better.
     let answered = link.shadow.answered_rev;
@@ -274,11 +274,14 @@ fn record_send(shadow: &mut Shadow, next: Sent, target: &Target) {
     shadow.sends.push(next);
 }
 
-/// Fields that a message names, where one is sent in any case, besides those in which the system's model differs.
+/// Fields that a message names besides those in which the system's model differs: where its place in the outbox is lost, all that
+/// may not have gone out; and where one is sent in any case. What it names it writes, so they are recorded with it.
 fn named_again(record: &CanonicalRecord, link: &Link, target: &Target, context: &SendContext<'_>) -> Vec<FieldPath> {
-    let Some(insist) = context.insists(target) else { return Vec::new() };
-    let all = record.data.iter().map(|(path, _)| path).filter(|_| insist == Insist::Everything);
-    link.shadow.taken_for_applied.keys().chain(all).filter(|path| target.side.takes(path)).cloned().collect()
+    let insist = context.insists(target);
+    let taken = link.shadow.taken_for_applied.keys().filter(|_| insist.is_some());
+    let all = record.data.iter().map(|(path, _)| path).filter(|_| insist == Some(Insist::Everything));
+    let named = link.shadow.taken_after(link.rev).chain(taken).chain(all);
+    named.filter(|path| target.side.takes(path)).cloned().collect()
 }
 
 /// Whoever has a deleted record is sent the delete, once.

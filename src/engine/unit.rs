@@ -460,7 +460,8 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
 fn makes_way(was: &CanonicalRecord, record: &CanonicalRecord, unlinks: bool) -> bool {
     let parted = |link: &Link| link.state != LinkState::Detached && record.link_with(&link.system).is_none();
     let erased = record.tombstone.as_ref().is_some_and(|tombstone| tombstone.erased);
-    !erased && (unlinks || was.claims.difference(&record.claims).next().is_some() || was.links.iter().any(parted))
+    let heeded = !crate::domain::planted::fault("nobody_makes_way");
+    heeded && !erased && (unlinks || was.claims.difference(&record.claims).next().is_some() || was.links.iter().any(parted))
 }
 
 fn held_revs(record: &CanonicalRecord) -> impl Iterator<Item = u64> {

@@ -83,6 +83,13 @@ pub enum Step {
         system: usize,
         record: usize,
     },
+    /// Gives a thing the serial of another one, which gets a new one only then, or is deleted.
+    Borrow {
+        system: usize,
+        record: usize,
+        other: usize,
+        deletes: bool,
+    },
     /// An adapter reads a record again and reports it, unchanged.
     Poll {
         system: usize,
@@ -173,7 +180,12 @@ fn simulate(history: &History, fault: Option<&'static str>, timeline: Option<&mu
 
 async fn play(world: &mut World, history: &History) -> Result<(), String> {
     for step in &history.steps {
-        if let Step::Edit { system, .. } | Step::Create { system, .. } | Step::Pair { system, .. } | Step::Reserial { system, .. } = step {
+        if let Step::Edit { system, .. }
+        | Step::Create { system, .. }
+        | Step::Pair { system, .. }
+        | Step::Reserial { system, .. }
+        | Step::Borrow { system, .. } = step
+        {
             world.untouched.remove(system);
         }
         take(world, *step).await?;
@@ -269,6 +281,7 @@ async fn take(world: &mut World, step: Step) -> Result<(), String> {
         Step::Refuse { system } => world.refuse(system),
         Step::Pair { system, serial } => pair(world, system, serial),
         Step::Reserial { system, record } => reserial(world, system, record).await?,
+        Step::Borrow { system, record, other, deletes } => borrow(world, system, record, other, deletes).await?,
         Step::Poll { system, record } => poll(world, system, record),
         Step::Publish { system } => {
             world.publish(system);
@@ -445,6 +458,36 @@ async fn reserial(world: &mut World, system: usize, record: usize) -> Result<(),
     world.systems[system].edit("thing", &native, "serial", &fresh);
     settle(world).await?;
     Ok(())
+}
+
+/// A thing gets a serial that another one has. It waits for that one to let go of it.
+async fn borrow(world: &mut World, system: usize, record: usize, other: usize, deletes: bool) -> Result<(), String> {
+    // As with any serial that is to be free again; and whose a serial is after a merge or a split is for a person to say.
+    let silent = world.systems.iter().any(|system| system.traits.profile == Profile::SilentPatches);
+    if silent || world.merged || world.split {
+        return Ok(());
+    }
+    settle(world).await?;
+    let thing = |record: usize| nth_row(world, system, record).filter(|native| kind_of(native) == "thing");
+    let (Some(one), Some(other)) = (thing(record), thing(other)) else { return Ok(()) };
+    let serial = world.systems[system].rows[&other].fields["serial"].clone();
+    if one == other || !serial.is_string() {
+        return Ok(());
+    }
+    world.tell(|| format!("a user of {one} sets serial to {serial}, which {other} has"));
+    world.reserialed = true;
+    world.systems[system].edit("thing", &one, "serial", &serial);
+    settle(world).await?;
+    let fresh = json!(format!("{}-{}", serial.as_str().unwrap_or("S"), world.published.len()));
+    // What its system only lets go of is there all the same.
+    if deletes && !world.unlinks {
+        world.tell(|| format!("a user deletes {other}"));
+        world.systems[system].delete("thing", &other);
+    } else {
+        world.tell(|| format!("a user of {other} sets serial to {fresh}"));
+        world.systems[system].edit("thing", &other, "serial", &fresh);
+    }
+    settle(world).await
 }
 
 /// Takes steps out as long as the history still fails.

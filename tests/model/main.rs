@@ -72,6 +72,11 @@ fn so_does_every_history_in_which_systems_are_paused() {
     all_hold(histories() / 2, History::with_pauses);
 }
 
+#[test]
+fn so_does_every_history_in_which_keys_are_taken_before_they_are_free() {
+    all_hold(histories() / 4, History::with_borrowed_keys);
+}
+
 /// Faults planted one at a time; each must be noticed within this many histories.
 const FAULTS: &[&str] = &[
     "shadow_not_updated",
@@ -112,6 +117,9 @@ const FAULTS: &[&str] = &[
 /// Those about what has not gone out, for histories with pauses.
 const UNSENT_FAULTS: &[&str] = &["unsent_ages", "ages_from_recording"];
 
+/// Those about who waits for a key, for histories in which keys are taken before they are free.
+const KEY_FAULTS: &[&str] = &["nobody_makes_way"];
+
 /// Two at a time; `SYNCLINE_MODEL_FAULT` names one to look at alone.
 fn all_are_noticed(faults: &[&'static str], made: fn(u64) -> History) {
     let only = std::env::var("SYNCLINE_MODEL_FAULT").ok();
@@ -144,4 +152,9 @@ fn every_planted_fault_is_noticed() {
 #[test]
 fn every_planted_fault_about_what_is_unsent_is_noticed() {
     all_are_noticed(UNSENT_FAULTS, History::with_pauses);
+}
+
+#[test]
+fn every_planted_fault_about_keys_that_are_not_free_is_noticed() {
+    all_are_noticed(KEY_FAULTS, History::with_borrowed_keys);
 }

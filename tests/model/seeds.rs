@@ -104,6 +104,23 @@ impl History {
     }
 }
 
+impl History {
+    /// The same, where things are given keys that others have still.
+    pub fn with_borrowed_keys(seed: u64) -> Self {
+        let mut history = Self::from_seed(seed);
+        let mut random = Random(seed ^ 0x0b02_2011_3d00_0000);
+        loop {
+            let at = 1 + random.below(history.steps.len());
+            let (record, other) = (random.below(4), random.below(4));
+            let step = Step::Borrow { system: random.below(history.systems.len()), record, other, deletes: random.chance(30) };
+            history.steps.insert(at, step);
+            if !random.chance(60) {
+                return history;
+            }
+        }
+    }
+}
+
 /// A system is paused, once or more: others go on, time passes, and it says what it holds.
 fn pauses(seed: u64, count: usize, steps: &mut Vec<Step>) {
     let mut random = Random(seed ^ 0x9a05_ed00_0000_0000);
