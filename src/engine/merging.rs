@@ -5,6 +5,7 @@ use super::unit::{Owner, Unit};
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::change::Op;
 use crate::domain::decision::{Decision, DecisionKind};
+use crate::domain::identity::{Claim, TypedClaim};
 use crate::domain::ids::{CanonicalId, MessageId, NativeKey, SystemName, UpdateId};
 use crate::domain::merge::{CantMerge, Merged, merge};
 use crate::domain::provenance::DecidedBy;
@@ -56,6 +57,9 @@ impl Decider {
         self.lead_to(unit, position, into, &absorbed, winner).await?;
         self.move_links(unit, into, from, &record, &merged);
         let claims: Vec<_> = gone.claims.iter().cloned().collect();
+        // What this one does not want of them is for those that either was split from.
+        let typed = |claim: &Claim| TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
+        unit.freed.extend(claims.iter().filter(|_| !record.apart.is_empty()).map(|claim| (from, typed(claim), record.apart.clone())));
         self.release_claims(unit, from, &mut gone, claims);
         // A key value may be a third record's: one that was split from either of them.
         self.claim_what_is_free(unit, into, &mut record, &types).await?;
