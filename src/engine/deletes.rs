@@ -298,7 +298,8 @@ impl Decider {
             _ if own => decision.reason.push_str("; it has to send the whole record to bring it back"),
             _ => {}
         }
-        if let Some(index) = index
+        // What has waited was no old copy when it came.
+        if let Some(index) = index.filter(|_| arrival.waited.is_none())
             && let Ok(Some(reason)) = old_copy(&mut record.links[index], arrival)
         {
             decision.decision = DecisionKind::Unchanged;

@@ -226,7 +226,7 @@ fn is_back(record: &CanonicalRecord, arrival: &Arrival<'_>) -> bool {
 }
 
 /// Whether it is an old copy of what its record has said.
-fn is_old(record: &CanonicalRecord, arrival: &Arrival<'_>) -> bool {
+pub(super) fn is_old(record: &CanonicalRecord, arrival: &Arrival<'_>) -> bool {
     let index = record.link_of(&arrival.change.key.system, &arrival.change.key.native_id);
     arrival.waited.is_none() && index.is_some_and(|index| came_before(&record.links[index], arrival))
 }

@@ -115,13 +115,12 @@ pub(super) fn is_unknown(waiting: &Waiting) -> bool {
 /// What a native record itself said while nobody knew it, once an answer says which it is.
 pub(super) fn freed_by_link(unit: &Unit, key: &NativeKey) -> Vec<Waiting> {
     let freed = |waiting: &Waiting| match &waiting.waiting_for {
-        WaitingFor::OpenCreate { .. } | WaitingFor::NoIdentity | WaitingFor::NoBase => true,
-        WaitingFor::MissingReference { .. }
+        WaitingFor::OpenCreate { .. }
+        | WaitingFor::NoIdentity
+        | WaitingFor::NoBase
         | WaitingFor::MatchCollision { .. }
-        | WaitingFor::DuplicateInSystem { .. }
-        | WaitingFor::Review
-        | WaitingFor::Brake { .. }
-        | WaitingFor::Time => false,
+        | WaitingFor::DuplicateInSystem { .. } => true,
+        WaitingFor::MissingReference { .. } | WaitingFor::Review | WaitingFor::Brake { .. } | WaitingFor::Time => false,
     };
     unit.waiting_of(key).into_iter().filter(freed).collect()
 }

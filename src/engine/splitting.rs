@@ -81,6 +81,11 @@ impl Decider {
             let elsewhere: Vec<_> = self.directory.targets(&out.entity_type).iter().map(|target| (target.system.clone(), 0)).collect();
             keep_apart(&mut out, elsewhere.into_iter());
         }
+        let out_id = out.id;
+        for part in [&mut record, &mut out] {
+            let twins = self.of_twins(unit, part, [id, out_id], &types).await?;
+            keep_apart(part, twins.into_iter());
+        }
         let moved = explain::list(done.moved.iter().map(|(system, native_id)| format!("{system}'s {native_id}")));
         let given = cause.reason.as_str();
         let whys = [
@@ -100,6 +105,22 @@ impl Decider {
             unit.put_row(draft, DecisionWrite { decision, content_hash: 0, replaces: false, place: 0 });
         }
         Ok(Ok(rows))
+    }
+
+    /// The systems in which others that a record is kept apart from have its key: who finds it there by that would find them.
+    async fn of_twins(
+        &self,
+        unit: &mut Unit,
+        record: &CanonicalRecord,
+        halves: [CanonicalId; 2],
+        types: &TypeRules,
+    ) -> Result<Vec<(SystemName, u64)>, PortError> {
+        self.load_ids(unit, record.apart.iter().copied()).await?;
+        let due = record.claims_due(&types.keys);
+        let others = record.apart.iter().map(|id| unit.meant(*id)).filter(|id| !halves.contains(id)).filter_map(|id| unit.record(id));
+        let twins = others.filter(|other| other.is_live() && !other.claims_due(&types.keys).is_disjoint(&due));
+        let linked = twins.flat_map(|twin| &twin.links).filter(|link| link.state == LinkState::Linked);
+        Ok(linked.map(|link| (link.system.clone(), 0)).collect())
     }
 
     /// What the fields that came from these systems were before, as far as the decisions still tell.

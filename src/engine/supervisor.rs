@@ -396,7 +396,9 @@ impl Engine {
             // The store gives them out now.
             self.wake_at = self.wake_at.min(Instant::now() + SOON);
         } else if committed.waits {
+            let before = self.wake_at;
             self.look_for_due().await;
+            self.wake_at = self.wake_at.min(before);
         }
         Ok(())
     }

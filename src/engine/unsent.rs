@@ -50,8 +50,7 @@ impl Decider {
         Ok(())
     }
 
-    /// Notes that a message has gone out only now. If a later one is recorded by now, that may have gone out as well, by whoever
-    /// did not know of this: it goes on naming what this one did, so that it is always the same.
+    /// Notes that a message has gone out only now.
     pub(super) fn went_out(
         &self,
         unit: &mut Unit,
@@ -61,16 +60,12 @@ impl Decider {
         after: u64,
         at: Timestamp,
     ) {
-        let index = record.link_with(&message.system);
-        let newest = index.is_none_or(|index| record.links[index].rev <= message.rev);
-        if let Some(index) = index {
+        if let Some(index) = record.link_with(&message.system) {
             let messages = record.links[index].shadow.messages_mut();
             messages.filter(|sent| sent.rev > after && sent.rev <= message.rev).for_each(|sent| sent.at = sent.at.max(at));
         }
         note(unit, draft, record, Vec::new());
-        if newest {
-            noted(unit, draft, message);
-        }
+        noted(unit, draft, message);
     }
 
     /// Sends what a system did not name when it said what it was to be sent.

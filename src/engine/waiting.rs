@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::decide::Decider;
+use super::identify::is_old;
 use super::input::{Input, InputKind};
 use super::load::ChangeItem;
 use super::messages::{change_of, message_of};
@@ -51,7 +52,9 @@ impl Decider {
         arrival: &mut Arrival<'_>,
         situation: &Situation<'_>,
     ) {
-        if !matches!(item.change.body, ChangeBody::Upsert(_)) {
+        let key = &item.change.key;
+        let is_old = unit.linked(key).and_then(|id| unit.record(id)).is_some_and(|record| is_old(record, arrival));
+        if is_old || !matches!(item.change.body, ChangeBody::Upsert(_)) {
             return;
         }
         let own = item.woken.as_ref().map(|woken| woken.arrival);

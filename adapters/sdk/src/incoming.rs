@@ -152,7 +152,7 @@ impl Adapter {
         let state = &self.inner.state;
         let Some(native_id) = state.of_canonical(&message.canonical_id)?.and_then(|known| known.native_id) else { return Ok(None) };
         let now = state.of_native(&message.entity_type, &native_id)?;
-        Ok(Some(native_id).filter(|_| now.is_none_or(|now| now.canonical_id == message.canonical_id)))
+        Ok(Some(native_id).filter(|_| now.is_some_and(|now| now.canonical_id == message.canonical_id)))
     }
 
     async fn handle(&self, message: Outbound) -> Result<Done, Refusal> {

@@ -81,7 +81,11 @@ impl Known {
             self.natives.remove(&old);
         }
         if let Some(new) = new {
-            self.natives.insert(new, id);
+            // It was known as another record: that one is known as nothing any more.
+            let known = self.natives.insert(new, id.clone()).filter(|known| *known != id);
+            if let Some(known) = known.and_then(|known| self.records.get_mut(&known)) {
+                known.native_id = None;
+            }
         }
     }
 }
@@ -242,6 +246,22 @@ mod tests {
         state.save(&applied("c1", None, 2)).unwrap();
         assert_eq!(state.of_native("device", "d1").unwrap(), None);
         assert_eq!(state.of_canonical("c1").unwrap(), Some(applied("c1", None, 2)));
+    }
+
+    #[test]
+    fn a_record_that_is_known_as_another_one_is_that_one_after_any_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let state = FileState::open(&path).unwrap();
+        state.save(&applied("c1", Some("d1"), 5)).unwrap();
+        state.save(&applied("c2", Some("d1"), 6)).unwrap();
+        drop(state);
+        // Each start writes the file anew, in any order.
+        for _ in 0..8 {
+            let state = FileState::open(&path).unwrap();
+            assert_eq!(state.of_native("device", "d1").unwrap(), Some(applied("c2", Some("d1"), 6)));
+            assert_eq!(state.of_canonical("c1").unwrap(), Some(applied("c1", None, 5)));
+        }
     }
 
     #[test]

@@ -185,8 +185,13 @@ impl Runner {
         }
         self.chunks = 0;
         let committed = self.pipeline.finish_commit().await?;
+        let freed = committed.as_ref().is_some_and(|committed| committed.woken_left);
         self.note(committed);
         self.pipeline.start_commit();
+        if freed {
+            self.flush().await?;
+            self.wake_ready().await?;
+        }
         if self.live {
             self.flush().await?;
             Box::pin(self.send_ready()).await?;
