@@ -15,6 +15,7 @@ use crate::domain::link::LinkState;
 use crate::domain::rules::{Duplicates, TypeRules};
 use crate::domain::waiting::WaitingFor;
 use crate::ports::error::PortError;
+use crate::ports::store::Lookup;
 
 /// How an update found its record.
 pub(super) enum Located {
@@ -61,11 +62,10 @@ impl Decider {
             return Ok(double.or(lacks).map_or(Located::Unknown, Located::Stuck));
         }
         let typed: Vec<_> = claims.iter().map(|claim| TypedClaim { entity_type: key.entity_type.clone(), claim: claim.clone() }).collect();
-        let owners = self.owners(unit, &typed).await?;
+        let owners = self.owners_loaded(unit, &typed).await?;
         let id = match match_owners(owners.values().filter_map(|owner| owner.id)) {
             Match::Nobody => return Ok(Located::Unknown),
             Match::Several(records) => {
-                self.load_ids(unit, records.iter().copied()).await?;
                 let keys = claims.iter().map(|claim| item.types.told(claim)).collect();
                 return Ok(Located::Stuck(WaitingFor::MatchCollision { records, keys }));
             }
@@ -78,6 +78,27 @@ impl Decider {
         }
         let found = of_this_system(record, item);
         Ok(noted(unit, item, found))
+    }
+
+    /// Who owns these claims, with their records. Between the two looks somebody else may have moved a key value on: an owner is
+    /// believed only if its record says so, as a link is (§1.3).
+    async fn owners_loaded(&mut self, unit: &mut Unit, claims: &[TypedClaim]) -> Result<HashMap<TypedClaim, Owner>, PortError> {
+        let owners = self.owners(unit, claims).await?;
+        self.load_ids(unit, owners.values().filter_map(|owner| owner.id)).await?;
+        let says_no = |(claim, owner): &(&TypedClaim, &Owner)| {
+            let record = owner.id.filter(|_| owner.made_by.is_none()).and_then(|id| unit.record(id));
+            record.is_some_and(|record| !record.claims.contains(&claim.claim))
+        };
+        let moved: Vec<TypedClaim> = owners.iter().filter(says_no).map(|(claim, _)| claim.clone()).collect();
+        if moved.is_empty() {
+            return Ok(owners);
+        }
+        let lookup = Lookup { claims: moved, ..Lookup::default() };
+        let found = self.store.look_up(&lookup).await?;
+        self.note(unit, &lookup, found);
+        let owners = self.owners(unit, claims).await?;
+        self.load_ids(unit, owners.values().filter_map(|owner| owner.id)).await?;
+        Ok(owners)
     }
 
     /// What its system had let go of, and has another one of by now, is another thing than it was. Returns the last `rev` it was
@@ -109,7 +130,7 @@ impl Decider {
             .map(|claim| TypedClaim { entity_type: item.change.key.entity_type.clone(), claim })
             .collect();
         let natives = natives_of(record);
-        let mut owners = self.owners(unit, &new).await?;
+        let mut owners = self.owners_loaded(unit, &new).await?;
         let ceded = self.ceded(unit, &item.types, id, &natives, &owners).await?;
         owners.retain(|claim, _| !ceded.contains(claim));
         Ok(collision(id, &owners, &item.types).map(Located::Stuck))
@@ -129,7 +150,7 @@ impl Decider {
         let typed = |claim: &Claim| TypedClaim { entity_type: record.entity_type.clone(), claim: claim.clone() };
         let mut due = record.claims_due(&item.types.keys);
         let mut new: Vec<TypedClaim> = due.difference(&record.claims).map(typed).collect();
-        let mut owners = self.owners(unit, &new).await?;
+        let mut owners = self.owners_loaded(unit, &new).await?;
         let mut ceded = self.ceded(unit, &item.types, record.id, &natives_of(record), &owners).await?;
         if record.links.iter().any(|link| !link.waits.is_empty()) {
             // A key value that only a waiting change has is claimed if it is free; if not, that change waits for it.

@@ -15,7 +15,15 @@ mod seeds;
 mod system;
 mod world;
 
+use serde_json::{Value, json};
+use syncline::domain::identity::Claim;
+use syncline::domain::value::FieldPath;
+use syncline::ports::store::{RecordWrite, Store};
+use syncline::ports::testkit::sample;
+
 use history::{History, run, shrink};
+use system::{Profile, Traits};
+use world::World;
 
 fn histories() -> u64 {
     std::env::var("SYNCLINE_MODEL_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
@@ -75,6 +83,44 @@ fn so_does_every_history_in_which_systems_are_paused() {
 #[test]
 fn so_does_every_history_in_which_keys_are_taken_before_they_are_free() {
     all_hold(histories() / 4, History::with_borrowed_keys);
+}
+
+/// Of what the first orchestrator has learnt before a second one starts, that one knows what is stored.
+#[tokio::test]
+async fn a_key_that_moves_on_between_two_looks_is_not_believed() {
+    let traits = Traits {
+        profile: Profile::Whole,
+        echoes: false,
+        writes_changed: false,
+        trims: false,
+        late: false,
+        takes_creates: false,
+        compensates: false,
+    };
+    let systems = vec![("ax", traits), ("bx", traits)];
+    let history = History { seed: 0, systems, steps: Vec::new(), unlinks: false, marks_later: false };
+    let mut world = World::new(&history, false).await;
+    world.systems[0].create("thing", &[("serial", json!("S0")), ("a", json!("x"))]);
+    world.publish(0);
+    world.decide(0, 1).await;
+    world.commit(0, false).await;
+    // The other one gives it another serial, just after the first has looked up who has the old one.
+    let found = world.store.list_records(None, None, 9).await.unwrap().remove(0);
+    let mut record = (*found.record).clone();
+    let old = record.claims.first().cloned().unwrap();
+    let new = Claim { value: "S9".to_owned(), ..old.clone() };
+    record.claims = [new.clone()].into();
+    record.data.set(FieldPath::name("serial"), json!("S9"));
+    let write = sample::write(record, Some(found.revision));
+    let write = RecordWrite { claims_added: vec![new], claims_released: vec![old], makes_way: true, ..write };
+    world.store.commits_meanwhile(sample::batch(vec![sample::plan(write)]));
+    world.systems[1].create("thing", &[("serial", json!("S0")), ("a", json!("y"))]);
+    world.publish(1);
+    world.decide(1, 1).await;
+    world.commit(1, false).await;
+    let records = world.store.list_records(None, None, 9).await.unwrap();
+    let serials: Vec<&Value> = records.iter().filter_map(|found| found.record.data.get(&FieldPath::name("serial"))).collect();
+    assert_eq!(serials, [&json!("S9"), &json!("S0")], "each is a thing of its own");
 }
 
 /// Faults planted one at a time; each must be noticed within this many histories.

@@ -54,6 +54,8 @@ struct State {
     children: BTreeSet<(CanonicalId, EntityType, CanonicalId)>,
     tasks: BTreeSet<Task>,
     next: u64,
+    /// What somebody else commits once the next look-up is answered.
+    meanwhile: Option<Batch>,
 }
 
 /// What the plans of a batch would change, so that each is judged after the ones before it.
@@ -73,6 +75,11 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Has somebody else commit this once the next look-up is answered, and before anything more is asked.
+    pub fn commits_meanwhile(&self, batch: Batch) {
+        self.state().meanwhile = Some(batch);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -372,9 +379,9 @@ fn page<'a, T: Clone + 'a>(rows: impl Iterator<Item = (&'a u64, &'a T)>, limit: 
 #[async_trait]
 impl Store for MemoryStore {
     async fn look_up(&self, lookup: &Lookup) -> Result<Found, PortError> {
-        let state = self.state();
+        let mut state = self.state();
         let asked = |waiting: &&Waiting| lookup.waiting_of.contains(&waiting.key) || waits_on(waiting, &lookup.waiting_on);
-        Ok(Found {
+        let found = Found {
             markers: lookup
                 .updates
                 .iter()
@@ -385,7 +392,11 @@ impl Store for MemoryStore {
             claims: lookup.claims.iter().filter_map(|claim| state.claims.get(claim).map(|id| (claim.clone(), *id))).collect(),
             waiting: state.waiting.values().filter(asked).cloned().collect(),
             open_creates: lookup.open_creates.iter().filter(|asked| state.has_open_create(asked)).cloned().collect(),
-        })
+        };
+        if let Some(batch) = state.meanwhile.take() {
+            state.apply(&batch);
+        }
+        Ok(found)
     }
 
     async fn records(&self, ids: &[CanonicalId]) -> Result<Vec<Versioned>, PortError> {
