@@ -157,7 +157,7 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord], dec
                 let orphan = REFERENCES.contains(&path.as_str()) && deleted(records, value);
                 let former = REFERENCES.contains(&path.as_str()) && is_former(records, &name, value, held);
                 // What was refused is not sent again, whatever else it would have put right.
-                let kept = link.rejected.is_some() && !taken_back(world, decisions, record, link);
+                let kept = link.rejected.is_some() && !taken_back(decisions, record, link);
                 let refused = kept || system.refused.get(&native).is_some_and(|fields| fields.contains(&unescaped(path.as_str())));
                 let same = orphan
                     || former
@@ -181,13 +181,10 @@ fn systems_hold_their_projection(world: &World, records: &[CanonicalRecord], dec
     Ok(())
 }
 
-/// Whether what a system refused was taken back, so that it is to hold what everybody holds. A correction is nobody's change, and
-/// what a person made of two records, or of one, stays: then the row says that nothing could be taken back.
-fn taken_back(world: &World, decisions: &[Decision], record: &CanonicalRecord, link: &Link) -> bool {
+/// Whether what a system refused was taken back, so that it is to hold what everybody holds. A correction is nobody's change.
+fn taken_back(decisions: &[Decision], record: &CanonicalRecord, link: &Link) -> bool {
     let refused = format!("{} refused rev {} ", link.system, link.rev);
-    let done = |row: &Decision| row.decision == DecisionKind::Accepted || !world.merged && !world.split;
-    let about = |row: &&Decision| row.canonical_id == Some(record.id) && row.op == Op::Compensate && row.reason.starts_with(&refused);
-    decisions.iter().filter(about).any(done)
+    decisions.iter().any(|row| row.canonical_id == Some(record.id) && row.op == Op::Compensate && row.reason.starts_with(&refused))
 }
 
 /// The record a reference leads to: what was merged away is the surviving one.
