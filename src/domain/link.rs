@@ -375,6 +375,12 @@ impl Link {
         self.introduced_by.is_some_and(|introduction| introduction > rev)
     }
 
+    /// Whether its system may lack something that a message after this one was to tell, although none is recorded: which record it is,
+    /// or one of the fields it takes.
+    pub fn is_untold_after(&self, rev: u64, takes: impl Fn(&FieldPath) -> bool) -> bool {
+        self.is_introduced_after(rev) || self.shadow.taken_after(rev).any(takes)
+    }
+
     /// It belongs to another record now: its system is told so, and all that it may not have been told.
     pub fn tell_again(&mut self) {
         self.name_again();

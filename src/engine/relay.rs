@@ -327,8 +327,7 @@ impl Relay {
         let target = self.directory.target(&row.system, &record.entity_type);
         let Some(newest) = link.newest().filter(|sent| sent.rev == link.rev) else {
             // Confirmed meanwhile by what the system reported. What it left out of that it was not sent yet.
-            let unsaid = link.shadow.taken_after(row.delivered).any(|path| target.side.takes(path));
-            let unsaid = unsaid || link.is_introduced_after(row.delivered);
+            let unsaid = link.is_untold_after(row.delivered, |path| target.side.takes(path));
             let rev = row.rev.max(link.rev);
             return if unsaid { Made::Unsaid(rev) } else { Made::Nothing(rev) };
         };

@@ -73,8 +73,7 @@ impl Decider {
         let types = self.settings.rules.of_type(&record.entity_type);
         let side = self.settings.rules.side(&nothing.system, &record.entity_type);
         let link = record.link_with(&nothing.system).map(|index| &record.links[index]);
-        let lacks = |link: &Link| link.is_introduced_after(after) || link.shadow.taken_after(after).any(|path| side.takes(path));
-        let unsaid = |link: &Link| link.newest().is_none() && lacks(link);
+        let unsaid = |link: &Link| link.newest().is_none() && link.is_untold_after(after, |path| side.takes(path));
         if !link.is_some_and(unsaid) {
             // Something newer has been recorded meanwhile, and names it as well.
             return noted(unit, draft, nothing);
