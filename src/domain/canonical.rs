@@ -122,6 +122,21 @@ impl CanonicalRecord {
         self.links.iter().position(|link| link.system == *system && link.state != LinkState::Detached)
     }
 
+    /// Whether it lets go of what another record may have then, as it is now and as it `was`: a key value, or a native record, which
+    /// a system may have no more or may have for something else (`unlinks`). What is left of an erased one is for nobody to take up
+    /// by itself.
+    #[must_use]
+    pub fn makes_way(&self, was: &Self, unlinks: bool) -> bool {
+        let has = |link: &Link| {
+            let id = link.native_id.as_ref().and_then(|id| self.link_of(&link.system, id));
+            id.is_some_and(|index| self.links[index].state == LinkState::Linked)
+        };
+        let parted = |link: &Link| link.state == LinkState::Linked && !has(link);
+        let erased = self.tombstone.as_ref().is_some_and(|tombstone| tombstone.erased);
+        let heeded = !planted::fault("nobody_makes_way");
+        heeded && !erased && (unlinks || !was.claims.is_subset(&self.claims) || was.links.iter().any(parted))
+    }
+
     /// The id under which a system has this record.
     #[must_use]
     pub fn native_id(&self, system: &SystemName) -> Option<&NativeId> {

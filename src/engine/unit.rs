@@ -10,8 +10,7 @@ use super::input::Input;
 use super::load::ChangeItem;
 use crate::domain::canonical::CanonicalRecord;
 use crate::domain::identity::TypedClaim;
-use crate::domain::ids::{CanonicalId, EntityType, NativeId, NativeKey, SystemName, UpdateId};
-use crate::domain::link::{Link, LinkState};
+use crate::domain::ids::{CanonicalId, EntityType, NativeKey, SystemName, UpdateId};
 use crate::domain::orphans::{Reunion, refers_to, reunions};
 use crate::domain::redact::redact_row;
 use crate::domain::rules::Rules;
@@ -440,7 +439,7 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
     let (opened, closed) = (open(&record), was.map(open).unwrap_or_default());
     Some(RecordWrite {
         removes: removed,
-        makes_way: was.is_some_and(|was| makes_way(was, &record, !links_removed.is_empty())),
+        makes_way: was.is_some_and(|was| record.makes_way(was, !links_removed.is_empty())),
         refers_to: refers_to(&record, &types),
         referred_to: was.map(|was| refers_to(was, &types)).unwrap_or_default(),
         creates_opened: opened.difference(&closed).cloned().collect(),
@@ -453,18 +452,6 @@ fn record_write(work: Work, rules: &Rules) -> Option<RecordWrite> {
         claims_released,
         outbox,
     })
-}
-
-/// Whether a record lets go of what another one may have then: a key value, or a native record. What is left of an erased one is for
-/// nobody to take up by itself.
-fn makes_way(was: &CanonicalRecord, record: &CanonicalRecord, unlinks: bool) -> bool {
-    let has =
-        |system: &SystemName, id: &NativeId| record.link_of(system, id).is_some_and(|index| record.links[index].state == LinkState::Linked);
-    let linked = |link: &Link| link.native_id.clone().filter(|_| link.state == LinkState::Linked);
-    let parted = |link: &Link| linked(link).is_some_and(|id| !has(&link.system, &id));
-    let erased = record.tombstone.as_ref().is_some_and(|tombstone| tombstone.erased);
-    let heeded = !crate::domain::planted::fault("nobody_makes_way");
-    heeded && !erased && (unlinks || was.claims.difference(&record.claims).next().is_some() || was.links.iter().any(parted))
 }
 
 fn held_revs(record: &CanonicalRecord) -> impl Iterator<Item = u64> {
